@@ -1,0 +1,171 @@
+"""The domain's words: alerts, plans, decisions, records.
+
+Times are seconds since the Unix epoch as floats (UTC), durations are seconds: hostile dates cannot overflow
+them. `rfc3339` and `parse_rfc3339` are the only ways in and out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+MAX_RECORD_BYTES = 64 * 1024
+ZERO_HASH = "0" * 64
+
+
+class Kind(StrEnum):
+    """What a record tells. The vocabulary is closed: docs/audit-log.md explains each."""
+
+    LOG_CREATED = "log_created"
+    LOG_REPAIRED = "log_repaired"
+    SERVICE_STARTED = "service_started"
+    SERVICE_STOPPED = "service_stopped"
+    CONFIG_LOADED = "config_loaded"
+    CONFIG_REJECTED = "config_rejected"
+    ALERT_FIRING = "alert_firing"
+    ALERT_RESOLVED = "alert_resolved"
+    ALERT_SUSPECT = "alert_suspect"
+    ALERT_REJECTED = "alert_rejected"
+    DECISION = "decision"
+    ACTION_STARTED = "action_started"
+    ACTION_OK = "action_ok"
+    ACTION_FAIL = "action_fail"
+    ACTION_DRY_RUN = "action_dry_run"
+    ACTION_INTERRUPTED = "action_interrupted"
+    ACTION_CANCELLED = "action_cancelled"
+    HEAL_CONFIRMED = "heal_confirmed"
+    HEAL_FAILED = "heal_failed"
+    HEAL_INCONCLUSIVE = "heal_inconclusive"
+    ESCALATED = "escalated"
+
+
+class Reason(StrEnum):
+    """Why a decision is what it is, in the order in which `decide` asks."""
+
+    DISABLED = "disabled"
+    NO_RULE = "no_rule"
+    PROTECTED = "protected"
+    BAD_TARGET = "bad_target"
+    RULE_OFF = "rule_off"
+    NOT_YET = "not_yet"
+    RUN_ENDED = "run_ended"
+    IN_PROGRESS = "in_progress"
+    COOLDOWN = "cooldown"
+    BUDGET = "budget"
+    DRY_RUN = "dry_run"
+    ACT = "act"
+
+
+class Mode(StrEnum):
+    """How far a rule may go."""
+
+    OFF = "off"
+    DRY_RUN = "dry_run"
+    LIVE = "live"
+
+
+class AlertStatus(StrEnum):
+    """Alertmanager's two states of an alert in a notification."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert of a notification or of Alertmanager's API.
+
+    `fingerprint` is Alertmanager's hash of the full label set and identifies the alert over its whole life.
+    `ends_at` is None while it fires (on the wire `0001-01-01T00:00:00Z`).
+    """
+
+    status: AlertStatus
+    fingerprint: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: float
+    ends_at: float | None = None
+    generator_url: str = ""
+
+    @property
+    def alertname(self) -> str:
+        """The `alertname` label; empty when the sender set none."""
+        return self.labels.get("alertname", "")
+
+
+def plan_digest(plan: Mapping[str, Any]) -> str:
+    """The SHA-256 of a plan's canonical JSON (sorted keys): what approvals and dry runs are compared by."""
+    return hashlib.sha256(orjson.dumps(plan, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the log: the last record's seq, hash and time. `Head()` is the end of an empty log."""
+
+    seq: int = 0
+    hash: str = ZERO_HASH
+    ts: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A record before it has a place in the log: what happened, to what, and because of whom.
+
+    `detail` is an object specific to the kind. `actor` is `system`, `alertmanager`, `local` or an identity.
+    """
+
+    kind: Kind
+    alertname: str | None = None
+    fingerprint: str | None = None
+    episode: str | None = None
+    rule: str | None = None
+    target: str | None = None
+    run: str | None = None
+    step: int | None = None
+    mode: Mode | None = None
+    reason: str | None = None
+    actor: str = "system"
+    correlation_id: str | None = None
+    labels: Mapping[str, str] | None = None
+    annotations: Mapping[str, str] | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Draft):
+    """One line of the log. `line` is its exact bytes without the newline, hash included."""
+
+    seq: int
+    ts: float
+    prev: str
+    hash: str
+    line: bytes
+
+    @property
+    def head(self) -> Head:
+        """The log's end when this record is its last."""
+        return Head(self.seq, self.hash, self.ts)
+
+
+def rfc3339(ts: float) -> str:
+    """`ts` as RFC 3339 in UTC with microseconds, as in every record."""
+    return datetime.fromtimestamp(ts, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_rfc3339(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time; digits beyond microseconds are cut.
+
+    Raises ValueError for anything else, a time without an offset included (RFC 3339 section 5.6 demands one).
+    """
+    if len(text) < 20 or text[10] not in "Tt ":
+        raise ValueError(f"{text[:40]!r} is not an RFC 3339 time")
+    parsed = datetime.fromisoformat(text)
+    if parsed.tzinfo is None:
+        raise ValueError(f"{text[:40]!r} has no UTC offset")
+    return parsed.timestamp()
