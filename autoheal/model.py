@@ -169,3 +169,39 @@ def parse_rfc3339(text: str) -> float:
     if parsed.tzinfo is None:
         raise ValueError(f"{text[:40]!r} has no UTC offset")
     return parsed.timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An alert of a notification that cannot be taken: which one, every bad field, and what it seems to be."""
+
+    index: int
+    faults: tuple[str, ...]
+    alertname: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One webhook request of Alertmanager (version 4), decoded.
+
+    `truncated` is `truncatedAlerts`: how many alerts of the group the sender left out (`max_alerts`).
+    `receiver` is a regular expression already: Alertmanager sends it through `regexp.QuoteMeta`.
+    """
+
+    alerts: tuple[Alert, ...]
+    rejected: tuple[Rejected, ...] = ()
+    truncated: int = 0
+    receiver: str = ""
+    group_labels: Mapping[str, str] = field(default_factory=dict)
+    external_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a notification; repeats count as accepted."""
+
+    accepted: int
+    firing: int
+    resolved: int
+    rejected: int
