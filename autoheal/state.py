@@ -1,0 +1,356 @@
+"""The engine's state: a pure fold of the log's records.
+
+`State.apply` is the only thing that changes it, and looks at nothing but the record: no clock, no rules, no
+settings. So the live state, the state after a restart and the state of a backtest are the same function of
+the same lines: fold(a + b) = fold(fold(a), b). Every field is plain data that pydantic can write and read back.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from autoheal.model import Head, Kind, Mode, Reason, Record, parse_rfc3339
+
+T = TypeVar("T")
+
+ENDS_KEPT = 24 * 3600.0
+"""How long the end of an episode is remembered to tell a stale firing from a new one, seconds."""
+CHARGES_KEPT = 31 * 86400.0
+"""How long budget charges are kept, seconds: no budget window may be longer."""
+ENDED_RUNS_KEPT = 1000
+
+
+class RunState(StrEnum):
+    """Where a run is. The last four are terminal."""
+
+    PLANNED = "planned"
+    """The next step (`step` + 1) waits to start."""
+    ACTING = "acting"
+    VERIFYING = "verifying"
+    ESCALATING = "escalating"
+    """No step may follow; only the `escalated` record is missing."""
+    HEALED = "healed"
+    ESCALATED = "escalated"
+    CANCELLED = "cancelled"
+    DRY_RUN = "dry_run"
+
+
+TERMINAL = frozenset({RunState.HEALED, RunState.ESCALATED, RunState.CANCELLED, RunState.DRY_RUN})
+
+
+@dataclass(slots=True)
+class LastDecision:
+    """The newest decision on one episode and rule; a new one is recorded only when it differs."""
+
+    reason: Reason
+    target: str | None
+    mode: Mode | None
+    plan_digest: str | None
+
+
+@dataclass(slots=True)
+class Episode:
+    """One firing period of one alert, from its first firing to its end. `decisions` is keyed by rule ("" is none)."""
+
+    id: str
+    fingerprint: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts_at: float
+    opened_at: float
+    correlation_id: str | None
+    decisions: dict[str, LastDecision] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    """Unfinished run by rule."""
+    ran: list[str] = field(default_factory=list)
+    """Rules whose run on this episode has ended: a rule has at most one."""
+
+    @property
+    def alertname(self) -> str:
+        """The `alertname` label; empty when there is none."""
+        return self.labels.get("alertname", "")
+
+
+@dataclass(slots=True)
+class Run:
+    """One try to heal one episode by one rule: its plan and how far it has come.
+
+    `step` counts from 1 and is the last one started (0: none yet).
+    """
+
+    id: str
+    episode: str
+    fingerprint: str
+    alertname: str
+    rule: str
+    target: str
+    mode: Mode
+    plan: dict[str, Any]
+    plan_digest: str
+    created_at: float
+    correlation_id: str | None
+    state: RunState = RunState.PLANNED
+    step: int = 0
+    acted_at: float | None = None
+    """When the last step's action ended."""
+    action_ok: bool | None = None
+    resolved: str | None = None
+    """How the alert's episode ended, once it has: `webhook`, `api` or `superseded`."""
+    reason: str | None = None
+    """Why it stands where it stands, as far as a record said."""
+    ended_at: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in TERMINAL
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The ladder as planned."""
+        steps: list[dict[str, Any]] = self.plan["steps"]
+        return steps
+
+
+@dataclass(slots=True)
+class Suspect:
+    """A firing that may be stale: its `startsAt` is not after the last end known of that fingerprint."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts_at: float
+    seen_at: float
+    correlation_id: str | None
+
+
+@dataclass(slots=True)
+class Charge:
+    """One run's first action: what budgets count."""
+
+    ts: float
+    rule: str
+    target: str
+
+
+@dataclass(slots=True)
+class End:
+    """When a fingerprint's last episode ended, as told (`ends_at`) and as recorded (`ts`)."""
+
+    ends_at: float
+    ts: float
+
+
+@dataclass(slots=True)
+class State:
+    """All that decisions depend on, apart from rules, settings and the time."""
+
+    head: Head = field(default_factory=Head)
+    episodes: dict[str, Episode] = field(default_factory=dict)
+    """Open episodes by fingerprint."""
+    ends: dict[str, End] = field(default_factory=dict)
+    suspects: dict[str, Suspect] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    """All unfinished runs and the last 1,000 ended, oldest first."""
+    ended_runs: list[str] = field(default_factory=list)
+    locks: dict[str, str] = field(default_factory=dict)
+    """The unfinished run of each target."""
+    waiting: dict[str, Charge] = field(default_factory=dict)
+    """Runs decided but not begun: budgets count them as spent."""
+    last_action: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Start of the last action by rule and target: what cooldowns count from."""
+    charges: list[Charge] = field(default_factory=list)
+    charges_by_rule: dict[str, list[float]] = field(default_factory=dict)
+    charges_by_target: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def apply(self, record: Record) -> None:
+        """Fold one record. A kind that changes nothing here only moves the head."""
+        self.head = record.head
+        change = _CHANGES.get(record.kind)
+        if change is not None:
+            change(self, record)
+
+    def charged(self, rule: str | None, target: str | None, since: float) -> Sequence[float]:
+        """Times (ascending) of the charges after `since`: of a rule and target, of a rule, or of all when None."""
+        if rule is None:
+            at = bisect_right(self.charges, since, key=lambda charge: charge.ts)
+            return [charge.ts for charge in self.charges[at:]]
+        if target is None:
+            times = self.charges_by_rule.get(rule, [])
+        else:
+            times = self.charges_by_target.get(rule, {}).get(target, [])
+        return times[bisect_right(times, since) :]
+
+
+def fold(records: Iterable[Record], state: State | None = None) -> State:
+    """The state after `records`, from `state` (changed in place) or from the beginning."""
+    state = State() if state is None else state
+    for record in records:
+        state.apply(record)
+    return state
+
+
+def _alert_firing(state: State, record: Record) -> None:
+    fingerprint = _given(record.fingerprint)
+    state.suspects.pop(fingerprint, None)
+    state.episodes[fingerprint] = Episode(
+        id=_given(record.episode),
+        fingerprint=fingerprint,
+        labels=dict(record.labels or {}),
+        annotations=dict(record.annotations or {}),
+        starts_at=parse_rfc3339(record.detail["starts_at"]),
+        opened_at=record.ts,
+        correlation_id=record.correlation_id,
+    )
+
+
+def _alert_resolved(state: State, record: Record) -> None:
+    fingerprint = _given(record.fingerprint)
+    state.suspects.pop(fingerprint, None)
+    episode = state.episodes.pop(fingerprint, None)
+    if episode is not None:
+        for run_id in episode.runs.values():
+            state.runs[run_id].resolved = record.detail["how"]
+    known = state.ends.pop(fingerprint, None)
+    ends_at = parse_rfc3339(record.detail["ends_at"])
+    state.ends[fingerprint] = End(max(ends_at, known.ends_at) if known else ends_at, record.ts)
+    _forget(state.ends, record.ts, lambda end: end.ts)
+
+
+def _alert_suspect(state: State, record: Record) -> None:
+    fingerprint = _given(record.fingerprint)
+    state.suspects.pop(fingerprint, None)
+    state.suspects[fingerprint] = Suspect(
+        labels=dict(record.labels or {}),
+        annotations=dict(record.annotations or {}),
+        starts_at=parse_rfc3339(record.detail["starts_at"]),
+        seen_at=record.ts,
+        correlation_id=record.correlation_id,
+    )
+    _forget(state.suspects, record.ts, lambda suspect: suspect.seen_at)
+
+
+def _decision(state: State, record: Record) -> None:
+    reason = Reason(_given(record.reason))
+    episode = state.episodes.get(_given(record.fingerprint))
+    if episode is None or episode.id != record.episode:
+        return
+    rule = record.rule or ""
+    episode.decisions[rule] = LastDecision(reason, record.target, record.mode, record.detail.get("plan_digest"))
+    if record.run is None or record.mode is None:
+        return
+    state.runs[record.run] = run = Run(
+        id=record.run,
+        episode=episode.id,
+        fingerprint=episode.fingerprint,
+        alertname=episode.alertname,
+        rule=rule,
+        target=_given(record.target),
+        mode=record.mode,
+        plan=dict(record.detail["plan"]),
+        plan_digest=record.detail["plan_digest"],
+        created_at=record.ts,
+        correlation_id=record.correlation_id,
+        reason=reason,
+    )
+    if reason is Reason.ACT:
+        episode.runs[rule] = run.id
+        state.locks[run.target] = run.id
+        state.waiting[run.id] = Charge(record.ts, rule, run.target)
+
+
+def _action_started(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    run.state, run.step, run.acted_at, run.action_ok = RunState.ACTING, record.step or 1, None, None
+    run.reason = None
+    last = state.last_action.setdefault(run.rule, {})
+    last.pop(run.target, None)
+    last[run.target] = record.ts
+    _forget(last, record.ts, float, CHARGES_KEPT)
+    if state.waiting.pop(run.id, None) is not None:
+        state.charges.append(Charge(record.ts, run.rule, run.target))
+        state.charges_by_rule.setdefault(run.rule, []).append(record.ts)
+        state.charges_by_target.setdefault(run.rule, {}).setdefault(run.target, []).append(record.ts)
+        _forget_charges(state, record.ts)
+
+
+def _action_ended(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    run.state, run.acted_at = RunState.VERIFYING, record.ts
+    run.action_ok = {Kind.ACTION_OK: True, Kind.ACTION_FAIL: False}.get(record.kind)
+    run.reason = record.reason
+
+
+def _heal_failed(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    run.state, run.reason = RunState.PLANNED, record.reason
+
+
+def _heal_inconclusive(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    run.state, run.reason = RunState.ESCALATING, record.reason
+
+
+def _ends(terminal: RunState) -> Callable[[State, Record], None]:
+    def change(state: State, record: Record) -> None:
+        run = state.runs[_given(record.run)]
+        run.state, run.ended_at, run.reason = terminal, record.ts, record.reason
+        state.waiting.pop(run.id, None)
+        if state.locks.get(run.target) == run.id:
+            del state.locks[run.target]
+        episode = state.episodes.get(run.fingerprint)
+        if episode is not None and episode.runs.get(run.rule) == run.id:
+            del episode.runs[run.rule]
+            # A run that never began leaves the rule free to try this episode again.
+            if run.step:
+                episode.ran.append(run.rule)
+        state.ended_runs.append(run.id)
+        if len(state.ended_runs) > ENDED_RUNS_KEPT:
+            del state.runs[state.ended_runs.pop(0)]
+
+    return change
+
+
+_CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
+    Kind.ALERT_FIRING: _alert_firing,
+    Kind.ALERT_RESOLVED: _alert_resolved,
+    Kind.ALERT_SUSPECT: _alert_suspect,
+    Kind.DECISION: _decision,
+    Kind.ACTION_STARTED: _action_started,
+    Kind.ACTION_OK: _action_ended,
+    Kind.ACTION_FAIL: _action_ended,
+    Kind.ACTION_INTERRUPTED: _action_ended,
+    Kind.ACTION_DRY_RUN: _ends(RunState.DRY_RUN),
+    Kind.ACTION_CANCELLED: _ends(RunState.CANCELLED),
+    Kind.HEAL_CONFIRMED: _ends(RunState.HEALED),
+    Kind.HEAL_FAILED: _heal_failed,
+    Kind.HEAL_INCONCLUSIVE: _heal_inconclusive,
+    Kind.ESCALATED: _ends(RunState.ESCALATED),
+}
+
+
+def _given(value: T | None) -> T:
+    assert value is not None, "the log's writer always sets this field"
+    return value
+
+
+def _forget(entries: dict[str, T], now: float, since: Callable[[T], float], kept: float = ENDS_KEPT) -> None:
+    # Entries are in the order of their times (ts never decreases), so the old ones stand first.
+    while entries:
+        oldest = next(iter(entries))
+        if now - since(entries[oldest]) <= kept:
+            return
+        del entries[oldest]
+
+
+def _forget_charges(state: State, now: float) -> None:
+    while state.charges and now - state.charges[0].ts > CHARGES_KEPT:
+        charge = state.charges.pop(0)
+        state.charges_by_rule[charge.rule].pop(0)
+        targets = state.charges_by_target[charge.rule]
+        targets[charge.target].pop(0)
+        if not targets[charge.target]:
+            del targets[charge.target]
