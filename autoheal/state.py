@@ -21,6 +21,8 @@ ENDS_KEPT = 24 * 3600.0
 """How long the end of an episode is remembered to tell a stale firing from a new one, seconds."""
 CHARGES_KEPT = 31 * 86400.0
 """How long budget charges are kept, seconds: no budget window may be longer."""
+LAST_ACTIONS_KEPT = 366 * 86400.0
+"""How long the last action on a target is kept, seconds: no cooldown may be longer."""
 ENDED_RUNS_KEPT = 1000
 
 
@@ -269,7 +271,7 @@ def _action_started(state: State, record: Record) -> None:
     last = state.last_action.setdefault(run.rule, {})
     last.pop(run.target, None)
     last[run.target] = record.ts
-    _forget(last, record.ts, float, CHARGES_KEPT)
+    _forget(last, record.ts, float, LAST_ACTIONS_KEPT)
     if state.waiting.pop(run.id, None) is not None:
         state.charges.append(Charge(record.ts, run.rule, run.target))
         state.charges_by_rule.setdefault(run.rule, []).append(record.ts)

@@ -1,0 +1,145 @@
+"""What a notification changes: episodes, suspects, supersession (DESIGN, section 5)."""
+
+from __future__ import annotations
+
+from autoheal.engine.intake import batches, take_in
+from autoheal.journal.record import seal_all
+from autoheal.model import Alert, AlertStatus, Kind
+from autoheal.state import State
+
+NOW = 1_790_000_000.0
+FP = "df55e08d194b261e"
+
+
+def firing(starts_at: float, fingerprint: str = FP) -> Alert:
+    return Alert(AlertStatus.FIRING, fingerprint, {"alertname": "Down", "secretish": "s3cret"}, {}, starts_at)
+
+
+def resolved(starts_at: float, ends_at: float, fingerprint: str = FP) -> Alert:
+    return Alert(AlertStatus.RESOLVED, fingerprint, {"alertname": "Down"}, {}, starts_at, ends_at)
+
+
+class Told:
+    """A state that is told of alerts, one batch after another."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.kinds: list[str] = []
+
+    def tell(self, *alerts: Alert, at: float, can_ask: bool = False, confirmed: bool = False) -> list[str]:
+        said: list[str] = []
+        for batch in batches(alerts):
+            intake = take_in(
+                self.state,
+                batch,
+                now=at,
+                how="webhook",
+                correlation_id="c",
+                redact=frozenset({"secretish"}),
+                can_ask=can_ask,
+                confirmed=confirmed,
+            )
+            records = seal_all(intake.drafts, self.state.head, at)
+            for record in records:
+                self.state.apply(record)
+                how = record.detail.get("how", "")
+                said.append(record.kind.value + (f" {how}" if how not in ("webhook", "") else ""))
+        return said
+
+
+def test_a_repeat_is_not_recorded_again() -> None:
+    """An HA duplicate or a repeat of an open alert, startsAt up to a minute apart, changes nothing."""
+    told = Told()
+    assert told.tell(firing(NOW), at=NOW) == ["alert_firing"]
+    assert told.tell(firing(NOW), firing(NOW + 60), firing(NOW - 45), at=NOW + 5) == []
+    assert len(told.state.episodes) == 1
+
+
+def test_a_later_start_supersedes_the_open_episode() -> None:
+    """A firing whose startsAt is more than a minute after the episode's own ends it and opens another."""
+    told = Told()
+    told.tell(firing(NOW), at=NOW)
+    first = told.state.episodes[FP].id
+    assert told.tell(firing(NOW + 60.001), at=NOW + 300) == ["alert_resolved superseded", "alert_firing"]
+    assert told.state.episodes[FP].id != first
+
+
+def test_a_stale_firing_after_the_end_is_a_suspect() -> None:
+    """A slow HA peer's firing after the resolution opens no episode; a second one within a minute neither."""
+    told = Told()
+    told.tell(firing(NOW), at=NOW)
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 51) == ["alert_resolved"]
+    assert told.tell(firing(NOW), at=NOW + 55) == ["alert_suspect"]
+    assert told.tell(firing(NOW), at=NOW + 56) == []
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 60) == ["alert_resolved"]
+    assert not told.state.episodes
+    assert not told.state.suspects
+
+
+def test_a_suspect_that_comes_again_later_opens_an_episode() -> None:
+    """Without an Alertmanager to ask, a suspect that comes again more than 60 s later is believed."""
+    told = Told()
+    told.tell(firing(NOW), resolved(NOW, NOW + 50), firing(NOW), at=NOW + 55)
+    assert told.tell(firing(NOW), at=NOW + 115) == []
+    assert told.tell(firing(NOW), at=NOW + 115.1) == ["alert_firing"]
+
+
+def test_a_suspect_waits_for_the_api_when_there_is_one() -> None:
+    """With an Alertmanager to ask, only its word opens the episode."""
+    told = Told()
+    told.tell(firing(NOW), resolved(NOW, NOW + 50), firing(NOW), at=NOW + 55, can_ask=True)
+    assert told.tell(firing(NOW), at=NOW + 600, can_ask=True) == []
+    assert told.tell(firing(NOW), at=NOW + 601, can_ask=True, confirmed=True) == ["alert_firing"]
+
+
+def test_a_new_firing_after_the_end_opens_an_episode() -> None:
+    """A firing that began after the last known end is no suspect."""
+    told = Told()
+    told.tell(firing(NOW), resolved(NOW, NOW + 50), at=NOW + 51)
+    assert told.tell(firing(NOW + 50.5), at=NOW + 52) == ["alert_firing"]
+
+
+def test_an_end_is_forgotten_after_a_day() -> None:
+    """24 h after the end an old startsAt is taken at its word."""
+    told = Told()
+    told.tell(firing(NOW), resolved(NOW, NOW + 50), at=NOW + 51)
+    assert told.tell(firing(NOW), at=NOW + 51 + 86_401) == ["alert_firing"]
+
+
+def test_an_end_in_the_future_is_now() -> None:
+    """A sender whose clock runs ahead cannot make every firing until then a suspect."""
+    told = Told()
+    told.tell(firing(NOW), resolved(NOW, NOW + 1e9), at=NOW + 51)
+    assert told.tell(firing(NOW + 52), at=NOW + 53) == ["alert_firing"]
+
+
+def test_an_end_never_seen_to_begin_is_remembered() -> None:
+    """A resolution without an episode is news once: the stale firing behind it becomes a suspect."""
+    told = Told()
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 51) == ["alert_resolved"]
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 52) == []
+    assert told.tell(firing(NOW), at=NOW + 53) == ["alert_suspect"]
+
+
+def test_a_late_word_on_the_firing_before_does_not_end_this_one() -> None:
+    """A slow peer's resolution of an earlier firing leaves the open episode alone."""
+    told = Told()
+    told.tell(firing(NOW + 100), at=NOW + 101)
+    assert told.tell(resolved(NOW - 500, NOW - 400), at=NOW + 102) == []
+    assert FP in told.state.episodes
+
+
+def test_redacted_labels_never_reach_a_record() -> None:
+    """What AUTOHEAL_REDACT names is replaced before anything is recorded or decided."""
+    intake = take_in(State(), [firing(NOW)], now=NOW, how="webhook", redact=frozenset({"secretish"}))
+    assert intake.drafts[0].labels == {"alertname": "Down", "secretish": "[redacted]"}
+    assert "s3cret" not in repr(intake.drafts)
+
+
+def test_ids_are_the_seqs_of_their_records() -> None:
+    """An episode's id is e<seq> of its alert_firing, also in the middle of a batch."""
+    state = State()
+    alerts = [firing(NOW, f"{i:016x}") for i in range(3)]
+    records = seal_all(take_in(state, alerts, now=NOW, how="webhook").drafts, state.head, NOW)
+    assert [record.episode for record in records] == [f"e{record.seq}" for record in records]
+    assert all(record.kind is Kind.ALERT_FIRING for record in records)

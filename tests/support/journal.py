@@ -1,0 +1,81 @@
+"""A journal in memory, for tests of those who use one; it can refuse, and forget what was not durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from autoheal.errors import JournalConflict, JournalUnavailable
+from autoheal.journal.record import seal_all
+from autoheal.model import Draft, Head, Record
+
+from tests.support.clock import FakeClock
+
+
+class MemoryJournal:
+    """Makes batches durable at the next turn of the event loop, or on `release()` while `held`."""
+
+    def __init__(self, clock: FakeClock, records: Sequence[Record] = ()) -> None:
+        self._clock = clock
+        self.records = list(records)
+        self._pending: list[Record] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.held = False
+        self.healthy = True
+
+    @property
+    def head(self) -> Head:
+        if self._pending:
+            return self._pending[-1].head
+        return self.records[-1].head if self.records else Head()
+
+    @property
+    def log_id(self) -> str:
+        return self.records[0].hash[:16]
+
+    def append(self, drafts: Sequence[Draft], expected: Head) -> tuple[Record, ...]:
+        if not self.healthy:
+            raise JournalUnavailable("disk full")
+        if expected != self.head:
+            raise JournalConflict("not the head")
+        sealed = seal_all(drafts, self.head, self._clock.now())
+        self._pending += sealed
+        if not self.held:
+            asyncio.get_running_loop().call_soon(self.release)
+        return sealed
+
+    async def wait(self, seq: int) -> None:
+        if not self._pending or seq < self._pending[0].seq:
+            if self.records and self.records[-1].seq >= seq:
+                return
+            raise JournalUnavailable("given up")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((seq, future))
+        await future
+
+    def replay(self) -> Iterator[Record]:
+        return iter(list(self.records))
+
+    def release(self) -> None:
+        """Make all that is pending durable."""
+        if self.held:
+            return
+        self.records += self._pending
+        self._pending = []
+        self._wake(None)
+
+    def fail(self) -> None:
+        """Give up what is pending and refuse from now on, as a full disk does."""
+        self.healthy = False
+        self._pending = []
+        self._wake(JournalUnavailable("disk full"))
+
+    def _wake(self, error: JournalUnavailable | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for _, future in waiters:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
