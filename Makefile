@@ -1,0 +1,77 @@
+# `make` lists what there is. It needs make and python3 (3.11 or newer); the rest comes into .venv.
+
+PYTHON ?= python3
+UV ?= uv
+COMPONENTS := prometheus prometheus-alertmanager strace
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: help install demo test check fix bench hammer components lock
+.DELETE_ON_ERROR:
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+install: .venv/.run ## autoheal with what it needs, at .venv/bin/autoheal
+
+demo: .venv/.run ## kill a small service and watch it being healed; ONCE=1 ends afterwards
+	@$(BIN)/autoheal demo $(if $(filter 1,$(ONCE)),--once)
+
+test: .venv/.dev components ## the whole suite with branch coverage; ARGS="…" for pytest
+	$(BIN)/pytest -m "not hammer" --cov --cov-report=term:skip-covered $(ARGS)
+
+check: .venv/.dev ## format, lint, types, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: .venv/.dev ## format, and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/.dev ## measure: each of benchmarks/*.py
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+hammer: .venv/.dev components ## the long fault runs
+	$(BIN)/pytest -m hammer --timeout=3600 $(ARGS)
+
+lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
+	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
+	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --upgrade requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+
+# The programs that some tests need beside Python. Where they cannot be had those tests are skipped, and fail in CI.
+components:
+	@missing=""; for name in $(COMPONENTS); do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing$$missing"; $(call apt-install,$$missing) \
+		|| echo "could not install$$missing: the tests that need them cannot run" >&2; \
+	else echo "not installed:$$missing: the tests that need them cannot run" >&2; fi
+
+.venv/.dev: .venv/.run requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/.run: requirements/run.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "autoheal needs Python 3.11 or newer, as $(PYTHON); name another one with make PYTHON=…" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing python3-venv"; $(call apt-install,python3-venv); \
+		else false; fi; } || { \
+		echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv, then try again" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+define apt-install
+{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+	-o DPkg::Lock::Timeout=120 $(1); } </dev/null >/dev/null
+endef
