@@ -303,9 +303,10 @@ def test_precedence_is_that_of_python(expression: str, facts: tuple[bool, bool, 
     assert parse(text).matches(record) is expected
 
 
-SNIPPETS = st.sampled_from(
-    ("kind", "labels.", 'labels."', "ts", "=", "!=", "~", ">", " IN (", ",", ")", "(", " AND ", " OR ", "NOT ", '"')
-    + ("\\", " EXISTS", "*", "x", "1", "2026-11-21T05:18:39Z", "\ud800", "\x00", "\u2028", ".", "9" * 400, "1e999")
+SNIPPETS = st.one_of(
+    st.sampled_from(["kind", "labels.", 'labels."', "ts", "1", "2026-11-21T05:18:39Z", "*", "x", "9" * 400, "1e999"]),
+    st.sampled_from(["=", "!=", "~", ">", " IN (", ",", ")", "(", " AND ", " OR ", "NOT ", " EXISTS", '"', "\\", "."]),
+    st.sampled_from(["\ud800", "\x00", "\u2028"]),
 )
 
 
