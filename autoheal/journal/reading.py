@@ -1,0 +1,131 @@
+"""Reading a log file: forward with the chain checked, from a seq on, and backward.
+
+Every function takes `end`, the durable size in bytes: what lies beyond it has not been acknowledged and is
+never shown. All of them block; callers on an event loop use a thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from autoheal.errors import JournalDamaged
+from autoheal.journal.record import follow, parse
+from autoheal.model import MAX_RECORD_BYTES, Record
+
+READ_BYTES = 256 * 1024
+BLOCK_BYTES = 1024 * 1024
+
+
+def replay(path: Path, end: int | None = None) -> Iterator[Record]:
+    """Every record from the beginning; with no `end`, up to a last line that has no newline.
+
+    Raises JournalDamaged, naming file, line and seq, at the first line that is not what was sealed, and when the
+    file stops before `end`.
+    """
+    last: Record | None = None
+    offset = 0
+    with path.open("rb", buffering=BLOCK_BYTES) as file:
+        while (end is None or offset < end) and (line := file.readline(MAX_RECORD_BYTES)).endswith(b"\n"):
+            offset += len(line)
+            try:
+                last = follow(line[:-1], last)
+            except JournalDamaged as error:
+                raise JournalDamaged(f"{_place(path, last)}: {error}") from None
+            yield last
+    if end is not None and offset < end:
+        raise JournalDamaged(f"{_place(path, last)}: the file stops at byte {offset}; {end} were acknowledged")
+
+
+def _place(path: Path, last: Record | None) -> str:
+    seq = last.seq + 1 if last else 1
+    return f"{path}, line {seq} (seq {seq})"
+
+
+def read(path: Path, end: int, after: int, limit: int) -> list[Record]:
+    """The records that follow seq `after`, oldest first: `limit` of them or 256 KiB, whichever is less.
+
+    At least one when there is one, so only an empty list means the end.
+    """
+    records: list[Record] = []
+    with path.open("rb") as file:
+        offset = _offset_of(file, end, after + 1)
+        file.seek(offset)
+        stop = min(end, offset + READ_BYTES)
+        while offset < end and len(records) < limit:
+            line = file.readline(MAX_RECORD_BYTES)
+            offset += len(line)
+            if records and offset > stop:
+                break
+            records.append(_parse_at(path, offset - len(line), line))
+    return records
+
+
+def newest_first(path: Path, end: int, before: int | None) -> Iterator[Record]:
+    """Every record with a seq below `before` (None: every record), newest first."""
+    with path.open("rb", buffering=0) as file:
+        position = end if before is None else _offset_of(file, end, before)
+        rest = b""
+        while position > 0:
+            size = min(BLOCK_BYTES, position)
+            position -= size
+            block = os.pread(file.fileno(), size, position)
+            if len(block) < size:
+                raise JournalDamaged(f"{path}: the file stops at byte {position + len(block)}; {end} were acknowledged")
+            block += rest
+            # The first line may have begun in the block before: it waits for its beginning.
+            begin = block.find(b"\n", 0, -1) + 1 if position else 0
+            if position and not begin:
+                if len(block) > size + MAX_RECORD_BYTES:
+                    raise JournalDamaged(f"{path}, byte {position}: a line is longer than {MAX_RECORD_BYTES} bytes")
+                rest = block
+                continue
+            rest, lines = block[:begin], block[begin:].splitlines(keepends=True)
+            offset = position + len(block)
+            for line in reversed(lines):
+                offset -= len(line)
+                yield _parse_at(path, offset, line)
+
+
+def _parse_at(path: Path, offset: int, line: bytes) -> Record:
+    try:
+        return parse(line[:-1])
+    except JournalDamaged as error:
+        raise JournalDamaged(f"{path}, byte {offset}: {error}") from None
+
+
+def _offset_of(file: BinaryIO, end: int, seq: int) -> int:
+    """Where the first line whose seq is at least `seq` begins; `end` when there is none.
+
+    Bisects byte positions: whether the first line that begins at or after a position has a large enough seq
+    changes once from no to yes along the file.
+    """
+    low, high = 0, end
+    while low < high:
+        middle = (low + high) // 2
+        start = _line_start(file, middle)
+        if start >= end or _seq_at(file, start) >= seq:
+            high = middle
+        else:
+            low = middle + 1
+    return min(end, _line_start(file, low))
+
+
+def _line_start(file: BinaryIO, position: int) -> int:
+    """Where the first line that begins at or after `position` begins."""
+    if not position:
+        return 0
+    file.seek(position - 1)
+    file.readline(MAX_RECORD_BYTES + 1)
+    return file.tell()
+
+
+def _seq_at(file: BinaryIO, start: int) -> int:
+    file.seek(start)
+    beginning = file.read(32)
+    digits = beginning[len(b'{"seq":') :].split(b",", 1)[0]
+    if not digits.isdigit():
+        raise JournalDamaged(f"{file.name}, byte {start}: the line does not begin with its seq")
+    return int(digits)

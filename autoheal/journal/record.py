@@ -1,0 +1,145 @@
+"""One record as one line: sealing a draft into the chain, and reading a line back.
+
+A `Record` is always built from the line's own bytes, also for a record that was sealed a moment ago: a fold of
+the running program and a fold of the file after a restart see identical values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from autoheal.errors import JournalDamaged, JournalError, RecordTooLarge
+from autoheal.model import MAX_RECORD_BYTES, Draft, Head, Kind, Mode, Record, parse_rfc3339, rfc3339
+
+_TEXTS = ("alertname", "fingerprint", "episode", "rule", "target", "run", "mode", "reason", "actor", "correlation_id")
+_OPTIONAL = (*_TEXTS[:6], "step", *_TEXTS[6:], "labels", "annotations")
+_TYPES: dict[str, type] = dict.fromkeys(("ts", "kind", *_TEXTS, "prev", "hash"), str)
+_TYPES |= {"seq": int, "step": int, "labels": dict, "annotations": dict, "detail": dict}
+_REQUIRED = frozenset(("seq", "ts", "kind", "actor", "prev", "hash"))
+_ONLY_TEXT = {str}
+_KINDS = {kind.value: kind for kind in Kind}
+_MODES = {mode.value: mode for mode in Mode}
+_HASH_KEY = b',"hash":"'
+_SEAL_BYTES = len(_HASH_KEY) + 64 + len(b'"}')
+
+
+def seal(draft: Draft, head: Head, now: float) -> Record:
+    """The record that follows `head`. `now` is in seconds since the epoch; `ts` is never less than `head.ts`.
+
+    Numbers that JSON has not (NaN, infinities) become null. Raises RecordTooLarge beyond 64 KiB, newline
+    included, and JournalError for what no record can hold (a lone surrogate, an integer beyond 64 bits …).
+    """
+    try:
+        fields: dict[str, Any] = {"seq": head.seq + 1, "ts": rfc3339(max(now, head.ts)), "kind": draft.kind}
+        for name in _OPTIONAL:
+            value = getattr(draft, name)
+            if value is not None:
+                fields[name] = value
+        if draft.detail:
+            fields["detail"] = draft.detail
+        fields["prev"] = head.hash
+        body = orjson.dumps(fields, default=_plain)[:-1]
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise JournalError(f"a record of kind {draft.kind} cannot be written as JSON: {error}") from None
+    if len(body) + _SEAL_BYTES >= MAX_RECORD_BYTES:
+        raise RecordTooLarge(
+            f"a record of kind {draft.kind} would be {len(body) + _SEAL_BYTES + 1} bytes long; "
+            f"a line of the log may have {MAX_RECORD_BYTES}"
+        )
+    line = b'%b,"hash":"%b"}' % (body, hashlib.sha256(body).hexdigest().encode())
+    try:
+        return _decode(line)
+    except JournalDamaged as error:
+        raise JournalError(f"a record of kind {draft.kind} cannot be written: {error}") from None
+
+
+def seal_all(drafts: Sequence[Draft], head: Head, now: float) -> tuple[Record, ...]:
+    """`drafts` as a chain on `head`. Raises what `seal` raises, for all of them or none."""
+    records = []
+    for draft in drafts:
+        record = seal(draft, head, now)
+        records.append(record)
+        head = record.head
+    return tuple(records)
+
+
+def parse(line: bytes) -> Record:
+    """The record that `line` (without its newline) is.
+
+    Raises JournalDamaged when it is none: not JSON, an unknown field or kind, or bytes that are not those
+    that were sealed. Whether it follows the record before it is `follow`'s question.
+    """
+    if len(line) >= MAX_RECORD_BYTES:
+        raise JournalDamaged(f"longer than the {MAX_RECORD_BYTES} bytes that a line may have")
+    digest = hashlib.sha256(line[:-_SEAL_BYTES]).hexdigest().encode()
+    if line[-_SEAL_BYTES:] != b'%b%b"}' % (_HASH_KEY, digest):
+        raise JournalDamaged("its hash is not that of its bytes")
+    return _decode(line)
+
+
+def follow(line: bytes, last: Record | None) -> Record:
+    """As `parse`, and `line` must continue the chain after `last` (None: it begins a log)."""
+    record = parse(line)
+    due, prev, ts = (last.seq + 1, last.hash, last.ts) if last else _BEGINNING
+    if record.seq != due:
+        raise JournalDamaged(f"its seq is {record.seq} where {due} is due")
+    if record.prev != prev:
+        raise JournalDamaged("its prev is not the hash of the record before it")
+    if record.ts < ts:
+        raise JournalDamaged("its ts is before that of the record before it")
+    return record
+
+
+_BEGINNING = (1, Head().hash, Head().ts)
+
+
+def _plain(value: object) -> dict[Any, Any]:
+    """What orjson does not know by itself: read-only mappings."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _decode(line: bytes) -> Record:
+    try:
+        data = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise JournalDamaged(f"not JSON: {error}") from None
+    if type(data) is not dict:
+        raise JournalDamaged("not a JSON object")
+    for name, value in data.items():
+        if type(value) is not _TYPES.get(name):
+            problem = "of the wrong type" if name in _TYPES else "unknown"
+            raise JournalDamaged(f"the field {name[:40]!r} is {problem}")
+    if not data.keys() >= _REQUIRED:
+        raise JournalDamaged(f"these fields are missing: {', '.join(sorted(_REQUIRED - data.keys()))}")
+    # Readers find a seq by bisecting the file, and look at these bytes only.
+    if not line.startswith(b'{"seq":%d,' % data["seq"]):
+        raise JournalDamaged("the line does not begin with its seq")
+    _to_words(data)
+    return Record(line=line, **data)
+
+
+def _to_words(data: dict[str, Any]) -> None:
+    """Replace texts by the domain's words, in place."""
+    kind = _KINDS.get(data["kind"])
+    if kind is None:
+        raise JournalDamaged(f"the kind {data['kind'][:40]!r} is unknown to this version")
+    data["kind"] = kind
+    if "mode" in data:
+        mode = _MODES.get(data["mode"])
+        if mode is None:
+            raise JournalDamaged(f"the mode {data['mode'][:40]!r} is unknown to this version")
+        data["mode"] = mode
+    for name in ("labels", "annotations"):
+        texts = data.get(name)
+        if texts and set(map(type, texts.values())) != _ONLY_TEXT:
+            raise JournalDamaged(f"{name} holds something that is not text")
+    try:
+        data["ts"] = parse_rfc3339(data["ts"])
+    except (ValueError, OverflowError) as error:
+        raise JournalDamaged(f"ts: {error}") from None
