@@ -1,0 +1,120 @@
+"""The command line: `autoheal serve`, `check`, `demo`.
+
+Exit codes: 0 done, 1 the thing checked is bad, 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import shtab
+
+from autoheal import __version__
+from autoheal.errors import AutohealError, ConfigError
+
+_EXAMPLES = {
+    "serve": """\
+examples:
+  autoheal serve                                     everything is a dry run: that is the default
+  AUTOHEAL_DRY_RUN=false autoheal serve              rules with `mode: live` act
+  AUTOHEAL_RULES=/etc/autoheal/rules ALERTMANAGER_URL=http://alertmanager:9093 autoheal serve
+
+Settings come from the environment: docs/configuration.md lists them. SIGHUP reloads the rules.""",
+    "check": """\
+examples:
+  autoheal check rules.yaml
+  autoheal check /etc/autoheal/rules && systemctl reload autoheal""",
+    "demo": """\
+examples:
+  autoheal demo           heals a service that it kills, then keeps serving on 127.0.0.1:9009
+  autoheal demo --once    the same, then ends; exit code 0 when healed""",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="autoheal",
+        description="Auto-remediation gateway: Alertmanager alerts in, audited and verified actions out.",
+        epilog="`autoheal COMMAND --help` shows examples.",
+    )
+    top.add_argument("--version", action="version", version=f"autoheal {__version__}")
+    shtab.add_argument_to(top, "--print-completion", help="print a completion script for this shell")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=_EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    command("serve", "run the gateway")
+    check = command("check", "check rules files or folders, as `promtool check rules` does")
+    check.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a rules file, or a folder of them")
+    demo = command("demo", "kill a small service and watch it being healed")
+    demo.add_argument("--once", action="store_true", help="end when the story is told; 0 when healed")
+    demo.add_argument("--port", type=int, default=9009, help="the gateway's port on 127.0.0.1 (default 9009)")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        match arguments.command:
+            case "serve":
+                return _serve()
+            case "check":
+                return _check(arguments.files)
+            case _:
+                return _demo(once=arguments.once, port=arguments.port)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve() -> int:
+    from autoheal.config import load  # noqa: PLC0415 the other commands start without a web server's imports
+    from autoheal.serve import serve  # noqa: PLC0415
+
+    try:
+        serve(load(os.environ))
+    except ConfigError as error:
+        for fault in error.faults:
+            print(f"autoheal: {fault}", file=sys.stderr)
+        return 2
+    except AutohealError as error:
+        print(f"autoheal: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _check(files: Sequence[Path]) -> int:
+    from autoheal.actions import ACTIONS  # noqa: PLC0415
+    from autoheal.rules import describe, load  # noqa: PLC0415
+
+    bad = 0
+    for path in files:
+        print(f"Checking {path}")
+        try:
+            rules = load(path, actions={name: action.Params for name, action in ACTIONS.items()})
+        except ConfigError as error:
+            bad += 1
+            print(f"  FAILED: {len(error.faults)} faults", file=sys.stderr)
+            for fault in error.faults:
+                print(f"  {fault}", file=sys.stderr)
+        else:
+            print(f"  {describe(rules)}")
+    return 1 if bad else 0
+
+
+def _demo(*, once: bool, port: int) -> int:
+    from autoheal.demo import main as demo  # noqa: PLC0415
+
+    return demo(once=once, port=port)

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal.record import seal_all
-from autoheal.model import Draft, Head, Record
-
+from autoheal.model import Draft, Head, Kind, Record
 from tests.support.clock import FakeClock
 
 
@@ -56,13 +55,19 @@ class MemoryJournal:
     def replay(self) -> Iterator[Record]:
         return iter(list(self.records))
 
-    def release(self) -> None:
-        """Make all that is pending durable."""
-        if self.held:
+    def release(self, until: Kind | None = None) -> None:
+        """Make what is pending durable: all of it unless held, or the records up to the first of a kind."""
+        if self.held and until is None:
             return
-        self.records += self._pending
-        self._pending = []
+        kinds = [record.kind for record in self._pending]
+        count = len(kinds) if until is None else kinds.index(until) + 1
+        self.records += self._pending[:count]
+        self._pending = self._pending[count:]
         self._wake(None)
+
+    def pending(self) -> list[Kind]:
+        """Kinds of what is not durable yet."""
+        return [record.kind for record in self._pending]
 
     def fail(self) -> None:
         """Give up what is pending and refuse from now on, as a full disk does."""
@@ -72,10 +77,12 @@ class MemoryJournal:
 
     def _wake(self, error: JournalUnavailable | None) -> None:
         waiters, self._waiters = self._waiters, []
-        for _, future in waiters:
+        for seq, future in waiters:
             if future.done():
                 continue
-            if error is None:
+            if self.records and seq <= self.records[-1].seq:
                 future.set_result(None)
-            else:
+            elif error is not None:
                 future.set_exception(error)
+            else:
+                self._waiters.append((seq, future))

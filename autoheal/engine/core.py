@@ -1,0 +1,365 @@
+"""The engine: takes alerts in, decides, carries runs; it alone makes records of decisions and actions of records."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+import structlog
+
+from autoheal import __version__
+from autoheal.actions import Action
+from autoheal.alertmanager import Alertmanager
+from autoheal.clock import Clock
+from autoheal.config import Settings
+from autoheal.engine.deciding import decision_draft, differs, dry_run_draft
+from autoheal.engine.intake import batches, rejections, take_in
+from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.runs import Runner, World
+from autoheal.engine.texts import keep_texts
+from autoheal.engine.waiting import Alarms
+from autoheal.engine.watch import Watch
+from autoheal.errors import ConfigError, JournalUnavailable
+from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Reason, Receipt, Record
+from autoheal.rules import Rule, RuleSet
+from autoheal.rules.decide import Decision, Switches, decide
+from autoheal.state import TERMINAL, Episode, Run, State
+
+STOP_SECONDS = 10.0
+"""How long running actions may go on after SIGTERM."""
+AT_ONCE = 50
+"""Decisions made before others on the event loop get their turn."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        journal: Journal,
+        state: State,
+        load_rules: Callable[[], RuleSet],
+        actions: Mapping[str, Action],
+        alertmanager: Alertmanager | None,
+        clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self.rules = load_rules()
+        self.started_at = clock.now()
+        self._load_rules = load_rules
+        self._actions = actions
+        self._clock = clock
+        self._ledger = Ledger(journal, state, clock, self._changed)
+        self._dirty: dict[str, None] = {}
+        self._work = asyncio.Event()
+        self._alarms = Alarms(clock, self._ask_again)
+        self._blocked: dict[str, set[str]] = {}
+        self._starved: set[str] = set()
+        self._runners: dict[str, Runner] = {}
+        self._run_tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = False
+        self._watch: Watch | None = None
+        if alertmanager is not None:
+            self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
+
+    @property
+    def state(self) -> State:
+        """The fold of the log up to now, batches included that are not durable yet. Read only."""
+        return self._ledger.state
+
+    @property
+    def ready(self) -> bool:
+        """Whether an alert would be accepted durably now."""
+        return self._running and self._ledger.journal.healthy
+
+    async def start(self) -> None:
+        """Say so in the log, take up what the log left open, and begin to decide."""
+        self._running = True
+        self._ledger.commit(
+            [
+                Draft(
+                    kind=Kind.SERVICE_STARTED,
+                    detail={
+                        "version": __version__,
+                        "pid": os.getpid(),
+                        "enabled": self.settings.enabled,
+                        "dry_run": self.settings.dry_run,
+                    },
+                ),
+                self._loaded("system"),
+            ]
+        )
+        await self._ledger.settle()
+        self._keep_texts()
+        self._spawn(self._alarms.run())
+        self._spawn(self._decide_forever())
+        if self._watch is not None:
+            self._spawn(self._watch.run())
+        self._take_up()
+
+    async def stop(self) -> None:
+        """Stop deciding; give running actions up to ten seconds, then cut them and record that."""
+        self._running = False
+        for task in self._tasks:
+            task.cancel()
+        for run_id, task in list(self._run_tasks.items()):
+            if self._runners[run_id].idle.is_set():
+                task.cancel()
+        # Each action has its own deadline too, whichever is earlier.
+        waits = [asyncio.ensure_future(self._until_idle()), asyncio.ensure_future(self._clock.sleep(STOP_SECONDS))]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for unfinished in (*waits, *self._run_tasks.values()):
+            unfinished.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._run_tasks.values(), return_exceptions=True)
+        try:
+            self._ledger.refresh()
+            self._ledger.commit([Draft(kind=Kind.SERVICE_STOPPED)])
+            await self._ledger.settle()
+        except JournalUnavailable as error:
+            _log.error("stop_not_recorded", error=str(error))
+
+    async def receive(self, notification: Notification, correlation_id: str) -> Receipt:
+        """Take a notification in; returns once what it changed is durable.
+
+        Raises JournalUnavailable when it is not: the sender is to try again, and repeats change nothing.
+        """
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
+        self._ledger.refresh()
+        if drafts := rejections(notification.rejected, correlation_id):
+            self._ledger.commit(drafts)
+        opened: list[str] = []
+        suspects: list[str] = []
+        for batch in batches(notification.alerts):
+            intake = take_in(
+                self.state,
+                batch,
+                now=self._clock.now(),
+                how="webhook",
+                correlation_id=correlation_id,
+                redact=self.settings.redact,
+                can_ask=self._watch is not None,
+            )
+            if intake.drafts:
+                self._ledger.commit(intake.drafts)
+            opened += intake.opened
+            suspects += intake.suspects
+        # All alerts of a body are in before any is decided.
+        self._mark(opened)
+        await self._ledger.settle()
+        if self._watch is not None:
+            if suspects:
+                self._spawn(self._watch.suspects(suspects))
+            if notification.truncated > 0:
+                self._spawn(self._watch.rest(notification, correlation_id))
+        elif notification.truncated > 0:
+            _log.warning("truncated_group", left_out=notification.truncated, remedy="set ALERTMANAGER_URL")
+        firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
+        return Receipt(
+            accepted=len(notification.alerts),
+            firing=firing,
+            resolved=len(notification.alerts) - firing,
+            rejected=len(notification.rejected),
+        )
+
+    async def reload(self, actor: str = "system") -> None:
+        """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
+        try:
+            rules = self._load_rules()
+        except ConfigError as error:
+            faults = [str(fault) for fault in error.faults[:50]]
+            await self._ledger.insist(
+                lambda: [Draft(kind=Kind.CONFIG_REJECTED, actor=actor, detail={"faults": faults})]
+            )
+            raise
+        self.rules = rules
+        await self._ledger.insist(lambda: [self._loaded(actor)])
+        self._keep_texts()
+        self._mark(self.state.episodes)
+
+    # Deciding
+
+    async def _decide_forever(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._decide_all()
+            except JournalUnavailable as error:
+                _log.error("decisions_wait_for_the_log", error=str(error))
+                await self._ledger.healthy()
+                # What was folded and not kept is decided again.
+                self._mark(self.state.episodes)
+                self._take_up()
+
+    async def _decide_all(self) -> None:
+        self._ledger.refresh()
+        done = 0
+        while self._dirty:
+            fingerprint = next(iter(self._dirty))
+            try:
+                self._decide_episode(fingerprint)
+            except JournalUnavailable:
+                raise
+            except Exception:  # noqa: BLE001 one alert that trips a fault of ours must not stop decisions on all others
+                _log.exception("decision_failed", fingerprint=fingerprint)
+            del self._dirty[fingerprint]
+            done += 1
+            if done % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _decide_episode(self, fingerprint: str) -> None:
+        episode = self.state.episodes.get(fingerprint)
+        if episode is None:
+            return
+        rules: Sequence[Rule | None] = self.rules.match(episode.labels) if self.settings.enabled else ()
+        for rule in rules or (None,):
+            if rule is None or rule.name not in episode.runs:
+                self._decide_by(episode, rule)
+
+    def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
+        decision = self._decide(episode, rule)
+        if decision.ask_again is not None:
+            self._alarms.set(episode.fingerprint, decision.ask_again)
+        if decision.reason is Reason.IN_PROGRESS and decision.target is not None:
+            self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
+        if decision.reason is Reason.BUDGET:
+            self._starved.add(episode.fingerprint)
+        if not differs(decision, episode.decisions.get(decision.rule or "")):
+            return
+        run_id = None
+        if decision.reason in (Reason.ACT, Reason.DRY_RUN):
+            run_id = f"r{self.state.head.seq + 1}"
+        drafts = [decision_draft(episode, decision, self._switches(), self.rules.digest, run_id)]
+        if decision.reason is Reason.DRY_RUN:
+            drafts.append(dry_run_draft(episode, decision, run_id))
+        self._ledger.commit(drafts)
+        if decision.reason is Reason.ACT and run_id is not None:
+            self._carry(run_id)
+
+    def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
+        return decide(self.state, episode, rule, self.rules, self._switches(), self._clock.now(), run)
+
+    def _switches(self) -> Switches:
+        return Switches(enabled=self.settings.enabled, dry_run=self.settings.dry_run)
+
+    def _mark(self, fingerprints: Sequence[str] | Mapping[str, object] | set[str]) -> None:
+        self._dirty.update(dict.fromkeys(fingerprints))
+        if self._dirty:
+            self._work.set()
+
+    def _ask_again(self, fingerprint: str) -> None:
+        self._mark([fingerprint])
+
+    def _changed(self, records: Sequence[Record]) -> None:
+        """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
+        for record in records:
+            if record.kind is Kind.ALERT_RESOLVED:
+                for run_id, runner in self._runners.items():
+                    if run_id in self.state.runs and self.state.runs[run_id].fingerprint == record.fingerprint:
+                        runner.changed.set()
+            elif record.run is not None and record.run in self.state.runs:
+                run = self.state.runs[record.run]
+                if run.state in TERMINAL:
+                    self._mark(self._blocked.pop(run.target, set()) | {run.fingerprint})
+                    if record.kind is Kind.ACTION_CANCELLED:
+                        self._mark(self._starved)
+                        self._starved = set()
+
+    # Runs
+
+    def _carry(self, run_id: str) -> None:
+        if run_id in self._run_tasks or not self._running:
+            return
+        world = World(
+            rules=lambda: self.rules,
+            decide_again=self._decide_again,
+            decision=self._decision_of_run,
+            actions=self._actions,
+            ask=None if self._watch is None else self._watch.standing,
+            lock_dir=self.settings.data_dir / "running",
+        )
+        runner = Runner(run_id, self._ledger, world, self._clock)
+        task = asyncio.get_running_loop().create_task(runner.carry(), name=f"run {run_id}")
+        self._runners[run_id], self._run_tasks[run_id] = runner, task
+        task.add_done_callback(lambda done: self._carried(run_id, done))
+
+    def _carried(self, run_id: str, task: asyncio.Task[None]) -> None:
+        self._runners.pop(run_id, None)
+        self._run_tasks.pop(run_id, None)
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            _log.error("run_task_failed", run=run_id, exc_info=error)
+        elif run_id in self.state.runs and not self.state.runs[run_id].ended:
+            # A batch was given up and its seq, hence this id, was given to another run meanwhile.
+            self._carry(run_id)
+
+    def _take_up(self) -> None:
+        """Go on with every run that the log left open, and decide on every open episode."""
+        for run in list(self.state.runs.values()):
+            if not run.ended:
+                self._carry(run.id)
+        self._mark(self.state.episodes)
+
+    def _decide_again(self, run: Run) -> Decision | None:
+        episode = self.state.episodes.get(run.fingerprint)
+        rule = next((rule for rule in self.rules.rules if rule.name == run.rule), None)
+        if episode is None or rule is None:
+            return None
+        return self._decide(episode, rule, run)
+
+    def _decision_of_run(self, run: Run, decision: Decision) -> Draft:
+        return decision_draft(self.state.episodes[run.fingerprint], decision, self._switches(), self.rules.digest, None)
+
+    async def _until_idle(self) -> None:
+        for runner in list(self._runners.values()):
+            await runner.idle.wait()
+
+    # The rest
+
+    def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
+        self._ledger.refresh()
+        intake = take_in(
+            self.state,
+            alerts,
+            now=self._clock.now(),
+            how="api",
+            correlation_id=correlation_id,
+            redact=self.settings.redact,
+            confirmed=True,
+        )
+        if intake.drafts:
+            self._ledger.commit(intake.drafts)
+        self._mark(intake.opened)
+
+    def _loaded(self, actor: str) -> Draft:
+        return Draft(
+            kind=Kind.CONFIG_LOADED,
+            actor=actor,
+            detail={"rules_digest": self.rules.digest, "rules": len(self.rules.rules)},
+        )
+
+    def _keep_texts(self) -> None:
+        try:
+            keep_texts(self.settings.data_dir / "rules", self.rules)
+        except OSError as error:
+            # The log does not depend on it; explaining old decisions will.
+            _log.error("rules_text_not_kept", digest=self.rules.digest, error=str(error))
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("task_failed", exc_info=error)

@@ -1,0 +1,73 @@
+"""Decisions as records: what each guard looked at, and enough to compute the decision again later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoheal.model import Draft, Kind, rfc3339
+from autoheal.rules.decide import Decision, Switches
+from autoheal.state import Episode, LastDecision
+
+
+def differs(decision: Decision, last: LastDecision | None) -> bool:
+    """Whether the decision says something that the last one on this episode and rule did not."""
+    return last is None or (decision.reason, decision.target, decision.mode, decision.plan_digest) != (
+        last.reason,
+        last.target,
+        last.mode,
+        last.plan_digest,
+    )
+
+
+def decision_draft(
+    episode: Episode, decision: Decision, switches: Switches, rules_digest: str, run_id: str | None
+) -> Draft:
+    """The `decision` record; `run_id` is given when the decision begins a run."""
+    detail: dict[str, Any] = {
+        "guards": [
+            {"guard": verdict.reason.value, "passed": verdict.passed, **verdict.saw} for verdict in decision.verdicts
+        ],
+        "settings": {"enabled": switches.enabled, "dry_run": switches.dry_run},
+        "rules_digest": rules_digest,
+    }
+    if decision.ask_again is not None:
+        detail["ask_again"] = _time(decision.ask_again)
+    if decision.plan_digest is not None:
+        detail["plan_digest"] = decision.plan_digest
+    if run_id is not None:
+        detail["plan"] = decision.plan
+    return _draft(Kind.DECISION, episode, decision, run_id, detail)
+
+
+def dry_run_draft(episode: Episode, decision: Decision, run_id: str | None) -> Draft:
+    """The `action_dry_run` record: the very plan that live would execute."""
+    assert decision.plan is not None, "only a rendered plan becomes a dry run"
+    detail = {
+        "action": decision.plan["steps"][0]["action"],
+        "plan": decision.plan,
+        "plan_digest": decision.plan_digest,
+    }
+    return _draft(Kind.ACTION_DRY_RUN, episode, decision, run_id, detail)
+
+
+def _draft(kind: Kind, episode: Episode, decision: Decision, run_id: str | None, detail: dict[str, Any]) -> Draft:
+    return Draft(
+        kind=kind,
+        alertname=episode.alertname,
+        fingerprint=episode.fingerprint,
+        episode=episode.id,
+        rule=decision.rule,
+        target=decision.target,
+        run=run_id,
+        mode=decision.mode,
+        reason=decision.reason.value,
+        correlation_id=episode.correlation_id,
+        detail=detail,
+    )
+
+
+def _time(ts: float) -> str | float:
+    try:
+        return rfc3339(ts)
+    except (ValueError, OverflowError, OSError):
+        return ts

@@ -1,0 +1,163 @@
+"""What a notification changes: alerts compared with the open episodes. Pure: state in, drafts out.
+
+Alertmanager sends a group's whole list again and again, HA pairs send it twice and out of order, and every peer may
+carry another `startsAt`; only what is news becomes a record (DESIGN, "Rules": episodes, suspects, supersession).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autoheal.model import Alert, AlertStatus, Draft, Kind, Rejected, rfc3339
+from autoheal.state import ENDS_KEPT, Episode, State
+
+SKEW_SECONDS = 60.0
+"""A `startsAt` that differs less is the same firing seen by another replica, or too soon to tell."""
+REJECTED_RECORDED = 100
+"""Bad alerts of one notification that get a record each; the last one tells how many more there were."""
+REDACTED = "[redacted]"
+
+
+@dataclass(slots=True)
+class Intake:
+    """What a batch of alerts changes: the records, who is to be decided on, and whom to ask Alertmanager about."""
+
+    drafts: list[Draft] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
+    suspects: list[str] = field(default_factory=list)
+
+
+def batches(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
+    """Split so that no fingerprint occurs twice in a batch: a second word on one alert must see the first folded."""
+    batch: dict[str, Alert] = {}
+    for alert in alerts:
+        if alert.fingerprint in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[alert.fingerprint] = alert
+    if batch:
+        yield list(batch.values())
+
+
+def take_in(
+    state: State,
+    alerts: Sequence[Alert],
+    *,
+    now: float,
+    how: str,
+    actor: str = "alertmanager",
+    correlation_id: str | None = None,
+    redact: frozenset[str] = frozenset(),
+    confirmed: bool = False,
+    can_ask: bool = False,
+) -> Intake:
+    """Compare `alerts` (distinct fingerprints) with the state.
+
+    `how` is the way the word came: `webhook` or `api`. `confirmed` says that Alertmanager itself was asked, so that
+    no firing among them is a suspect; `can_ask` that it can be asked, so that a suspect's coming again settles
+    nothing. `now` is the wall clock, seconds since the epoch.
+    """
+    intake = Intake()
+
+    def add(kind: Kind, alert: Alert, episode: str | None, **detail: object) -> None:
+        intake.drafts.append(
+            Draft(
+                kind=kind,
+                alertname=alert.alertname,
+                fingerprint=alert.fingerprint,
+                episode=episode,
+                actor=actor,
+                correlation_id=correlation_id,
+                labels=_redacted(alert.labels, redact),
+                annotations=_redacted(alert.annotations, redact),
+                detail=detail,
+            )
+        )
+
+    for alert in alerts:
+        episode = state.episodes.get(alert.fingerprint)
+        if alert.status is AlertStatus.RESOLVED:
+            if _ends(state, episode, alert, now):
+                ends_at = _ends_at(alert, now)
+                add(Kind.ALERT_RESOLVED, alert, episode.id if episode else None, how=how, ends_at=rfc3339(ends_at))
+            continue
+        if episode is not None:
+            if alert.starts_at - episode.starts_at <= SKEW_SECONDS:
+                continue
+            ends_at = min(alert.starts_at, now)
+            add(Kind.ALERT_RESOLVED, alert, episode.id, how="superseded", ends_at=rfc3339(ends_at))
+        elif not confirmed and _stale(state, alert, now):
+            suspect = state.suspects.get(alert.fingerprint)
+            if suspect is None:
+                end = rfc3339(state.ends[alert.fingerprint].ends_at)
+                add(Kind.ALERT_SUSPECT, alert, None, starts_at=rfc3339(alert.starts_at), last_end=end)
+                intake.suspects.append(alert.fingerprint)
+                continue
+            if can_ask:
+                intake.suspects.append(alert.fingerprint)
+                continue
+            if now - suspect.seen_at <= SKEW_SECONDS:
+                continue
+        # Ids are seqs: unique in the log, the same at every replay, and a pointer to the record that tells of it.
+        seq = state.head.seq + 1 + len(intake.drafts)
+        add(
+            Kind.ALERT_FIRING,
+            alert,
+            f"e{seq}",
+            how=how,
+            starts_at=rfc3339(alert.starts_at),
+            generator_url=alert.generator_url[:2048],
+        )
+        intake.opened.append(alert.fingerprint)
+    return intake
+
+
+def rejections(rejected: Sequence[Rejected], correlation_id: str) -> list[Draft]:
+    """An `alert_rejected` for each bad alert among good ones, bounded: a sender must not fill the disk with them."""
+    drafts = [
+        Draft(
+            kind=Kind.ALERT_REJECTED,
+            alertname=one.alertname,
+            fingerprint=one.fingerprint,
+            actor="alertmanager",
+            correlation_id=correlation_id,
+            detail={"index": one.index, "faults": list(one.faults)},
+        )
+        for one in rejected[:REJECTED_RECORDED]
+    ]
+    if more := len(rejected) - len(drafts):
+        drafts.append(
+            Draft(
+                kind=Kind.ALERT_REJECTED,
+                actor="alertmanager",
+                correlation_id=correlation_id,
+                detail={"more": more},
+            )
+        )
+    return drafts
+
+
+def _ends(state: State, episode: Episode | None, alert: Alert, now: float) -> bool:
+    """Whether a resolved alert tells something new."""
+    if episode is not None:
+        # A slow peer may still tell the end of the firing before this one.
+        return _ends_at(alert, now) >= episode.starts_at or abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS
+    if alert.fingerprint in state.suspects:
+        return True
+    known = state.ends.get(alert.fingerprint)
+    return known is None or now - known.ts > ENDS_KEPT or _ends_at(alert, now) > known.ends_at
+
+
+def _ends_at(alert: Alert, now: float) -> float:
+    # An end in the future would make every firing until then a suspect.
+    return now if alert.ends_at is None else min(alert.ends_at, now)
+
+
+def _stale(state: State, alert: Alert, now: float) -> bool:
+    end = state.ends.get(alert.fingerprint)
+    return end is not None and now - end.ts <= ENDS_KEPT and alert.starts_at <= end.ends_at
+
+
+def _redacted(values: Mapping[str, str], redact: frozenset[str]) -> dict[str, str]:
+    return {name: REDACTED if name in redact else value for name, value in values.items()}

@@ -1,0 +1,109 @@
+"""The journal and the state folded from it, kept in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import structlog
+
+from autoheal.clock import Clock
+from autoheal.errors import JournalConflict, JournalUnavailable
+from autoheal.model import Draft, Head, Record
+from autoheal.state import State, fold
+
+RETRY_SECONDS = 0.5
+"""How often an outcome that the log refused is offered again."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Journal(Protocol):
+    """What the engine asks of an audit log: a file today, a database when several machines share one."""
+
+    @property
+    def head(self) -> Head:
+        """The end of the log, batches included that are not durable yet."""
+        ...
+
+    @property
+    def log_id(self) -> str:
+        """The first 16 hex digits of record 1's hash."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """Whether an append would be taken now."""
+        ...
+
+    def append(self, drafts: Sequence[Draft], expected: Head) -> tuple[Record, ...]:
+        """Hand over records; raises JournalUnavailable or JournalConflict and keeps nothing then."""
+        ...
+
+    async def wait(self, seq: int) -> None:
+        """Return when `seq` is durable; raises JournalUnavailable when its batch was given up."""
+        ...
+
+    def replay(self) -> Iterator[Record]:
+        """Every durable record, oldest first."""
+        ...
+
+
+class Ledger:
+    """Appends and folds in one breath, so that two decisions of one moment see each other.
+
+    A record is folded when it is handed over, before it is durable; whoever lets something leave the process (an
+    answer, an action) waits with `settle` first. When the journal gives a batch up, the state is folded again from
+    what is durable.
+    """
+
+    def __init__(
+        self, journal: Journal, state: State, clock: Clock, changed: Callable[[Sequence[Record]], None]
+    ) -> None:
+        self.journal = journal
+        self.state = state
+        self._clock = clock
+        self._changed = changed
+
+    def commit(self, drafts: Sequence[Draft]) -> tuple[Record, ...]:
+        """Append `drafts` as one batch and fold them. Raises JournalUnavailable, and keeps nothing then."""
+        try:
+            records = self.journal.append(drafts, self.state.head)
+        except JournalConflict as conflict:
+            # What the drafts were made from is gone; whoever made them looks again.
+            self.refresh()
+            raise JournalUnavailable("the log was cut back while this was written") from conflict
+        for record in records:
+            self.state.apply(record)
+        self._changed(records)
+        return records
+
+    def refresh(self) -> None:
+        """Fold again from the durable log when a batch was given up since the last look."""
+        if self.state.head != self.journal.head:
+            _log.warning("state_folded_again", had=self.state.head.seq, has=self.journal.head.seq)
+            self.state = fold(self.journal.replay())
+
+    async def settle(self) -> None:
+        """Return when all that is folded now is durable. Raises JournalUnavailable when it will not be."""
+        await self.journal.wait(self.state.head.seq)
+
+    async def insist(self, make: Callable[[], Sequence[Draft]]) -> None:
+        """Record what has happened already, however long the log refuses; `make` is asked anew for each try."""
+        while True:
+            self.refresh()
+            try:
+                if drafts := make():
+                    self.commit(drafts)
+                    await self.settle()
+            except JournalUnavailable as error:
+                _log.error("outcome_not_recorded_yet", error=str(error))
+                await self._clock.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def healthy(self) -> None:
+        """Return when the journal takes records again."""
+        while not self.journal.healthy:
+            await self._clock.sleep(RETRY_SECONDS)
+        self.refresh()

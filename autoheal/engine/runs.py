@@ -1,0 +1,249 @@
+"""The life of a run: step by step from plan to verdict.
+
+Each turn of `carry` looks at where the run stands in the folded state and does the one thing that comes next, so
+that a restart needs no path of its own: the loop goes on where the log ends. An intent is durable before it is
+carried out; an outcome is recorded however long the log refuses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from autoheal.actions import Action, Context, orphan_gone
+from autoheal.actions import Outcome as ActionOutcome
+from autoheal.actions.probes import probe
+from autoheal.clock import Clock
+from autoheal.engine.ledger import Ledger
+from autoheal.engine.verification import Evidence, Outcome, Standing, verify
+from autoheal.errors import JournalUnavailable
+from autoheal.model import Draft, Kind, Reason
+from autoheal.rules import RuleSet
+from autoheal.rules.decide import Decision
+from autoheal.state import Run, RunState
+
+ORPHAN_SECONDS = 0.2
+"""How often recovery looks whether a command of the life before is gone."""
+
+_log = structlog.get_logger(__name__)
+
+_HEALS: Mapping[Outcome, Kind] = {
+    Outcome.CONFIRMED: Kind.HEAL_CONFIRMED,
+    Outcome.FAILED: Kind.HEAL_FAILED,
+    Outcome.INCONCLUSIVE: Kind.HEAL_INCONCLUSIVE,
+}
+
+
+@dataclass(slots=True)
+class World:
+    """What a run needs besides the ledger: how to decide again, act, and look."""
+
+    rules: Callable[[], RuleSet]
+    decide_again: Callable[[Run], Decision | None]
+    """The guards asked at the moment of execution; None when the rule is gone."""
+    decision: Callable[[Run, Decision], Draft]
+    """The record of a decision that stopped a run."""
+    actions: Mapping[str, Action]
+    ask: Callable[[str], Awaitable[Standing]] | None
+    lock_dir: Path
+
+
+class Runner:
+    """Carries one run to its end."""
+
+    def __init__(self, run_id: str, ledger: Ledger, world: World, clock: Clock) -> None:
+        self.run_id = run_id
+        self.changed = asyncio.Event()
+        """Set by the engine when the run's episode ends."""
+        self.idle = asyncio.Event()
+        """Set unless an action is executing in this process now."""
+        self.idle.set()
+        self._ledger = ledger
+        self._world = world
+        self._clock = clock
+
+    @property
+    def run(self) -> Run:
+        """The run as the state has it now: after a refold the old object is stale."""
+        return self._ledger.state.runs[self.run_id]
+
+    async def carry(self) -> None:
+        """Do what comes next until the run has ended."""
+        while self.run_id in self._ledger.state.runs and not self.run.ended:
+            match self.run.state:
+                case RunState.PLANNED if self.run.step >= len(self.run.steps):
+                    await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
+                case RunState.PLANNED:
+                    await self._next_step()
+                case RunState.ACTING:
+                    await self._close_interrupted()
+                case RunState.VERIFYING:
+                    await self._verify()
+                case _:
+                    await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
+
+    async def _next_step(self) -> None:
+        self._ledger.refresh()
+        if self.run_id not in self._ledger.state.runs:
+            return  # its decision was in a batch that the log gave up
+        run = self.run
+        if self._obstacle(run) is not None:
+            await self._ledger.insist(lambda: self._obstacle(self.run) or [])
+            return
+        step = run.steps[run.step]
+        action = self._world.actions[step["action"]]
+        started = self._draft(
+            Kind.ACTION_STARTED,
+            step=run.step + 1,
+            action=action.name,
+            description=action.describe(step["params"]),
+            plan=step,
+            plan_digest=run.plan_digest,
+        )
+        self.idle.clear()
+        try:
+            record = self._ledger.commit([started])[-1]
+            # No record, no action.
+            await self._ledger.journal.wait(record.seq)
+            outcome = await self._act(action, step["params"])
+        except JournalUnavailable as error:
+            _log.error("action_not_started", run=self.run_id, error=str(error))
+            await self._ledger.healthy()
+            return
+        except asyncio.CancelledError:
+            # The service stops and the grace is over: the action was cut, and this is its terminal record.
+            self._interrupted(action.name)
+            raise
+        finally:
+            self.idle.set()
+        kind = Kind.ACTION_OK if outcome.ok else Kind.ACTION_FAIL
+        await self._ledger.insist(
+            lambda: (
+                [self._draft(kind, action=action.name, **outcome.detail)] if self.run.state is RunState.ACTING else []
+            )
+        )
+
+    def _obstacle(self, run: Run) -> Sequence[Draft] | None:
+        """The records that end the run instead of its next step, or None when nothing stands in the way."""
+        if run.resolved is not None:
+            return [self._draft(Kind.ACTION_CANCELLED, reason="resolved", resolved=run.resolved)]
+        decision = self._world.decide_again(run)
+        if decision is None:
+            return [self._draft(Kind.ACTION_CANCELLED, reason="rule_removed")]
+        if decision.reason is not Reason.ACT:
+            return [
+                self._world.decision(run, decision),
+                self._draft(Kind.ACTION_CANCELLED, reason=decision.reason.value),
+            ]
+        if run.step == 0 and decision.plan_digest != run.plan_digest:
+            return [self._draft(Kind.ACTION_CANCELLED, reason="plan_changed", plan_digest=decision.plan_digest)]
+        if run.steps[run.step]["action"] not in self._world.actions:
+            return [self._draft(Kind.ACTION_CANCELLED, reason="unknown_action")]
+        return None
+
+    async def _act(self, action: Action, params: Mapping[str, Any]) -> ActionOutcome:
+        try:
+            return await action.run(params, self._context("action"))
+        except Exception as error:  # noqa: BLE001 an action that breaks its promise must not leave a run open
+            _log.exception("action_raised", run=self.run_id, action=action.name)
+            return ActionOutcome(ok=False, detail={"error": f"fault in the action itself: {type(error).__name__}"})
+
+    def _context(self, purpose: str) -> Context:
+        run = self.run
+        return Context(
+            run=run.id,
+            step=run.step,
+            idempotency_key=f"{self._ledger.journal.log_id}-{run.id}-{run.step}-{purpose}",
+            secrets=self._world.rules().secrets,
+            lock_dir=self._world.lock_dir,
+            clock=self._clock,
+        )
+
+    def _interrupted(self, action: str) -> None:
+        if self.run.state is not RunState.ACTING:
+            return
+        try:
+            self._ledger.commit([self._draft(Kind.ACTION_INTERRUPTED, reason="shutdown", action=action)])
+        except JournalUnavailable as error:
+            # Recovery writes it at the next start: the log says started and nothing after.
+            _log.error("interruption_not_recorded", run=self.run_id, error=str(error))
+
+    async def _close_interrupted(self) -> None:
+        """The log says started, and this process did not start it: the gateway died in between."""
+        run = self.run
+        # The target stays locked until the process group of the life before is gone.
+        while not self._orphan_gone(run):
+            await self._clock.sleep(ORPHAN_SECONDS)
+        name = run.steps[run.step - 1]["action"]
+        await self._ledger.insist(
+            lambda: (
+                [self._draft(Kind.ACTION_INTERRUPTED, reason="gateway_died", action=name)]
+                if self.run.state is RunState.ACTING
+                else []
+            )
+        )
+
+    def _orphan_gone(self, run: Run) -> bool:
+        try:
+            return orphan_gone(self._world.lock_dir, run.id, run.step)
+        except OSError as error:
+            # Unknown is not gone: the target stays locked, and people are told why.
+            _log.error("cannot_tell_whether_a_command_still_runs", run=run.id, error=str(error))
+            return False
+
+    async def _verify(self) -> None:
+        run = self.run
+        if run.action_ok is False:
+            await self._ledger.insist(lambda: self._judged(Kind.HEAL_FAILED, "action_failed", {}))
+            return
+        ask = self._world.ask
+        context = self._context("probe")
+
+        async def try_probe(spec: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+            result = await probe(spec, context)
+            return result.ok, dict(result.detail)
+
+        evidence = Evidence(
+            resolution=lambda: self.run.resolved,
+            changed=self.changed,
+            ask=None if ask is None else (lambda: ask(run.fingerprint)),
+            probe=try_probe,
+        )
+        acted_at = run.created_at if run.acted_at is None else run.acted_at
+        verdict = await verify(run.steps[run.step - 1]["verify"], acted_at, evidence, self._clock)
+        await self._ledger.insist(lambda: self._judged(_HEALS[verdict.outcome], verdict.reason, verdict.saw))
+
+    def _judged(self, kind: Kind, reason: str, saw: Mapping[str, Any]) -> Sequence[Draft]:
+        if self.run.state is not RunState.VERIFYING:
+            return []
+        drafts = [self._draft(kind, reason=reason, **saw)]
+        if kind is Kind.HEAL_FAILED and self.run.step >= len(self.run.steps):
+            drafts.append(self._draft(Kind.ESCALATED, reason="steps_exhausted"))
+        elif kind is Kind.HEAL_INCONCLUSIVE:
+            drafts.append(self._draft(Kind.ESCALATED, reason=reason))
+        return drafts
+
+    def _escalated(self, reason: str) -> Sequence[Draft]:
+        return [] if self.run.ended else [self._draft(Kind.ESCALATED, reason=reason)]
+
+    def _draft(self, kind: Kind, *, step: int | None = None, reason: str | None = None, **detail: object) -> Draft:
+        run = self.run
+        return Draft(
+            kind=kind,
+            alertname=run.alertname,
+            fingerprint=run.fingerprint,
+            episode=run.episode,
+            rule=run.rule,
+            target=run.target,
+            run=run.id,
+            step=(run.step or None) if step is None else step,
+            mode=run.mode,
+            reason=reason,
+            correlation_id=run.correlation_id,
+            detail=detail,
+        )

@@ -1,0 +1,56 @@
+"""Waiting for an event or for time, whichever comes first, on the clock that was passed in."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+
+from autoheal.clock import Clock
+
+
+async def event_or_time(clock: Clock, event: asyncio.Event, seconds: float | None) -> None:
+    """Return when `event` is set or `seconds` have passed (None: only the event counts)."""
+    if event.is_set():
+        return
+    waits: list[asyncio.Future[object]] = [asyncio.ensure_future(event.wait())]
+    if seconds is not None:
+        waits.append(asyncio.ensure_future(clock.sleep(seconds)))
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+class Alarms:
+    """Calls `ring(key)` at wall-clock times, one task for all of them.
+
+    Delays are run on the monotonic clock; whoever is rung looks at the wall clock itself, so a jump of it costs at
+    most a needless look or `LONGEST` seconds.
+    """
+
+    LONGEST = 3600.0
+
+    def __init__(self, clock: Clock, ring: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._heap: list[tuple[float, str]] = []
+        self._changed = asyncio.Event()
+
+    def set(self, key: str, at: float) -> None:
+        """Ring for `key` at `at` (epoch seconds), or at once when that has passed."""
+        delay = min(max(0.0, at - self._clock.now()), self.LONGEST)
+        heapq.heappush(self._heap, (self._clock.monotonic() + delay, key))
+        if self._heap[0][1] == key:
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Ring until cancelled."""
+        while True:
+            self._changed.clear()
+            while self._heap and self._heap[0][0] <= self._clock.monotonic():
+                self._ring(heapq.heappop(self._heap)[1])
+            delay = self._heap[0][0] - self._clock.monotonic() if self._heap else None
+            await event_or_time(self._clock, self._changed, delay)

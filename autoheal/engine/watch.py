@@ -1,0 +1,118 @@
+"""What Alertmanager itself says: whether open episodes still fire, whether suspects do, and what a group left out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from autoheal.alertmanager import Alertmanager, Poll, matcher_filters
+from autoheal.clock import Clock
+from autoheal.engine.verification import Standing
+from autoheal.errors import JournalUnavailable
+from autoheal.model import Alert, AlertStatus, Notification
+from autoheal.state import State
+
+OPEN_SECONDS = 300.0
+"""How often open episodes and suspects are asked about."""
+FRESH_SECONDS = 5.0
+"""A poll this young answers for others too: a hundred runs under verification are one request."""
+REST_TRIES = 5
+"""Tries to fetch what a truncated group left out; Alertmanager itself sends again every `repeat_interval`."""
+
+_log = structlog.get_logger(__name__)
+
+Take = Callable[[Sequence[Alert], str | None], None]
+
+
+class Watch:
+    """Asks Alertmanager and hands what it learns to the engine's intake (`take`, as alerts that `api` told of)."""
+
+    def __init__(self, alertmanager: Alertmanager, clock: Clock, state: Callable[[], State], take: Take) -> None:
+        self._alertmanager = alertmanager
+        self._clock = clock
+        self._state = state
+        self._take = take
+        self._poll: asyncio.Future[Poll] | None = None
+        self._polled_at = float("-inf")
+
+    async def standing(self, fingerprint: str) -> Standing:
+        """How the alert stands now; its end, once certain, is recorded before this returns."""
+        poll = await self._fresh()
+        verdict = poll.verdict(fingerprint)
+        if verdict == "ended":
+            self._end([fingerprint])
+        return verdict
+
+    async def suspects(self, fingerprints: Sequence[str]) -> None:
+        """Settle suspects: open an episode for those that fire, forget those that do not, hold the rest."""
+        self._settle(await self._fresh(max_age=0.0), fingerprints)
+
+    async def rest(self, notification: Notification, correlation_id: str) -> None:
+        """Fetch the alerts that `max_alerts` cut off a notification."""
+        filters = matcher_filters(notification.group_labels)
+        for attempt in range(REST_TRIES):
+            poll = await self._alertmanager.poll(filters=filters, receiver=notification.receiver or None)
+            # Silenced and inhibited alerts would not have been notified.
+            firing = [seen.alert for seen in poll.alerts.values() if not (seen.silenced or seen.inhibited)]
+            if firing:
+                self._offer(firing, correlation_id)
+            if poll.answered:
+                return
+            _log.warning("truncated_group_not_fetched", errors=poll.errors, attempt=attempt + 1)
+            await self._clock.sleep(2.0**attempt)
+        _log.error("truncated_group_given_up", receiver=notification.receiver, left_out=notification.truncated)
+
+    async def run(self) -> None:
+        """Ask about every open episode and suspect every five minutes, until cancelled."""
+        while True:
+            await self._clock.sleep(OPEN_SECONDS)
+            state = self._state()
+            if not state.episodes and not state.suspects:
+                continue
+            poll = await self._fresh(max_age=0.0)
+            if not poll.answered:
+                _log.warning("alertmanager_did_not_answer", errors=poll.errors)
+            # An episode younger than the poll's own reach may simply not be there yet.
+            old = [e for e in self._state().episodes.values() if self._clock.now() - e.opened_at > OPEN_SECONDS]
+            self._end([e.fingerprint for e in old if poll.verdict(e.fingerprint) == "ended"])
+            self._settle(poll, list(self._state().suspects))
+
+    def _settle(self, poll: Poll, fingerprints: Sequence[str]) -> None:
+        suspects = self._state().suspects
+        asked = [fingerprint for fingerprint in fingerprints if fingerprint in suspects]
+        self._offer([poll.alerts[f].alert for f in asked if poll.verdict(f) in ("firing", "silenced")], None)
+        self._end([f for f in asked if poll.verdict(f) == "ended"])
+
+    def _end(self, fingerprints: Sequence[str]) -> None:
+        """Tell the engine that these have ended, as a resolved alert would."""
+        state, ended = self._state(), []
+        for fingerprint in fingerprints:
+            known = state.episodes.get(fingerprint) or state.suspects.get(fingerprint)
+            if known is not None:
+                now = self._clock.now()
+                ended.append(
+                    Alert(
+                        AlertStatus.RESOLVED, fingerprint, known.labels, known.annotations, known.starts_at, ends_at=now
+                    )
+                )
+        self._offer(ended, None)
+
+    def _offer(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
+        if not alerts:
+            return
+        try:
+            self._take(alerts, correlation_id)
+        except JournalUnavailable as error:
+            # Nothing is lost: the next poll, or the sender's repeat, tells it again.
+            _log.error("api_news_not_recorded", error=str(error))
+
+    async def _fresh(self, max_age: float = FRESH_SECONDS) -> Poll:
+        """One poll for all who ask at the same time, or a few seconds after."""
+        if self._poll is None or (
+            self._poll.done() and (self._poll.cancelled() or self._clock.monotonic() - self._polled_at > max_age)
+        ):
+            self._polled_at = self._clock.monotonic()
+            self._poll = asyncio.ensure_future(self._alertmanager.poll())
+        return await asyncio.shield(self._poll)

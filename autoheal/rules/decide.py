@@ -1,0 +1,189 @@
+"""The decision: may this rule act on this episode now, and if not, why and when to ask again.
+
+`decide` is pure and total: no I/O, no clock, no randomness, never an exception. Guards are asked in the order of
+`Reason`; the first that says no gives the reason, and every answer is kept with what the guard looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoheal.errors import RenderError
+from autoheal.model import Mode, Reason, plan_digest, rfc3339
+from autoheal.rules.load import RuleSet
+from autoheal.rules.render import plan
+from autoheal.rules.schema import Rule, Window
+from autoheal.state import Episode, Run, State
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """The settings that stand above all rules."""
+
+    enabled: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One guard's answer and what it looked at. `ask_again` is when a refusal may end (epoch seconds)."""
+
+    reason: Reason
+    passed: bool
+    saw: dict[str, Any] = field(default_factory=dict)
+    ask_again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to happen with one episode by one rule, and why.
+
+    `plan` is what would be executed; None when it could not be rendered or was not reached.
+    `ask_again` (epoch seconds) is None when no passing of time alone can change the answer.
+    """
+
+    reason: Reason
+    rule: str | None
+    mode: Mode | None
+    verdicts: tuple[Verdict, ...]
+    plan: dict[str, Any] | None = None
+    plan_digest: str | None = None
+    ask_again: float | None = None
+
+    @property
+    def target(self) -> str | None:
+        """The plan's target, once rendered."""
+        return None if self.plan is None else str(self.plan["target"])
+
+
+def decide(
+    state: State,
+    episode: Episode,
+    rule: Rule | None,
+    rules: RuleSet,
+    switches: Switches,
+    now: float,
+    run: Run | None = None,
+) -> Decision:
+    """Decide on `episode` by `rule` (None: nothing matched) at `now`.
+
+    `run` is given when an accepted run asks again at the moment of execution: its own lock is then no obstacle,
+    and from its second step on neither are cooldown and budget, which are charged once per run.
+    """
+    verdicts: list[Verdict] = []
+    made: dict[str, Any] | None = None
+    mode = None if rule is None else _mode(rule, switches)
+
+    def conclude(reason: Reason, ask_again: float | None = None) -> Decision:
+        return Decision(
+            reason=reason,
+            rule=None if rule is None else rule.name,
+            mode=mode,
+            verdicts=tuple(verdicts),
+            plan=made,
+            plan_digest=None if made is None else plan_digest(made),
+            ask_again=ask_again,
+        )
+
+    verdicts.append(Verdict(Reason.DISABLED, switches.enabled))
+    if not switches.enabled:
+        return conclude(Reason.DISABLED)
+    verdicts.append(Verdict(Reason.NO_RULE, rule is not None))
+    if rule is None:
+        return conclude(Reason.NO_RULE)
+    verdicts.append(_protected(episode, rule, rules))
+    if not verdicts[-1].passed:
+        return conclude(Reason.PROTECTED)
+    if rule.target is not None:
+        try:
+            made = plan(rule, episode)
+        except RenderError as error:
+            verdicts.append(Verdict(Reason.BAD_TARGET, passed=False, saw={"error": str(error)}))
+            return conclude(Reason.BAD_TARGET)
+        verdicts.append(Verdict(Reason.BAD_TARGET, passed=True, saw={"target": made["target"]}))
+    verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF))
+    if mode is Mode.OFF or made is None:
+        return conclude(Reason.RULE_OFF)
+    for verdict in _waits(state, episode, rule, rules, made["target"], now, run):
+        verdicts.append(verdict)
+        if not verdict.passed:
+            return conclude(verdict.reason, verdict.ask_again)
+    return conclude(Reason.ACT if mode is Mode.LIVE else Reason.DRY_RUN)
+
+
+def _mode(rule: Rule, switches: Switches) -> Mode:
+    if rule.mode is Mode.LIVE and switches.dry_run:
+        return Mode.DRY_RUN
+    return rule.mode
+
+
+def _protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
+    for matchers in (*rules.protect, *rule.protect):
+        if all(matcher.matches(episode.labels) for matcher in matchers):
+            return Verdict(Reason.PROTECTED, passed=False, saw={"protect": ", ".join(map(str, matchers))})
+    return Verdict(Reason.PROTECTED, passed=True)
+
+
+def _waits(
+    state: State, episode: Episode, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None
+) -> Iterator[Verdict]:
+    """The guards that time or other runs can change."""
+    # A sender whose clock runs ahead must not delay remediation beyond `for`.
+    ripe = min(episode.starts_at, episode.opened_at) + rule.for_
+    yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": _when(ripe)}, ripe)
+    if run is None:
+        yield Verdict(Reason.RUN_ENDED, rule.name not in episode.ran)
+    holder = state.locks.get(target)
+    own = episode.runs.get(rule.name)
+    busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
+    yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)} if busy else {})
+    if run is not None and run.step > 0:
+        return
+    yield _cooldown(state, rule, target, now)
+    yield _budget(state, rule, rules, target, now, run)
+
+
+def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:
+    last = state.last_action.get(rule.name, {}).get(target)
+    if last is None or rule.cooldown == 0:
+        return Verdict(Reason.COOLDOWN, passed=True, saw={"cooldown": rule.cooldown})
+    until = last + rule.cooldown
+    saw = {"cooldown": rule.cooldown, "last_action": _when(last), "until": _when(until)}
+    return Verdict(Reason.COOLDOWN, now >= until, saw, until)
+
+
+def _budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None) -> Verdict:
+    # Runs that were decided but have not begun count as spent: a hundred alerts in one body share one budget.
+    waiting = [charge for run_id, charge in state.waiting.items() if run is None or run_id != run.id]
+    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None, int]] = (
+        (
+            "target",
+            rule.budget.target,
+            rule.name,
+            target,
+            sum(c.rule == rule.name and c.target == target for c in waiting),
+        ),
+        ("rule", rule.budget.rule, rule.name, None, sum(c.rule == rule.name for c in waiting)),
+        ("all", rules.budget, None, None, len(waiting)),
+    )
+    saw: list[dict[str, Any]] = []
+    for scope, windows, rule_name, target_name, pending in scopes:
+        for window in windows:
+            times = state.charged(rule_name, target_name, now - window.seconds)
+            used = len(times) + pending
+            saw.append({"scope": scope, "used": used, "of": window.count, "window": window.seconds})
+            if used >= window.count:
+                # The time at which enough charges have left the window; pending ones count as charged now.
+                over = used - window.count
+                free = (times[over] if over < len(times) else now) + window.seconds
+                return Verdict(Reason.BUDGET, passed=False, saw={"windows": saw}, ask_again=free)
+    return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
+
+
+def _when(ts: float) -> str | float:
+    try:
+        return rfc3339(ts)
+    except (ValueError, OverflowError, OSError):
+        return ts  # a hostile startsAt at the edge of the calendar

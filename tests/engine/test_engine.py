@@ -1,0 +1,161 @@
+"""Decisions in the engine: timers, locks, budgets, dry runs, reloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoheal.errors import ConfigError
+from autoheal.model import Kind, Mode
+from tests.support.engine import Stage
+from tests.support.rules import ONE_RULE
+
+
+async def test_dry_run_renders_the_very_plan_of_live(tmp_path: Path) -> None:
+    """AUTOHEAL_DRY_RUN: the plan and its digest are those that live decides on, and nothing is executed."""
+    live, dry = Stage(tmp_path), Stage(tmp_path, AUTOHEAL_DRY_RUN="true")
+    for stage in (live, dry):
+        await stage.start()
+        await stage.tell()
+        await stage.clock.advance(60)
+        await stage.engine.stop()
+    acted = next(record for record in live.journal.records if record.kind is Kind.DECISION)
+    shown = next(record for record in dry.journal.records if record.kind is Kind.ACTION_DRY_RUN)
+    assert dry.story() == ["alert_firing", "decision dry_run", "action_dry_run dry_run"]
+    assert dry.action.done == []
+    assert shown.detail["plan"] == acted.detail["plan"]
+    assert shown.detail["plan_digest"] == acted.detail["plan_digest"]
+    assert shown.mode is Mode.DRY_RUN
+
+
+async def test_a_repeat_is_not_decided_again(tmp_path: Path) -> None:
+    """Decisions follow the open episodes and the time, not how often the sender repeats itself."""
+    stage = Stage(tmp_path, AUTOHEAL_ENABLED="false")
+    await stage.start()
+    alert = stage.alert()
+    for _ in range(5):
+        await stage.tell(alert)
+        await stage.clock.advance(30)
+    assert stage.story() == ["alert_firing", "decision disabled"]
+    await stage.engine.stop()
+
+
+async def test_for_ends_by_the_engines_own_timer(tmp_path: Path) -> None:
+    """A wait ends without a word from the sender."""
+    stage = Stage(tmp_path, ONE_RULE.replace("mode: live", "mode: live\n        for: 30s"))
+    await stage.start()
+    await stage.tell(stage.alert(ago=10))
+    assert stage.story() == ["alert_firing", "decision not_yet"]
+    await stage.clock.advance(19.9)
+    assert stage.action.done == []
+    await stage.clock.advance(0.2)
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_a_wait_that_the_alert_does_not_outlive_acts_never(tmp_path: Path) -> None:
+    """An alert that resolves during `for` is left alone."""
+    stage = Stage(tmp_path, ONE_RULE.replace("mode: live", "mode: live\n        for: 30s"))
+    await stage.start()
+    await stage.tell(stage.alert(ago=0))
+    await stage.tell(stage.alert(resolved=True, ago=0))
+    await stage.clock.advance(600)
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
+async def test_one_target_has_one_run_at_a_time(tmp_path: Path) -> None:
+    """Two alerts on one target: the second waits for the first run to end, then for the cooldown."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    second = stage.alert("api-1", tier="x")
+    object.__setattr__(second, "fingerprint", "f" * 16)
+    await stage.tell(stage.alert(), second)
+    assert len(stage.action.done) == 1
+    assert stage.story(of=lambda record: record.fingerprint == "f" * 16)[-1] == "decision in_progress"
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story(of=lambda record: record.fingerprint == "f" * 16)[-1] == "decision cooldown"
+    await stage.clock.advance(600)
+    assert len(stage.action.done) == 2
+    await stage.engine.stop()
+
+
+async def test_all_alerts_of_a_body_share_one_budget(tmp_path: Path) -> None:
+    """A hundred alerts of one moment: three act, the rest wait until the window has room again."""
+    rules = ONE_RULE.replace("version: 1", "version: 1\n    budget: [3/1h]")
+    stage = Stage(tmp_path, rules)
+    await stage.start()
+    alerts = [stage.alert(f"api-{number}") for number in range(100, 200)]
+    alerts = [
+        alert for number, alert in enumerate(alerts) if not object.__setattr__(alert, "fingerprint", f"{number:016x}")
+    ]
+    await stage.tell(*alerts)
+    assert len(stage.action.done) == 3
+    story = stage.story()
+    assert story[:100] == ["alert_firing"] * 100
+    assert story.count("decision budget") == 97
+    await stage.clock.advance(3599)
+    assert len({run for run, _, _ in stage.action.done}) == 3
+    await stage.clock.advance(2)
+    assert len({run for run, _, _ in stage.action.done}) == 6
+    await stage.engine.stop()
+
+
+async def test_a_reload_decides_anew_or_changes_nothing(tmp_path: Path) -> None:
+    """Good rules replace the old ones at once and open episodes are decided on; bad rules leave the old in force."""
+    stage = Stage(tmp_path, ONE_RULE.replace('"Down"', '"Other"'))
+    await stage.start()
+    await stage.tell()
+    assert stage.story()[-1] == "decision no_rule"
+    stage.rules = "version: 1\nrules: [{name: x}]"
+    with pytest.raises(ConfigError):
+        await stage.engine.reload()
+    rejected = next(record for record in stage.journal.records if record.kind is Kind.CONFIG_REJECTED)
+    assert any("match" in fault for fault in rejected.detail["faults"])
+    assert stage.engine.rules.rules[0].name == "restart"
+    stage.rules = ONE_RULE
+    await stage.engine.reload()
+    await stage.clock.advance(0)
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_continue_lets_a_second_rule_decide(tmp_path: Path) -> None:
+    """`continue: true` goes on to the next rule; on the same target it waits its turn."""
+    rules = ONE_RULE.replace("mode: live", "mode: live\n        continue: true")
+    rules += """
+      - name: note
+        match: alertname="Down"
+        target: 'note-{{ labels.instance }}'
+        mode: live
+        steps: [{fake: {do: note}}]
+"""
+    stage = Stage(tmp_path, rules)
+    await stage.start()
+    await stage.tell()
+    assert sorted(do for _, _, do in stage.action.done) == ["note", "restart api-1"]
+    await stage.engine.stop()
+
+
+async def test_a_dry_run_does_not_use_up_the_episode(tmp_path: Path) -> None:
+    """Dry runs charge nothing: switched to live, the same open episode is acted on."""
+    stage = Stage(tmp_path, ONE_RULE.replace("mode: live", "mode: dry_run"))
+    await stage.start()
+    await stage.tell()
+    assert stage.story()[-1] == "action_dry_run dry_run"
+    stage.rules = ONE_RULE
+    await stage.engine.reload()
+    await stage.clock.advance(0)
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_the_rules_texts_are_kept_by_digest(tmp_path: Path) -> None:
+    """Each decision names a rules digest, under which the texts lie in the data directory."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    decision = next(record for record in stage.journal.records if record.kind is Kind.DECISION)
+    assert (tmp_path / "rules" / f"{decision.detail['rules_digest']}.json").is_file()
+    await stage.engine.stop()

@@ -1,0 +1,306 @@
+"""A run's life: act, verify, the next step, escalation; and every way in which it can be cut short."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from autoheal.actions import Outcome
+from autoheal.errors import JournalUnavailable
+from autoheal.model import Kind
+from autoheal.state import RunState, fold
+from tests.support.clock import settle
+from tests.support.engine import Stage
+from tests.support.rules import ONE_RULE
+
+
+async def test_a_healed_episode(tmp_path: Path) -> None:
+    """Firing, decision, action, resolution, confirmation: in this order, the action exactly once."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(30)
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story() == [
+        "alert_firing",
+        "decision act",
+        "action_started",
+        "action_ok",
+        "alert_resolved",
+        "heal_confirmed resolved",
+    ]
+    assert [do for _, _, do in stage.action.done] == ["restart api-1"]
+    await stage.engine.stop()
+
+
+async def test_a_step_that_does_not_help_is_followed_by_the_next(tmp_path: Path) -> None:
+    """Not resolved in time is `heal_failed`, then the next step; after the last one `escalated`."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(299)
+    assert stage.story()[-1] == "action_ok"
+    await stage.clock.advance(1)
+    await stage.clock.advance(300)
+    assert stage.story() == [
+        "alert_firing",
+        "decision act",
+        "action_started",
+        "action_ok",
+        "heal_failed not_resolved",
+        "action_started",
+        "action_ok",
+        "heal_failed not_resolved",
+        "escalated steps_exhausted",
+        "decision run_ended",
+    ]
+    assert [do for _, _, do in stage.action.done] == ["restart api-1", "replace api-1"]
+    assert stage.action.keys[0] != stage.action.keys[1]
+    await stage.engine.stop()
+
+
+async def test_an_action_that_failed_is_not_waited_for(tmp_path: Path) -> None:
+    """action_fail is judged at once; the ladder goes on."""
+    stage = Stage(tmp_path)
+    stage.action.answers = [Outcome(ok=False, detail={"exit_code": 1}), Outcome(ok=False, detail={"exit_code": 2})]
+    await stage.start()
+    await stage.tell()
+    assert stage.story()[2:-1] == [
+        "action_started",
+        "action_fail",
+        "heal_failed action_failed",
+        "action_started",
+        "action_fail",
+        "heal_failed action_failed",
+        "escalated steps_exhausted",
+    ]
+    await stage.engine.stop()
+
+
+async def test_an_action_that_raises_is_a_failed_action(tmp_path: Path) -> None:
+    """An action's own fault leaves no run open, and its text stays out of the log."""
+    stage = Stage(tmp_path)
+    stage.action.answers = [RuntimeError("s3cret")]
+    await stage.start()
+    await stage.tell()
+    failed = next(record for record in stage.journal.records if record.kind is Kind.ACTION_FAIL)
+    assert b"s3cret" not in failed.line
+    assert "heal_failed action_failed" in stage.story()
+    await stage.engine.stop()
+
+
+async def test_no_record_no_action(tmp_path: Path) -> None:
+    """While action_started is not durable the action does not run; when the log refuses, it never does."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    receiving = asyncio.ensure_future(stage.tell())
+    await settle()
+    assert not receiving.done()
+    assert stage.action.done == []
+    stage.journal.fail()
+    with pytest.raises(JournalUnavailable):
+        await receiving
+    await stage.clock.advance(10)
+    assert stage.action.done == []
+    assert stage.story() == []
+    assert not stage.engine.ready
+    stage.journal.healthy, stage.journal.held = True, False
+    await stage.clock.advance(1)
+    await stage.tell()
+    assert [do for _, _, do in stage.action.done] == ["restart api-1"]
+    await stage.engine.stop()
+
+
+async def test_a_started_action_waits_for_its_record_alone(tmp_path: Path) -> None:
+    """The log fails between decision and action_started: guards are asked again, the action runs once."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    receiving = asyncio.ensure_future(stage.tell())
+    await settle()
+    stage.journal.release(Kind.DECISION)
+    stage.journal.fail()
+    await settle()
+    assert stage.action.done == []
+    assert stage.story() == ["alert_firing", "decision act"]
+    stage.journal.healthy, stage.journal.held = True, False
+    await stage.clock.advance(2)
+    await asyncio.gather(receiving, return_exceptions=True)
+    assert len(stage.action.done) == 1
+    assert stage.story()[:4] == ["alert_firing", "decision act", "action_started", "action_ok"]
+    await stage.engine.stop()
+
+
+async def test_an_outcome_is_recorded_however_long_the_log_refuses(tmp_path: Path) -> None:
+    """What happened while the disk was full is told when it is not: action_ok is not lost."""
+    stage = Stage(tmp_path)
+    done = asyncio.Event()
+    stage.action.answers = [done]
+    await stage.start()
+    await stage.tell()
+    stage.journal.fail()
+    done.set()
+    await stage.clock.advance(60)
+    assert stage.story()[-1] == "action_started"
+    stage.journal.healthy = True
+    await stage.clock.advance(1)
+    assert stage.story()[-1] == "action_ok"
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("progress", ["decision act", "action_started", "action_ok", "heal_failed not_resolved"])
+async def test_a_crash_at_each_stage(tmp_path: Path, progress: str) -> None:
+    """After kill -9 at any stage no step runs twice, a started one is closed, and the run reaches its end."""
+    stage = Stage(tmp_path)
+    hang = asyncio.Event()
+    if progress == "action_started":
+        stage.action.answers = [hang]
+    await stage.start()
+    stage.journal.held = True
+    telling = asyncio.ensure_future(stage.tell())
+    await settle()
+    kind = Kind(progress.split(maxsplit=1)[0])
+    while kind not in [record.kind for record in stage.journal.records]:
+        # Every record becomes durable by itself: the crash finds the log cut right behind the one that counts.
+        if pending := stage.journal.pending():
+            stage.journal.release(pending[0])
+            await settle()
+        else:
+            await stage.clock.advance(300)
+    await stage.crash()
+    telling.cancel()
+    before = list(stage.action.done)
+    stage.action.answers = []
+    await stage.start()
+    await stage.clock.advance(2000)
+    story = stage.story()
+    if progress == "action_started":
+        assert "action_interrupted gateway_died" in story
+    assert len({(run, step) for run, step, _ in stage.action.done}) == len(stage.action.done)
+    assert stage.action.done[: len(before)] == before
+    assert story.count("action_started") == story.count("action_ok") + story.count("action_interrupted gateway_died")
+    assert story.count("escalated steps_exhausted") == 1
+    assert all(run.ended for run in stage.engine.state.runs.values())
+    await stage.engine.stop()
+
+
+async def test_a_half_written_end_is_completed(tmp_path: Path) -> None:
+    """heal_failed of the last step without `escalated` behind it (a torn batch) escalates after the restart."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(600)
+    await stage.engine.stop()
+    cut = next(i for i, record in enumerate(stage.journal.records) if record.kind is Kind.ESCALATED)
+    stage.journal.records = stage.journal.records[:cut]
+    assert next(iter(fold(stage.journal.records).runs.values())).state is RunState.PLANNED
+    await stage.start()
+    assert stage.story().count("escalated steps_exhausted") == 1
+    await stage.engine.stop()
+
+
+async def test_stop_cuts_what_runs_too_long_and_says_so(tmp_path: Path) -> None:
+    """At SIGTERM a running action gets ten seconds, then it is cut and recorded; verification goes on after."""
+    stage = Stage(tmp_path)
+    stage.action.answers = [asyncio.Event()]
+    await stage.start()
+    await stage.tell()
+    stopping = asyncio.ensure_future(stage.engine.stop())
+    await stage.clock.advance(9.9)
+    assert not stopping.done()
+    await stage.clock.advance(0.2)
+    await stopping
+    assert stage.story()[-1] == "action_interrupted shutdown"
+    assert stage.journal.records[-1].kind is Kind.SERVICE_STOPPED
+    await stage.start()
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-1] == "heal_confirmed resolved"
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_stop_waits_for_an_action_that_ends_in_time(tmp_path: Path) -> None:
+    """An action that ends within the grace is recorded as what it was."""
+    stage = Stage(tmp_path)
+    done = asyncio.Event()
+    stage.action.answers = [done]
+    await stage.start()
+    await stage.tell()
+    stopping = asyncio.ensure_future(stage.engine.stop())
+    await stage.clock.advance(3)
+    done.set()
+    await settle()
+    await stopping
+    assert stage.story()[-1] == "action_ok"
+
+
+async def test_resolved_before_the_next_step_cancels(tmp_path: Path) -> None:
+    """An episode that ends before a step begins needs no step: the run is cancelled, nothing is done."""
+    stage = Stage(tmp_path)
+    go_on = asyncio.Event()
+
+    async def fail_late() -> Outcome:
+        await go_on.wait()
+        return Outcome(ok=False)
+
+    stage.action.answers = [fail_late]
+    await stage.start()
+    await stage.tell()
+    await stage.tell(stage.alert(resolved=True))
+    go_on.set()
+    await settle()
+    assert stage.story()[3:] == [
+        "alert_resolved",
+        "action_fail",
+        "heal_failed action_failed",
+        "action_cancelled resolved",
+    ]
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_an_alert_that_comes_back_during_verification_has_not_healed(tmp_path: Path) -> None:
+    """A firing that supersedes the episode under verification fails the step and cancels the ladder."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(100)
+    await stage.tell(stage.alert(ago=0))
+    assert stage.story()[4:] == [
+        "alert_resolved",
+        "alert_firing",
+        "decision in_progress",
+        "heal_failed fired_anew",
+        "action_cancelled resolved",
+        "decision cooldown",
+    ]
+    await stage.clock.advance(500)
+    assert stage.story()[-3:] == ["decision act", "action_started", "action_ok"]
+    await stage.engine.stop()
+
+
+async def test_guards_are_asked_again_at_execution(tmp_path: Path) -> None:
+    """A rule that is switched off between decision and execution is not executed."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    telling = asyncio.ensure_future(stage.tell())
+    await settle()
+    stage.rules = ONE_RULE.replace("mode: live", 'mode: "off"')
+    reloading = asyncio.ensure_future(stage.engine.reload())
+    await settle()
+    assert Kind.ACTION_STARTED in stage.journal.pending()
+    stage.journal.fail()
+    await settle()
+    stage.journal.healthy, stage.journal.held = True, False
+    await stage.clock.advance(5)
+    telling.cancel()
+    await reloading
+    await stage.tell()
+    assert stage.action.done == []
+    assert stage.story()[-1] == "decision rule_off"
+    await stage.engine.stop()

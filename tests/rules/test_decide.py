@@ -1,0 +1,253 @@
+"""`decide`: pure, total, and never `act` when any guard says no."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoheal.model import Mode, Reason
+from autoheal.rules import RuleSet
+from autoheal.rules.decide import Decision, Switches, decide
+from autoheal.state import Charge, Episode, Run, State
+from tests.support.rules import rules_from
+
+NOW = 1_790_000_000.0
+LIVE = Switches(enabled=True, dry_run=False)
+RULES = rules_from("""
+    version: 1
+    budget: [5/1h]
+    protect: ['namespace="kube-system"']
+    rules:
+      - name: restart
+        match: alertname="Down"
+        for: 30s
+        target: '{{ labels.instance }}'
+        allow_target: 'api-[0-9]+'
+        protect: ['tier="gold"']
+        mode: live
+        cooldown: 10m
+        budget: {target: [2/1h], rule: [3/1h]}
+        steps: [{fake: {do: 'restart {{ target }}'}}]
+      - name: "off"
+        match: alertname="Off"
+        mode: "off"
+      - name: dry
+        match: alertname="Dry"
+        target: '{{ labels.instance }}'
+        mode: dry_run
+        steps: [{fake: {do: x}}]
+    """)
+
+
+def episode(**labels: str) -> Episode:
+    labels = {"alertname": "Down", "instance": "api-1", **labels}
+    return Episode("e1", "f1", labels, {}, NOW - 100, NOW - 90, "c")
+
+
+def ask(
+    state: State | None = None,
+    about: Episode | None = None,
+    *,
+    switches: Switches = LIVE,
+    now: float = NOW,
+    run: Run | None = None,
+    rules: RuleSet = RULES,
+) -> Decision:
+    about = about or episode()
+    rule = next(iter(rules.match(about.labels)), None)
+    return decide(state or State(), about, rule, rules, switches, now, run)
+
+
+def charge(state: State, rule: str, target: str, ts: float) -> None:
+    state.charges.append(Charge(ts, rule, target))
+    state.charges_by_rule.setdefault(rule, []).append(ts)
+    state.charges_by_target.setdefault(rule, {}).setdefault(target, []).append(ts)
+
+
+def a_run(target: str = "api-1", rule: str = "restart", step: int = 0) -> Run:
+    return Run("r9", "e1", "f1", "Down", rule, target, Mode.LIVE, {"steps": []}, "d", NOW, "c", step=step)
+
+
+def test_all_guards_passed_is_act() -> None:
+    """With nothing in the way the decision is `act`, with the plan and every guard's answer."""
+    decision = ask()
+    assert decision.reason is Reason.ACT
+    assert decision.plan is not None
+    assert decision.plan["steps"][0]["params"] == {"do": "restart api-1"}
+    assert [verdict.reason for verdict in decision.verdicts] == [
+        Reason.DISABLED,
+        Reason.NO_RULE,
+        Reason.PROTECTED,
+        Reason.BAD_TARGET,
+        Reason.RULE_OFF,
+        Reason.NOT_YET,
+        Reason.RUN_ENDED,
+        Reason.IN_PROGRESS,
+        Reason.COOLDOWN,
+        Reason.BUDGET,
+    ]
+
+
+def test_switches_stand_above_all_rules() -> None:
+    """AUTOHEAL_ENABLED=false stops everything; AUTOHEAL_DRY_RUN=true makes live rules dry runs."""
+    assert ask(switches=Switches(enabled=False, dry_run=False)).reason is Reason.DISABLED
+    assert ask(switches=Switches(enabled=True, dry_run=True)).reason is Reason.DRY_RUN
+    assert ask(about=episode(alertname="Dry")).reason is Reason.DRY_RUN
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ({"alertname": "Other"}, Reason.NO_RULE),
+        ({"alertname": "Off"}, Reason.RULE_OFF),
+        ({"namespace": "kube-system"}, Reason.PROTECTED),
+        ({"tier": "gold"}, Reason.PROTECTED),
+        ({"instance": "api-1; rm -rf /"}, Reason.BAD_TARGET),
+        ({"instance": ""}, Reason.BAD_TARGET),
+        ({"instance": "api-1\n"}, Reason.BAD_TARGET),
+    ],
+)
+def test_labels_decide(labels: dict[str, str], reason: Reason) -> None:
+    """No rule, `off`, protected labels (rule's and top level) and bad targets each say so."""
+    assert ask(about=episode(**labels)).reason is reason
+
+
+def test_for_counts_from_the_alerts_start() -> None:
+    """Before `for` has passed since startsAt the answer is `not_yet`, with the time to ask again."""
+    young = episode()
+    young.starts_at, young.opened_at = NOW - 10, NOW - 5
+    decision = ask(about=young)
+    assert (decision.reason, decision.ask_again) == (Reason.NOT_YET, NOW - 10 + 30)
+    assert ask(about=young, now=NOW + 20).reason is Reason.ACT
+
+
+def test_a_start_in_the_future_counts_as_its_arrival() -> None:
+    """A sender whose clock runs ahead delays nothing beyond `for`."""
+    ahead = episode()
+    ahead.starts_at, ahead.opened_at = NOW + 1e6, NOW
+    assert ask(about=ahead).ask_again == NOW + 30
+
+
+def test_one_run_per_episode_and_rule() -> None:
+    """A rule whose run on this episode has ended does not try again."""
+    about = episode()
+    about.ran.append("restart")
+    assert ask(about=about).reason is Reason.RUN_ENDED
+
+
+def test_one_run_per_target_across_rules() -> None:
+    """A target that another run holds is `in_progress`, for the run itself it is not."""
+    state = State(locks={"api-1": "r9"})
+    assert ask(state).reason is Reason.IN_PROGRESS
+    assert ask(state, run=a_run()).reason is Reason.ACT
+
+
+def test_cooldown_is_per_rule_and_target() -> None:
+    """Within `cooldown` of the last action on the target the rule waits; another target does not."""
+    state = State(last_action={"restart": {"api-1": NOW - 100}})
+    decision = ask(state)
+    assert (decision.reason, decision.ask_again) == (Reason.COOLDOWN, NOW + 500)
+    assert ask(state, episode(instance="api-2")).reason is Reason.ACT
+    assert ask(state, now=NOW + 500).reason is Reason.ACT
+
+
+def test_budgets_per_target_rule_and_all() -> None:
+    """Each window's charges count, the narrowest scope first; `ask_again` is when enough have left the window."""
+    state = State()
+    charge(state, "restart", "api-1", NOW - 3000)
+    charge(state, "restart", "api-1", NOW - 2000)
+    decision = ask(state)
+    assert (decision.reason, decision.ask_again) == (Reason.BUDGET, NOW - 3000 + 3600)
+    assert ask(state, episode(instance="api-2")).reason is Reason.ACT
+    charge(state, "restart", "api-3", NOW - 1000)
+    assert ask(state, episode(instance="api-2")).reason is Reason.BUDGET
+    assert ask(state, episode(instance="api-2"), now=NOW + 601).reason is Reason.ACT
+    charge(state, "q", "x", NOW - 10)
+    charge(state, "q", "y", NOW - 5)
+    dry = ask(state, episode(alertname="Dry"))
+    assert dry.reason is Reason.BUDGET
+    assert dry.ask_again == NOW + 600
+
+
+def test_runs_that_wait_to_begin_count_as_spent() -> None:
+    """A hundred alerts of one moment share the budget: what was decided and has not begun is spent."""
+    state = State(waiting={"r1": Charge(NOW, "restart", "api-7"), "r2": Charge(NOW, "restart", "api-8")})
+    assert ask(state).reason is Reason.ACT
+    state.waiting["r3"] = Charge(NOW, "restart", "api-9")
+    assert ask(state).reason is Reason.BUDGET
+
+
+def test_later_steps_are_not_charged_again() -> None:
+    """From its second step on a run is bound by neither cooldown nor budget, but still by protection."""
+    state = State(last_action={"restart": {"api-1": NOW - 1}}, locks={"api-1": "r9"})
+    assert ask(state, run=a_run(step=1)).reason is Reason.ACT
+    assert ask(state, run=a_run(step=0)).reason is Reason.COOLDOWN
+    assert ask(state, episode(tier="gold"), run=a_run(step=1)).reason is Reason.PROTECTED
+
+
+hostile = st.text(max_size=20) | st.sampled_from(["api-1", "api-2", "kube-system", "gold", "Down", "Dry", "Off"])
+moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.0])
+
+
+@given(
+    labels=st.dictionaries(st.sampled_from(["alertname", "instance", "namespace", "tier"]) | st.text(), hostile),
+    starts_at=moments,
+    opened_at=st.floats(NOW - 1e4, NOW),
+    ran=st.booleans(),
+    locked=st.sampled_from([None, "r9", "r8"]),
+    last=st.none() | st.floats(NOW - 2000, NOW + 10),
+    charged=st.lists(st.tuples(st.sampled_from(["restart", "q"]), st.floats(NOW - 7200, NOW))),
+    waiting=st.integers(0, 4),
+    switches=st.builds(Switches, st.booleans(), st.booleans()),
+    step=st.sampled_from([None, 0, 1]),
+)
+def test_total_and_never_act_against_a_guard(
+    labels: dict[str, str],
+    starts_at: float,
+    opened_at: float,
+    ran: bool,
+    locked: str | None,
+    last: float | None,
+    charged: list[tuple[str, float]],
+    waiting: int,
+    switches: Switches,
+    step: int | None,
+) -> None:
+    """Whatever the state and the labels, there is a decision; `act` only when an independent reading allows it."""
+    state = State()
+    about = Episode("e1", "f1", labels, {}, starts_at, opened_at, None, ran=["restart"] if ran else [])
+    target = labels.get("instance", "")
+    if locked:
+        state.locks[target] = locked
+    if last is not None:
+        state.last_action = {"restart": {target: last}}
+    for rule, ts in sorted(charged, key=lambda one: one[1]):
+        charge(state, rule, target, ts)
+    state.waiting = {f"w{n}": Charge(NOW, "restart", "other") for n in range(waiting)}
+    run = None if step is None else a_run(target, step=step)
+    decision = ask(state, about, switches=switches, run=run)
+    again = ask(state, about, switches=switches, run=run)
+    assert dataclasses.asdict(decision) == dataclasses.asdict(again)
+    assert (decision.reason in (Reason.ACT, Reason.DRY_RUN)) == all(v.passed for v in decision.verdicts)
+    if decision.reason is not Reason.ACT:
+        return
+    in_hour = [rule for rule, ts in charged if ts > NOW - 3600]
+    assert switches.enabled
+    assert not switches.dry_run
+    assert labels["alertname"] == "Down"
+    assert labels.get("namespace") != "kube-system"
+    assert labels.get("tier") != "gold"
+    assert target.startswith("api-")
+    assert target[4:].isascii()
+    assert target[4:].isdigit()
+    assert min(starts_at, opened_at) + 30 <= NOW
+    assert locked in (None, "r9") if run else locked is None
+    assert run is not None or not ran
+    if step != 1:
+        assert last is None or NOW - last >= 600
+        assert in_hour.count("restart") < 2
+        assert in_hour.count("restart") + waiting < 3
+        assert len(in_hour) + waiting < 5

@@ -1,0 +1,102 @@
+"""An engine on a clock and a journal that tests own, with an action that does what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from autoheal.config import load as load_settings
+
+from autoheal.actions import Context, Outcome
+from autoheal.engine import Engine
+from autoheal.model import Alert, AlertStatus, Notification, Record
+from autoheal.state import fold
+from tests.support.clock import FakeClock, settle
+from tests.support.journal import MemoryJournal
+from tests.support.rules import ONE_RULE, FakeParams, rules_from
+
+
+class FakeAction:
+    """Keeps what it was asked to do. `answers` are taken in order: an Outcome, or an event that it waits for."""
+
+    name: ClassVar[str] = "fake"
+    Params: ClassVar[type] = FakeParams
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, int, str]] = []
+        self.keys: list[str] = []
+        self.answers: list[Outcome | asyncio.Event | Exception | Callable[[], Awaitable[Outcome]]] = []
+
+    def describe(self, params: Mapping[str, Any]) -> str:
+        return f"fake {params['do']}"
+
+    async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
+        self.done.append((context.run, context.step, params["do"]))
+        self.keys.append(context.idempotency_key)
+        answer = self.answers.pop(0) if self.answers else Outcome(ok=True)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, asyncio.Event):
+            await answer.wait()
+            return Outcome(ok=True)
+        return await answer() if callable(answer) else answer
+
+
+class Stage:
+    """One engine and its world. `start` may be called again after `crash`: the log is all that stays."""
+
+    def __init__(self, tmp_path: Path, rules: str = ONE_RULE, **environ: str) -> None:
+        self.clock = FakeClock()
+        self.journal = MemoryJournal(self.clock)
+        self.action = FakeAction()
+        self.rules = rules
+        self.alertmanager: Any = None
+        self._environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
+        self.engine: Engine
+
+    async def start(self) -> Engine:
+        self.engine = Engine(
+            settings=load_settings(self._environ),
+            journal=self.journal,
+            state=fold(self.journal.replay()),
+            load_rules=lambda: rules_from(self.rules),
+            actions={"fake": self.action},
+            alertmanager=self.alertmanager,
+            clock=self.clock,
+        )
+        await self.engine.start()
+        await settle()
+        return self.engine
+
+    async def crash(self) -> None:
+        """As kill -9 does: what is not durable is gone, and nobody gets to say a last word."""
+        self.journal.held = True
+        self.journal.fail()
+        everything = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+        for task in everything:
+            task.cancel()
+        await asyncio.gather(*everything, return_exceptions=True)
+        self.journal.held = False
+        self.journal.healthy = True
+
+    def alert(self, instance: str = "api-1", *, resolved: bool = False, ago: float = 10.0, **labels: str) -> Alert:
+        labels = {"alertname": "Down", "instance": instance, **labels}
+        now = self.clock.now()
+        status = AlertStatus.RESOLVED if resolved else AlertStatus.FIRING
+        fingerprint = f"{sum(instance.encode()):016x}"
+        return Alert(status, fingerprint, labels, {}, now - ago, now if resolved else None)
+
+    async def tell(self, *alerts: Alert) -> None:
+        await self.engine.receive(Notification(alerts=alerts or (self.alert(),)), "c1")
+        await settle()
+
+    def story(self, *, of: Callable[[Record], bool] = lambda record: True) -> list[str]:
+        """Kinds (and reasons) of all records but the service's own."""
+        own = ("log_created", "service_started", "service_stopped", "config_loaded")
+        return [
+            record.kind.value + (f" {record.reason}" if record.reason else "")
+            for record in self.journal.records
+            if record.kind.value not in own and of(record)
+        ]
