@@ -28,6 +28,8 @@ from autoheal.state import TERMINAL, Episode, Run, State
 
 STOP_SECONDS = 10.0
 """How long running actions may go on after SIGTERM."""
+ACTIONS_AT_ONCE = 32
+"""Actions that execute at the same time; further runs wait, and ask the guards again when it is their turn."""
 AT_ONCE = 50
 """Decisions made before others on the event loop get their turn."""
 
@@ -63,6 +65,7 @@ class Engine:
         self._runners: dict[str, Runner] = {}
         self._run_tasks: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._running = False
         self._watch: Watch | None = None
         if alertmanager is not None:
@@ -285,6 +288,7 @@ class Engine:
             actions=self._actions,
             ask=None if self._watch is None else self._watch.standing,
             lock_dir=self.settings.data_dir / "running",
+            slots=self._slots,
         )
         runner = Runner(run_id, self._ledger, world, self._clock)
         task = asyncio.get_running_loop().create_task(runner.carry(), name=f"run {run_id}")

@@ -51,6 +51,8 @@ class World:
     actions: Mapping[str, Action]
     ask: Callable[[str], Awaitable[Standing]] | None
     lock_dir: Path
+    slots: asyncio.Semaphore
+    """Bounds the actions that execute at the same time."""
 
 
 class Runner:
@@ -79,7 +81,8 @@ class Runner:
                 case RunState.PLANNED if self.run.step >= len(self.run.steps):
                     await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
                 case RunState.PLANNED:
-                    await self._next_step()
+                    async with self._world.slots:
+                        await self._next_step()
                 case RunState.ACTING:
                     await self._close_interrupted()
                 case RunState.VERIFYING:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from autoheal.errors import ConfigError
 from autoheal.model import Kind, Mode
+from tests.support.clock import settle
 from tests.support.engine import Stage
 from tests.support.rules import ONE_RULE
 
@@ -69,8 +72,7 @@ async def test_one_target_has_one_run_at_a_time(tmp_path: Path) -> None:
     """Two alerts on one target: the second waits for the first run to end, then for the cooldown."""
     stage = Stage(tmp_path)
     await stage.start()
-    second = stage.alert("api-1", tier="x")
-    object.__setattr__(second, "fingerprint", "f" * 16)
+    second = dataclasses.replace(stage.alert("api-1", tier="x"), fingerprint="f" * 16)
     await stage.tell(stage.alert(), second)
     assert len(stage.action.done) == 1
     assert stage.story(of=lambda record: record.fingerprint == "f" * 16)[-1] == "decision in_progress"
@@ -86,10 +88,7 @@ async def test_all_alerts_of_a_body_share_one_budget(tmp_path: Path) -> None:
     rules = ONE_RULE.replace("version: 1", "version: 1\n    budget: [3/1h]")
     stage = Stage(tmp_path, rules)
     await stage.start()
-    alerts = [stage.alert(f"api-{number}") for number in range(100, 200)]
-    alerts = [
-        alert for number, alert in enumerate(alerts) if not object.__setattr__(alert, "fingerprint", f"{number:016x}")
-    ]
+    alerts = [dataclasses.replace(stage.alert(f"api-{n}"), fingerprint=f"{n:016x}") for n in range(100)]
     await stage.tell(*alerts)
     assert len(stage.action.done) == 3
     story = stage.story()
@@ -158,4 +157,19 @@ async def test_the_rules_texts_are_kept_by_digest(tmp_path: Path) -> None:
     await stage.tell()
     decision = next(record for record in stage.journal.records if record.kind is Kind.DECISION)
     assert (tmp_path / "rules" / f"{decision.detail['rules_digest']}.json").is_file()
+    await stage.engine.stop()
+
+
+async def test_actions_at_once_are_bounded(tmp_path: Path) -> None:
+    """A burst of runs executes 32 actions at a time; the rest wait their turn and are not lost."""
+    rules = ONE_RULE.replace("version: 1", "version: 1\n    budget: [1000/1h]")
+    stage = Stage(tmp_path, rules)
+    await stage.start()
+    gate = asyncio.Event()
+    stage.action.answers = [gate] * 40
+    await stage.tell(*[dataclasses.replace(stage.alert(f"api-{n}"), fingerprint=f"{n:016x}") for n in range(40)])
+    assert len(stage.action.done) == 32
+    gate.set()
+    await settle()
+    assert len(stage.action.done) == 40
     await stage.engine.stop()
