@@ -1,0 +1,215 @@
+"""Settings: what is read, and that every fault is told at once."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoheal.config import MAX_SECRET_BYTES, OPTIONS, Settings, is_loopback, load
+from autoheal.errors import ConfigError
+
+DOCS = Path(__file__).parent.parent / "docs" / "configuration.md"
+
+
+def faults(**environ: str) -> dict[str, str]:
+    """What `load` says of `environ`, by variable."""
+    with pytest.raises(ConfigError) as caught:
+        load(environ)
+    return {fault.where: fault.what for fault in caught.value.faults}
+
+
+def test_defaults_are_safe() -> None:
+    """An empty environment gives a dry run on loopback."""
+    assert load({}) == Settings(
+        enabled=True,
+        dry_run=True,
+        rules=Path("rules.yaml"),
+        data_dir=Path("data"),
+        redact=frozenset(),
+        host="127.0.0.1",
+        port=9009,
+        insecure=False,
+        alert_allowlist=(),
+        alertmanager_urls=(),
+        oidc_enabled=False,
+    )
+    assert load({}).on_loopback
+
+
+def test_everything_can_be_set() -> None:
+    """Each variable arrives at its setting, white space around items aside; foreign variables are left alone."""
+    settings = load(
+        {
+            "AUTOHEAL_ENABLED": "no",
+            "AUTOHEAL_DRY_RUN": "False",
+            "AUTOHEAL_RULES": "/etc/autoheal/rules",
+            "AUTOHEAL_DATA_DIR": "/var/lib/autoheal",
+            "AUTOHEAL_REDACT": "password, сервис.токен,",
+            "AUTOHEAL_HOST": "0.0.0.0",
+            "AUTOHEAL_PORT": "65535",
+            "AUTOHEAL_INSECURE": "true",
+            "AUTOHEAL_ALERT_ALLOWLIST": "10.0.0.0/8, fd00::/8,192.0.2.1",
+            "ALERTMANAGER_URL": "http://a:9093, https://user:pw@b/prefix/",
+            "OIDC_ENABLED": "0",
+            "PATH": "/bin",
+            "autoheal_dry_run": "x",
+        }
+    )
+    assert settings == Settings(
+        enabled=False,
+        dry_run=False,
+        rules=Path("/etc/autoheal/rules"),
+        data_dir=Path("/var/lib/autoheal"),
+        redact=frozenset({"password", "сервис.токен"}),
+        host="0.0.0.0",
+        port=65535,
+        insecure=True,
+        alert_allowlist=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
+        alertmanager_urls=("http://a:9093", "https://user:pw@b/prefix/"),
+        oidc_enabled=False,
+    )
+    assert not settings.on_loopback
+
+
+def test_empty_is_not_set() -> None:
+    """Every variable may be there and empty, as Compose files leave them."""
+    assert load({option.name: " " for option in OPTIONS}) == load({})
+    assert load({"ALERTMANAGER_URL_FILE": ""}) == load({})
+
+
+@pytest.mark.parametrize("text", ["true", "TRUE", "1", "Yes", "on"])
+def test_true(text: str) -> None:
+    """A switch is on in every usual spelling."""
+    assert load({"AUTOHEAL_INSECURE": text}).insecure is True
+
+
+@pytest.mark.parametrize("text", ["false", "FALSE", "0", "No", "off"])
+def test_false(text: str) -> None:
+    """A switch is off in every usual spelling."""
+    assert load({"AUTOHEAL_DRY_RUN": text}).dry_run is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("AUTOHEAL_ENABLED", "maybe", "'maybe' is neither true (1, yes, on) nor false (0, no, off)"),
+        ("AUTOHEAL_DRY_RUN", "fasle", "neither true"),
+        ("AUTOHEAL_PORT", "0", "1 to 65535"),
+        ("AUTOHEAL_PORT", "65536", "1 to 65535"),
+        ("AUTOHEAL_PORT", "9009.0", "1 to 65535"),
+        ("AUTOHEAL_PORT", "\uff19009", "1 to 65535"),
+        ("AUTOHEAL_PORT", "tcp://10.0.0.1:9009", "enableServiceLinks: false"),
+        ("AUTOHEAL_HOST", "127.0.0.1:9009", "without brackets or port"),
+        ("AUTOHEAL_HOST", "[::1]", "without brackets"),
+        ("AUTOHEAL_HOST", "http://localhost", "no address to listen on"),
+        ("AUTOHEAL_RULES", "a\0b", "no NUL"),
+        ("AUTOHEAL_ALERT_ALLOWLIST", "10.0.0.1/8", "did you mean 10.0.0.0/8?"),
+        ("AUTOHEAL_ALERT_ALLOWLIST", "10.0.0.0/8,example.org", "'example.org' is not a network"),
+        ("ALERTMANAGER_URL", "alertmanager:9093", "address 1 of 1 must start with http:// or https:// and a host"),
+        ("ALERTMANAGER_URL", "http://a,http://", "address 2 of 2 must start"),
+        ("ALERTMANAGER_URL", "http://a:port", "address 1 of 1 is not a URL"),
+        ("ALERTMANAGER_URL", "http://a:99999", "has a port that is not"),
+        ("ALERTMANAGER_URL", "http://a/?x=1", "no ? and no #"),
+        ("ALERTMANAGER_URL", "http://\udcff@a", "is not a URL"),
+        ("OIDC_ENABLED", "true", "this version has no OIDC"),
+        ("OIDC_ENABLED", "2", "neither true"),
+        ("AUTOHEAL_DRYRUN", "false", "not known to this version; did you mean AUTOHEAL_DRY_RUN?"),
+        ("AUTOHEAL_DRY_RUN_FILE", "/x", "did you mean AUTOHEAL_DRY_RUN?"),
+        ("AUTOHEAL_ZZZZZZZZZZZZ", "1", "docs/configuration.md"),
+        ("AUTOHEAL_SERVICE_HOST", "10.0.0.1", "enableServiceLinks: false"),
+        ("AUTOHEAL_PORT_9009_TCP_ADDR", "10.0.0.1", "enableServiceLinks: false"),
+    ],
+)
+def test_each_fault_is_named(name: str, value: str, says: str) -> None:
+    """A bad value is one fault that names its variable and says what is allowed."""
+    told = faults(**{name: value})
+    assert list(told) == [name]
+    assert says in told[name]
+
+
+def test_all_faults_at_once() -> None:
+    """Every fault is told, not only the first."""
+    told = faults(
+        AUTOHEAL_PORT="x", AUTOHEAL_DRY_RUN="x", ALERTMANAGER_URL="x", AUTOHEAL_HOST="0.0.0.0", AUTOHEAL_X="x"
+    )
+    assert sorted(told) == ["ALERTMANAGER_URL", "AUTOHEAL_DRY_RUN", "AUTOHEAL_HOST", "AUTOHEAL_PORT", "AUTOHEAL_X"]
+
+
+def test_a_name_that_cannot_be_printed_is_escaped() -> None:
+    """Undecodable bytes in a variable's name do not break the message."""
+    (where,) = faults(**{"AUTOHEAL_\udcff": "1"})
+    assert where.isprintable()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LOCALHOST"])
+def test_loopback_needs_no_permission(host: str) -> None:
+    """Loopback addresses and localhost are listened on as they are."""
+    assert is_loopback(host)
+    assert load({"AUTOHEAL_HOST": host}).on_loopback
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "localhost.evil.example", "127.1"])
+def test_other_addresses_need_permission(host: str) -> None:
+    """Any other address, and any other name, is refused unless AUTOHEAL_INSECURE says otherwise."""
+    assert "AUTOHEAL_INSECURE=true" in faults(AUTOHEAL_HOST=host)["AUTOHEAL_HOST"]
+    assert not load({"AUTOHEAL_HOST": host, "AUTOHEAL_INSECURE": "true"}).on_loopback
+
+
+def test_secrets_from_files(tmp_path: Path) -> None:
+    """A secret may come from the file that NAME_FILE names; white space around it is dropped."""
+    path = tmp_path / "url"
+    path.write_text("http://user:pw@a:9093\n")
+    assert load({"ALERTMANAGER_URL_FILE": str(path)}).alertmanager_urls == ("http://user:pw@a:9093",)
+
+
+def test_secret_files_that_cannot_be_used(tmp_path: Path) -> None:
+    """A missing, empty, huge or binary file, or both ways at once, is a fault of the variable."""
+
+    def told(path: Path | str, **more: str) -> str:
+        return faults(ALERTMANAGER_URL_FILE=str(path), **more)["ALERTMANAGER_URL"]
+
+    path = tmp_path / "url"
+    assert "No such file" in told(path)
+    assert "Is a directory" in told(tmp_path)
+    assert "cannot be read" in told("a\0b")
+    path.write_bytes(b" \n")
+    assert "is empty" in told(path)
+    path.write_bytes(b"\xff")
+    assert "is not UTF-8" in told(path)
+    path.write_bytes(b"x" * (MAX_SECRET_BYTES + 1))
+    assert "is larger than 65,536 bytes" in told(path)
+    path.write_text("http://a")
+    assert told(path, ALERTMANAGER_URL="http://b") == "is set twice: by itself and by ALERTMANAGER_URL_FILE"
+
+
+def test_secrets_are_not_repeated(tmp_path: Path) -> None:
+    """Neither a fault nor the settings' repr shows a secret's value."""
+    path = tmp_path / "url"
+    for bad in ("ftp://user:hunter2@a", "http://user:hunter2@a:port", "http://user:hunter2@a/#x", "user:hunter2@a"):
+        path.write_text(bad)
+        assert "hunter2" not in str(faults(ALERTMANAGER_URL=bad))
+        assert "hunter2" not in str(faults(ALERTMANAGER_URL_FILE=str(path)))
+    assert "hunter2" not in repr(load({"ALERTMANAGER_URL": "http://user:hunter2@a"}))
+
+
+@given(st.dictionaries(st.sampled_from([*(o.name for o in OPTIONS), "AUTOHEAL_X"]), st.text(st.characters())))
+def test_any_environment_gives_settings_or_faults(environ: dict[str, str]) -> None:
+    """Nothing but ConfigError is raised, whatever the environment holds."""
+    try:
+        load(environ)
+    except ConfigError as error:
+        assert error.faults  # noqa: PT017 most inputs fail, some do not
+
+
+def test_the_documentation_lists_every_setting_and_no_other() -> None:
+    """docs/configuration.md has one row for each option, with its default and its meaning, and names no other."""
+    text = DOCS.read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", text, re.MULTILINE)
+    assert rows == [(o.name, f"`{o.default}`" if o.default else "", o.help) for o in OPTIONS]
+    known = {option.name for option in OPTIONS} | {f"{option.name}_FILE" for option in OPTIONS if option.secret}
+    assert set(re.findall(r"\b(?:AUTOHEAL|ALERTMANAGER|OIDC)_[A-Z_]+\b", text)) <= known
