@@ -1,0 +1,75 @@
+"""Types for the fields of parameter models: a field so typed is written as a template and checked at load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+
+from autoheal.rules.template import OF_PARAMS, OF_PROBE, OF_TARGET, Flavour, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What checking a template needs besides its text: pydantic's validation context."""
+
+    secrets: frozenset[str] = field(default_factory=frozenset)
+    redact: frozenset[str] = field(default_factory=frozenset)
+
+
+def _template(value: Any, info: ValidationInfo, flavour: Flavour, names: frozenset[str]) -> Template:
+    if not isinstance(value, str):
+        raise ValueError(f"should be text, not {_kind(value)}: quote it")  # noqa: TRY004 pydantic collects ValueError alone
+    template = Template(value, flavour, names)
+    context = info.context if isinstance(info.context, Context) else Context(secrets=template.references.secrets)
+    hidden = sorted(template.references.labels & context.redact)
+    if hidden:
+        raise ValueError(f"{hidden[0]!r} is redacted (AUTOHEAL_REDACT): a rule cannot see its value")
+    unknown = sorted(template.references.secrets - context.secrets)
+    if unknown:
+        raise ValueError(f"secret {unknown[0]!r} is not declared under `secrets`")
+    return template
+
+
+def _json(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str):
+        return _template(value, info, Flavour.TEXT, OF_PARAMS)
+    if isinstance(value, list):
+        return [_json(child, info) for child in value]
+    if isinstance(value, dict):
+        return {key: _json(child, info) for key, child in value.items()}
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{str(value)[:30]} does not fit 64 bits")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return {"dict": "a mapping", "list": "a list", "NoneType": "nothing"}.get(type(value).__name__, repr(value)[:40])
+
+
+def _validator(flavour: Flavour, names: frozenset[str]) -> PlainValidator:
+    return PlainValidator(partial(_template, flavour=flavour, names=names))
+
+
+def _schema(description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": description})
+
+
+Text = Annotated[Template, _validator(Flavour.TEXT, OF_PARAMS), _schema("a template")]
+"""Any text. Line breaks are allowed: what cannot bear them (a header) checks that itself."""
+
+Argument = Annotated[Template, _validator(Flavour.ARGUMENT, OF_PARAMS), _schema("a template, one argument")]
+"""One element of argv. A template that begins with a placeholder must not yield a leading `-` (CWE-88)."""
+
+Url = Annotated[Template, _validator(Flavour.URL, OF_PARAMS), _schema("a template, an http or https URL")]
+"""An http(s) URL; placeholders are percent-encoded, all but `:`, `[` and `]`. See `check_url`."""
+
+Json = Annotated[Any, PlainValidator(_json), WithJsonSchema({"description": "any value; texts in it are templates"})]
+"""Any JSON value; each text in it is a `Text`, mapping keys are not."""
+
+TargetText = Annotated[Template, _validator(Flavour.TEXT, OF_TARGET), _schema("a template without target")]
+ProbeArgument = Annotated[Template, _validator(Flavour.ARGUMENT, OF_PROBE), _schema("a template, one argument")]
+ProbeUrl = Annotated[Template, _validator(Flavour.URL, OF_PROBE), _schema("a template, an http or https URL")]
+ProbeEndpoint = Annotated[Template, _validator(Flavour.ENDPOINT, OF_PROBE), _schema("a template, HOST:PORT")]
