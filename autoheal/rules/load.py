@@ -1,0 +1,179 @@
+"""Rules files to a `RuleSet`: all of them or none, and every fault of every file at once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from autoheal.errors import ConfigError, Fault
+from autoheal.rules.document import Document
+from autoheal.rules.faults import combination_faults, shape_faults
+from autoheal.rules.fields import Context
+from autoheal.rules.index import RuleIndex
+from autoheal.rules.match import Matcher
+from autoheal.rules.schema import DEFAULT_VERIFY, Defaults, Rule, Step, document_model
+from autoheal.rules.units import Window
+
+ONCE = ("defaults", "budget", "protect", "secrets")
+"""Keys that only one file of a folder may have."""
+
+_WHERE = re.compile(r"(.*?)(?::([0-9]+):([0-9]+))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSet:
+    """All rules in force, in the order in which they are tried.
+
+    `digest` is the SHA-256 (hex) over the files' names and texts; `texts` holds them by name. `protect` are matcher
+    lists of which none may hold, whatever the rule; `budget` is for all rules together; `secrets` maps names to files.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    budget: tuple[Window, ...] = (Window(60, 3600.0),)
+    protect: tuple[tuple[Matcher, ...], ...] = ()
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    digest: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    _index: RuleIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", RuleIndex([rule.matchers for rule in self.rules]))
+
+    def match(self, labels: Mapping[str, str]) -> list[Rule]:
+        """The rules for an alert with `labels`: the first that matches, and the next ones while `continue` is true."""
+        found: list[Rule] = []
+        for position in self._index.matching(labels):
+            found.append(self.rules[position])
+            if not found[-1].continue_:
+                break
+        return found
+
+
+def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: frozenset[str] = frozenset()) -> RuleSet:
+    """The rules in the file `path`, or in the `*.yaml` and `*.yml` files of the folder `path` in the order of names.
+
+    `actions` maps the name of each action to the model of its parameters; `redact` are names of labels and
+    annotations that no rule may use. Raises ConfigError with every fault as `FILE:LINE:COLUMN`.
+    """
+    faults: list[Fault] = []
+    documents: list[Document] = []
+    texts = _read(path, faults)
+    for file, text in texts.values():
+        document = Document(str(file), text)
+        faults.extend(document.faults)
+        if document.whole:
+            documents.append(document)
+    shared = _shared(documents, faults)
+    context = Context(secrets=frozenset(_names(shared.get("secrets"))), redact=redact)
+    defaults = shared.get("defaults")
+    default_mode = defaults.get("mode") if isinstance(defaults, dict) else None
+    model = document_model(actions)
+    read: list[Any] = []
+    named: dict[str, str] = {}
+    for document in documents:
+        try:
+            read.append(model.model_validate(document.data, context=context))
+        except ValidationError as error:
+            faults.extend(shape_faults(document, model, error))
+        faults.extend(combination_faults(document, actions, default_mode, named))
+    if faults:
+        raise ConfigError(sorted(set(faults), key=_order))
+    return _rule_set(read, {name: text for name, (_, text) in texts.items()}, redact)
+
+
+def describe(rules: RuleSet) -> str:
+    """One line for a person, as promtool has it."""
+    return f"SUCCESS: {len(rules.rules)} rule{'' if len(rules.rules) == 1 else 's'} found"
+
+
+def _read(path: Path, faults: list[Fault]) -> dict[str, tuple[Path, str]]:
+    try:
+        inside = sorted(path.iterdir()) if path.is_dir() else None
+    except OSError as error:
+        raise ConfigError([Fault(str(path), f"cannot be read: {error.strerror}")]) from None
+    files = [path]
+    if inside is not None:
+        # A folder that Kubernetes mounts also holds `..data` and the like.
+        files = [file for file in inside if file.suffix in (".yaml", ".yml") and not file.name.startswith(".")]
+    if not files:
+        faults.append(Fault(str(path), "no *.yaml or *.yml file in this folder"))
+    texts: dict[str, tuple[Path, str]] = {}
+    for file in files:
+        try:
+            texts[file.name] = (file, file.read_bytes().decode("utf-8"))
+        except OSError as error:
+            faults.append(Fault(str(file), f"cannot be read: {error.strerror}"))
+        except UnicodeDecodeError as error:
+            faults.append(Fault(str(file), f"not UTF-8 at byte {error.start + 1}"))
+    return texts
+
+
+def _shared(documents: list[Document], faults: list[Fault]) -> dict[str, Any]:
+    """The values of the keys that may stand once, as written."""
+    shared: dict[str, Any] = {}
+    seen: dict[str, str] = {}
+    for document in documents:
+        for key in ONCE:
+            if isinstance(document.data, dict) and key in document.data:
+                where = document.where((key,), key=True)
+                if key in seen:
+                    faults.append(Fault(where, f"{key!r} stands at {seen[key]} already: only one file may have it"))
+                else:
+                    seen[key], shared[key] = where, document.data[key]
+    return shared
+
+
+def _names(secrets: object) -> list[str]:
+    return [name for name in secrets if isinstance(name, str)] if isinstance(secrets, dict) else []
+
+
+def _order(fault: Fault) -> tuple[str, int, int, str]:
+    found = _WHERE.fullmatch(fault.where)
+    file, line, column = found.groups() if found else (fault.where, None, None)
+    return file, int(line or 0), int(column or 0), fault.what
+
+
+def _rule_set(read: list[Any], texts: dict[str, str], redact: frozenset[str]) -> RuleSet:
+    top: dict[str, Any] = {
+        key: getattr(document, key) for key in ONCE for document in read if key in document.model_fields_set
+    }
+    defaults = top.pop("defaults", Defaults())
+    return RuleSet(
+        rules=tuple(_rule(rule, defaults, redact) for document in read for rule in document.rules),
+        digest=hashlib.sha256(orjson.dumps(list(texts.items()))).hexdigest(),
+        texts=MappingProxyType(texts),
+        **top,
+    )
+
+
+def _rule(text: Any, defaults: Defaults, redact: frozenset[str]) -> Rule:
+    return Rule(
+        name=text.name,
+        matchers=text.matchers,
+        target=text.target,
+        steps=tuple(_step(step, defaults) for step in text.steps),
+        for_=text.for_,
+        allow_target=text.allow_target,
+        protect=text.protect,
+        mode=defaults.mode if text.mode is None else text.mode,
+        cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
+        budget=text.budget,
+        continue_=text.continue_,
+        redact=redact,
+    )
+
+
+def _step(text: Any, defaults: Defaults) -> Step:
+    action = next(name for name in sorted(text.model_fields_set - {"verify"}))
+    params: BaseModel = getattr(text, action)
+    if "timeout" in type(params).model_fields and "timeout" not in params.model_fields_set:
+        params = params.model_copy(update={"timeout": defaults.timeout})
+    return Step(action=action, params=params, verify=text.verify or DEFAULT_VERIFY)
