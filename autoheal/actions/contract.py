@@ -1,0 +1,72 @@
+"""What an action is, what it is given, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from autoheal.clock import Clock
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that an action may take when neither its step nor the rules' defaults say."""
+
+ONE_LINE_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One execution: whose it is, and what it may use.
+
+    `idempotency_key` is the same for every try of one step of one run. `secrets` are the files behind the
+    names that a plan may hold; they are read at execution. `lock_dir` is where a running command keeps its lock:
+    see `orphan_gone`.
+    """
+
+    run: str
+    step: int
+    idempotency_key: str
+    secrets: Mapping[str, Path]
+    lock_dir: Path
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether it did what it should, and what was seen. `detail` is JSON, free of secrets and of bounded size."""
+
+    ok: bool
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Action(Protocol):
+    """A way to act on the world.
+
+    `Params` is what a rule's author writes; `describe` and `run` get the same parameters as a plan holds them:
+    plain JSON, templates rendered, secrets still markers.
+    """
+
+    name: ClassVar[str]
+    Params: ClassVar[type[BaseModel]]
+
+    def describe(self, params: Mapping[str, Any]) -> str:
+        """One line for people: what `run` would do. Executes nothing and reveals no secret."""
+        ...
+
+    async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
+        """Do it. Whatever the world does is an `Outcome`; only `asyncio.CancelledError` passes through."""
+        ...
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and other control characters escaped, and not too long to read."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[: ONE_LINE_CHARS + 1])
+    return shown if len(shown) <= ONE_LINE_CHARS else shown[: ONE_LINE_CHARS - 1] + "…"
+
+
+def milliseconds(seconds: float) -> int:
+    """`seconds` as records have durations."""
+    return round(seconds * 1000)
