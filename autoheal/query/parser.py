@@ -30,7 +30,6 @@ from autoheal.query.nodes import (
 MAX_TERMS = 64
 MAX_DEPTH = 32
 
-_SPACE = re.compile(r"\s*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _COMPARE = re.compile(r"!=|>=|<=|[=~><]")
 
@@ -213,8 +212,8 @@ class Parser:
         return True
 
     def _skip(self) -> None:
-        if (match := _SPACE.match(self._text, self._at)) is not None:
-            self._at = match.end()
+        while self._text[self._at : self._at + 1].isspace():
+            self._at += 1
 
     def _here(self) -> str:
         word = WORD.match(self._text, self._at)
