@@ -39,7 +39,8 @@ class Acks:
         observe: Callable[[float], object],
         on_error: Callable[[OSError], object],
     ) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
+        # Set by whoever hands over or closes: before that there is nothing to tell.
+        self.loop: asyncio.AbstractEventLoop
         self._file_name = file_name
         self._on_durable = on_durable
         self._observe = observe
@@ -50,10 +51,9 @@ class Acks:
 
     def post(self, callback: Callable[[*_Ts], None], *args: *_Ts) -> None:
         """Have `callback` run on the event loop; from any thread, in the order of the calls."""
-        if self.loop is not None:
-            # A loop that is closed has nobody left to tell.
-            with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(callback, *args)
+        # A loop that is closed has nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(callback, *args)
 
     def add(self, batch: Batch) -> None:
         """A batch was handed over; a `log_repaired` that was due is in it."""

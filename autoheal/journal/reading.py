@@ -78,10 +78,7 @@ def newest_first(path: Path, end: int, before: int | None) -> Iterator[Record]:
             # The first line may have begun in the block before: it waits for its beginning.
             begin = block.find(b"\n", 0, -1) + 1 if position else 0
             if position and not begin:
-                if len(block) > size + MAX_RECORD_BYTES:
-                    raise JournalDamaged(f"{path}, byte {position}: a line is longer than {MAX_RECORD_BYTES} bytes")
-                rest = block
-                continue
+                raise JournalDamaged(f"{path}, byte {position}: a line is longer than {MAX_RECORD_BYTES} bytes")
             rest, lines = block[:begin], block[begin:].splitlines(keepends=True)
             offset = position + len(block)
             for line in reversed(lines):

@@ -106,11 +106,10 @@ def _plain(value: object) -> dict[Any, Any]:
 
 def _decode(line: bytes) -> Record:
     try:
-        data = orjson.loads(line)
+        # An object and nothing else: it ends with the seal's brace.
+        data: dict[str, Any] = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise JournalDamaged(f"not JSON: {error}") from None
-    if type(data) is not dict:
-        raise JournalDamaged("not a JSON object")
     for name, value in data.items():
         if type(value) is not _TYPES.get(name):
             problem = "of the wrong type" if name in _TYPES else "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -37,17 +38,17 @@ def lock(data_dir: Path) -> int:
     fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-    except BlockingIOError:
+    except OSError as error:
         owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
         os.close(fd)
+        if not isinstance(error, BlockingIOError):
+            raise
         raise JournalUnavailable(
             f"another autoheal (pid {owner or 'unknown'}) owns {data_dir}: stop it, or use another data directory"
         ) from None
-    except OSError:
-        os.close(fd)
-        raise
+    # For people only; a start on a full disk must not fail for want of it.
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
     return fd
 
 

@@ -70,6 +70,26 @@ async def test_short_writes_are_gone_on_with(log: Log) -> None:
     assert log.errors == []
 
 
+async def test_a_disk_that_takes_nothing_is_full(log: Log) -> None:
+    """A write that takes no byte and gives no error is not asked for ever."""
+    log.disk.longest = 0
+    with pytest.raises(JournalUnavailable, match="No space left on device"):
+        await log.put("lost")
+
+
+async def test_who_stopped_waiting_is_not_told_of_the_failure(log: Log) -> None:
+    """A cancelled wait beside others does not keep these from hearing that their append failed."""
+    log.disk.gate.clear()
+    log.disk.free = 0
+    record = log.append("lost")[-1]
+    impatient, patient = (asyncio.create_task(log.journal.wait(record.seq)) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    log.disk.gate.set()
+    with pytest.raises(JournalUnavailable):
+        await patient
+
+
 @pytest.mark.parametrize("room", [0, 1, 150, 301])
 async def test_a_full_disk_refuses_and_recovers_by_itself(log: Log, room: int) -> None:
     """Disk full in the middle of a batch: all of it is cut away again, all under way fail, later ones are refused at

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -235,23 +237,31 @@ async def test_a_second_process_is_told_who_owns_the_log(tmp_path: Path) -> None
     assert await second() == "mine"
 
 
-async def test_an_unusable_directory_is_said(tmp_path: Path) -> None:
+async def test_an_unusable_directory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data directory that cannot be one, and a log that is none, are errors with the path, and leave no lock."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
     (tmp_path / "file").touch()
     with pytest.raises(JournalUnavailable, match=str(tmp_path / "file")):
         Opened(tmp_path / "file")
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", no_locks)
+        with pytest.raises(JournalUnavailable, match="No locks available"):
+            Opened(tmp_path)
     (tmp_path / "audit.jsonl").mkdir()
     for _ in range(2):
         with pytest.raises(JournalUnavailable, match=r"audit\.jsonl"):
             Opened(tmp_path)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-async def test_a_torn_last_line_is_kept_and_reported(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "every"), [(1, 50), (3, 1)])
+async def test_a_torn_last_line_is_kept_and_reported(tmp_path: Path, count: int, every: int) -> None:
     """Wherever the last line is torn, the pieces are kept, the log tells of them and goes on in an unbroken chain."""
     lines = await written(tmp_path / "whole", count)
     whole, last = b"".join(lines[:-1]), lines[-1]
-    for cut in range(1, len(last)):
+    for cut in range(1, len(last), every):
         data_dir = tmp_path / str(cut)
         data_dir.mkdir()
         (data_dir / "audit.jsonl").write_bytes(whole + last[:cut])
@@ -299,14 +309,16 @@ async def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
     """
     data = b"".join(await written(tmp_path, 20))
     path = tmp_path / "audit.jsonl"
-    for position in range(len(data) - 1):
-        changed = bytearray(data)
-        changed[position] ^= 1 << position % 8
-        path.write_bytes(changed)
-        line = data.count(b"\n", 0, position) + 1
-        with pytest.raises(JournalDamaged) as caught:
-            list(replay(path))
-        assert str(caught.value).startswith(f"{path}, line {line} (seq {line}): "), position
+    with path.open("r+b", buffering=0) as file:
+        for position in range(len(data) - 1):
+            os.pwrite(file.fileno(), bytes([data[position] ^ 1 << position % 8]), position)
+            line = data.count(b"\n", 0, position) + 1
+            with pytest.raises(JournalDamaged) as caught:
+                list(replay(path))
+            assert str(caught.value).startswith(f"{path}, line {line} (seq {line}): "), position
+            os.pwrite(file.fileno(), data[position : position + 1], position)
+    changed = data.replace(b"web-7", b"web-8")
+    path.write_bytes(changed)
     with pytest.raises(JournalDamaged):
         Opened(tmp_path)
     assert path.read_bytes() == changed
@@ -423,4 +435,9 @@ async def test_ten_thousand_records_in_one_append(tmp_path: Path) -> None:
         records = await log.put(*(draft(str(number)) for number in range(10_000)))
         assert [record.seq for record in records] == list(range(2, 10_002))
         assert log.journal.read(10_000, 5) == [records[-1]]
-        assert next(log.journal.newest_first()) == records[-1]
+        newest_first = list(log.journal.newest_first())
+        assert newest_first == [*reversed(records), *log.replayed]
+        path = tmp_path / "audit.jsonl"
+        path.write_bytes(b"x" * path.stat().st_size)
+        with pytest.raises(JournalDamaged, match="longer than 65536 bytes"):
+            next(log.journal.newest_first())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import subprocess
@@ -88,10 +89,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.component
 async def test_a_really_full_disk(small_disk: Path) -> None:
-    """On a file system of 1 MiB the log fills up, refuses, stays whole, and goes on once there is room again."""
+    """On a file system of 1 MiB the log fills up, refuses, stays whole, starts again while it is full, and goes on
+    once there is room.
+    """
     (small_disk / "ballast").write_bytes(bytes(300_000))
-    journal = FileJournal.open(small_disk, SystemClock(), on_durable=lambda _: None, retry_after=0.01)
     told: list[Record] = []
+
+    def opened() -> FileJournal:
+        return FileJournal.open(small_disk, SystemClock(), on_durable=lambda _: None, retry_after=0.01)
 
     async def put(times: int) -> None:
         for _ in range(times):
@@ -99,6 +104,7 @@ async def test_a_really_full_disk(small_disk: Path) -> None:
             await journal.wait(records[-1].seq)
             told.extend(records)
 
+    journal = opened()
     with pytest.raises(JournalUnavailable, match="No space left on device"):
         await put(1000)
     assert len(told) > 50
@@ -106,6 +112,14 @@ async def test_a_really_full_disk(small_disk: Path) -> None:
     path = small_disk / "audit.jsonl"
     assert list(replay(path))[1:] == told == list(journal.replay())[1:]
     assert path.read_bytes().endswith(told[-1].line + b"\n")
+    await journal.close()
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    journal = opened()
+    assert journal.head == told[-1].head
+    with pytest.raises(JournalUnavailable, match="No space left on device"):
+        await put(1)
     (small_disk / "ballast").unlink()
     await until(lambda: journal.healthy)
     await put(1)

@@ -233,6 +233,7 @@ def test_what_is_no_record_is_named(line: bytes, problem: str) -> None:
             "does not begin with its seq",
         ),
         (b"[1", "not JSON"),
+        (b'[{"seq":1', "not JSON"),
         (b'{"seq":\xff', "not JSON"),
     ],
 )
