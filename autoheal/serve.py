@@ -93,7 +93,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock) -> N
                 state=state,
                 load_rules=lambda: load_rules(settings),
                 actions=ACTIONS,
-                alertmanager=Alertmanager(settings.alertmanager_urls, client, clock)
+                alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
                 if settings.alertmanager_urls
                 else None,
                 clock=clock,

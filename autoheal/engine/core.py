@@ -175,7 +175,8 @@ class Engine:
     async def reload(self, actor: str = "system") -> None:
         """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
         try:
-            rules = self._load_rules()
+            # A second for a thousand rules: not on the event loop.
+            rules = await asyncio.to_thread(self._load_rules)
         except ConfigError as error:
             faults = [str(fault) for fault in error.faults[:50]]
             await self._ledger.insist(
@@ -271,9 +272,10 @@ class Engine:
             elif record.run is not None and record.run in self.state.runs:
                 run = self.state.runs[record.run]
                 if run.state in TERMINAL:
-                    self._mark(self._blocked.pop(run.target, set()) | {run.fingerprint})
+                    self._mark(self._blocked.pop(run.target, set()))
                     if record.kind is Kind.ACTION_CANCELLED:
-                        self._mark(self._starved)
+                        # What it would have spent is free, and its episode may be decided on anew.
+                        self._mark(self._starved | {run.fingerprint})
                         self._starved = set()
 
     # Runs

@@ -8,6 +8,7 @@ carried out; an outcome is recorded however long the log refuses it.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from autoheal.actions.probes import probe
 from autoheal.clock import Clock
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.verification import Evidence, Outcome, Standing, verify
-from autoheal.errors import JournalUnavailable
+from autoheal.errors import JournalError, JournalUnavailable
 from autoheal.model import Draft, Kind, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision
@@ -77,6 +78,7 @@ class Runner:
     async def carry(self) -> None:
         """Do what comes next until the run has ended."""
         while self.run_id in self._ledger.state.runs and not self.run.ended:
+            await self._until_alone()
             match self.run.state:
                 case RunState.PLANNED if self.run.step >= len(self.run.steps):
                     await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
@@ -124,12 +126,18 @@ class Runner:
             raise
         finally:
             self.idle.set()
-        kind = Kind.ACTION_OK if outcome.ok else Kind.ACTION_FAIL
-        await self._ledger.insist(
-            lambda: (
-                [self._draft(kind, action=action.name, **outcome.detail)] if self.run.state is RunState.ACTING else []
-            )
-        )
+        await self._tell(Kind.ACTION_OK if outcome.ok else Kind.ACTION_FAIL, action.name, outcome.detail)
+
+    async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
+        def drafts() -> Sequence[Draft]:
+            return [self._draft(kind, action=action, **detail)] if self.run.state is RunState.ACTING else []
+
+        try:
+            await self._ledger.insist(drafts)
+        except JournalError as error:
+            # An outcome that no record can hold must not leave the run open.
+            _log.error("outcome_cannot_be_recorded", run=self.run_id, error=str(error))
+            await self._tell(kind, action, {"error": "what the action answered does not fit a record"})
 
     def _obstacle(self, run: Run) -> Sequence[Draft] | None:
         """The records that end the run instead of its next step, or None when nothing stands in the way."""
@@ -153,7 +161,9 @@ class Runner:
         try:
             return await action.run(params, self._context("action"))
         except Exception as error:  # noqa: BLE001 an action that breaks its promise must not leave a run open
-            _log.exception("action_raised", run=self.run_id, action=action.name)
+            # Where, but not its text: that may quote a secret.
+            where = traceback.format_tb(error.__traceback__)
+            _log.error("action_raised", run=self.run_id, action=action.name, error=type(error).__name__, where=where)
             return ActionOutcome(ok=False, detail={"error": f"fault in the action itself: {type(error).__name__}"})
 
     def _context(self, purpose: str) -> Context:
@@ -179,9 +189,6 @@ class Runner:
     async def _close_interrupted(self) -> None:
         """The log says started, and this process did not start it: the gateway died in between."""
         run = self.run
-        # The target stays locked until the process group of the life before is gone.
-        while not self._orphan_gone(run):
-            await self._clock.sleep(ORPHAN_SECONDS)
         name = run.steps[run.step - 1]["action"]
         await self._ledger.insist(
             lambda: (
@@ -191,7 +198,16 @@ class Runner:
             )
         )
 
-    def _orphan_gone(self, run: Run) -> bool:
+    async def _until_alone(self) -> None:
+        """Wait until nothing of the last step's command is left: the target stays locked so long.
+
+        The gateway may have died over it, or a process outlived SIGKILL in the kernel.
+        """
+        run = self.run
+        while run.step and not self._gone(run):
+            await self._clock.sleep(ORPHAN_SECONDS)
+
+    def _gone(self, run: Run) -> bool:
         try:
             return orphan_gone(self._world.lock_dir, run.id, run.step)
         except OSError as error:

@@ -54,7 +54,6 @@ async def test_a_step_that_does_not_help_is_followed_by_the_next(tmp_path: Path)
         "action_ok",
         "heal_failed not_resolved",
         "escalated steps_exhausted",
-        "decision run_ended",
     ]
     assert [do for _, _, do in stage.action.done] == ["restart api-1", "replace api-1"]
     assert stage.action.keys[0] != stage.action.keys[1]
@@ -67,7 +66,7 @@ async def test_an_action_that_failed_is_not_waited_for(tmp_path: Path) -> None:
     stage.action.answers = [Outcome(ok=False, detail={"exit_code": 1}), Outcome(ok=False, detail={"exit_code": 2})]
     await stage.start()
     await stage.tell()
-    assert stage.story()[2:-1] == [
+    assert stage.story()[2:] == [
         "action_started",
         "action_fail",
         "heal_failed action_failed",
@@ -88,6 +87,18 @@ async def test_an_action_that_raises_is_a_failed_action(tmp_path: Path) -> None:
     failed = next(record for record in stage.journal.records if record.kind is Kind.ACTION_FAIL)
     assert b"s3cret" not in failed.line
     assert "heal_failed action_failed" in stage.story()
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("answer", ["x" * 70_000, "\ud800"])
+async def test_an_answer_that_fits_no_record_leaves_no_run_open(tmp_path: Path, answer: str) -> None:
+    """Too long, or no Unicode: the outcome is recorded without it."""
+    stage = Stage(tmp_path)
+    stage.action.answers = [Outcome(ok=True, detail={"output": answer})]
+    await stage.start()
+    await stage.tell()
+    assert stage.story()[-1] == "action_ok"
+    assert "does not fit" in stage.journal.records[-1].detail["error"]
     await stage.engine.stop()
 
 

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from autoheal.config import load as load_settings
-
 from autoheal.actions import Context, Outcome
+from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.model import Alert, AlertStatus, Notification, Record
 from autoheal.state import fold

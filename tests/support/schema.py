@@ -22,4 +22,4 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    print(text(), end="")  # noqa: T201 its purpose
+    print(text(), end="")
