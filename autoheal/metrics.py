@@ -1,0 +1,157 @@
+"""What Prometheus sees of this process (docs/metrics.md): names, types and bounded labels.
+
+Counts begin at 0 with the process; rates and alerts are Prometheus's business. Label values come from the rules,
+the settings and closed vocabularies, never from an alert: a sender must not be able to grow a series per label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from autoheal import __version__
+from autoheal.model import Kind, Reason, Record
+
+_ACTION_OUTCOMES: Mapping[Kind, str] = MappingProxyType(
+    {
+        Kind.ACTION_OK: "ok",
+        Kind.ACTION_FAIL: "fail",
+        Kind.ACTION_DRY_RUN: "dry_run",
+        Kind.ACTION_INTERRUPTED: "interrupted",
+        Kind.ACTION_CANCELLED: "cancelled",
+    }
+)
+_HEAL_OUTCOMES: Mapping[Kind, str] = MappingProxyType(
+    {
+        Kind.HEAL_CONFIRMED: "confirmed",
+        Kind.HEAL_FAILED: "failed",
+        Kind.HEAL_INCONCLUSIVE: "inconclusive",
+    }
+)
+_WEBHOOK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_ACTION_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_APPEND_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class Metrics:
+    """All metrics of one gateway, in a registry of their own: two gateways in one process do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        counter = partial(Counter, registry=self._registry)
+        gauge = partial(Gauge, registry=self._registry)
+        histogram = partial(Histogram, registry=self._registry)
+
+        build = Info("autoheal_build", "The version that runs.", registry=self._registry)
+        build.info({"version": __version__})
+        self.alerts_received = counter(
+            "autoheal_alerts_received_total", "Alerts of webhooks that were answered 200, by status.", ["status"]
+        )
+        self.webhooks = counter("autoheal_webhooks_total", "Webhook requests, by HTTP status of the answer.", ["code"])
+        self.webhook_duration = histogram(
+            "autoheal_webhook_duration_seconds",
+            "From the request's headers to the answer, durable write included.",
+            buckets=_WEBHOOK_BUCKETS,
+        )
+        self.last_webhook = gauge(
+            "autoheal_last_webhook_timestamp_seconds", "When the last webhook was answered 200; 0: never."
+        )
+        self.decisions = counter(
+            "autoheal_decisions_total", "Recorded decisions; rule is empty when none matched.", ["rule", "reason"]
+        )
+        self.actions = counter("autoheal_actions_total", "Actions, by how they ended.", ["rule", "action", "outcome"])
+        self.action_duration = histogram(
+            "autoheal_action_duration_seconds", "How long executed actions took.", ["action"], buckets=_ACTION_BUCKETS
+        )
+        self.heals = counter("autoheal_heals_total", "Verdicts on steps, by outcome.", ["rule", "outcome"])
+        self.runs_in_progress = gauge("autoheal_runs_in_progress", "Runs that have not ended.")
+        self.journal_records = counter("autoheal_journal_records_total", "Durable records, by kind.", ["kind"])
+        self.journal_append = histogram(
+            "autoheal_journal_append_seconds",
+            "From handing records over to their being durable.",
+            buckets=_APPEND_BUCKETS,
+        )
+        self.journal_errors = counter(
+            "autoheal_journal_errors_total", "Failed attempts to make a batch of records durable."
+        )
+        self.sse_subscribers = gauge("autoheal_sse_subscribers", "Open /events streams.")
+        self.sse_dropped = counter("autoheal_sse_dropped_total", "Streams cut because the client read too slowly.")
+        self.reload_successful = gauge(
+            "autoheal_config_last_reload_successful", "1 when the rules on disk are the rules in force, else 0."
+        )
+        self.reload_success_timestamp = gauge(
+            "autoheal_config_last_reload_success_timestamp_seconds", "When the rules in force were loaded."
+        )
+        self._begin_at_zero()
+
+    def count(self, records: Sequence[Record]) -> None:
+        """Count what durable `records` tell. To be called once for each record of this process's life."""
+        for record in records:
+            kind, rule = record.kind, record.rule or ""
+            self.journal_records.labels(kind).inc()
+            if kind is Kind.DECISION:
+                self.decisions.labels(rule, record.reason).inc()
+            elif kind in _ACTION_OUTCOMES:
+                self._count_action(record, rule)
+            elif kind in _HEAL_OUTCOMES:
+                self.heals.labels(rule, _HEAL_OUTCOMES[kind]).inc()
+            elif kind is Kind.CONFIG_LOADED:
+                self.reload_successful.set(1)
+                self.reload_success_timestamp.set(record.ts)
+            elif kind is Kind.CONFIG_REJECTED:
+                self.reload_successful.set(0)
+
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics and their media type: OpenMetrics 1.0 when `accept` (a header) names it first, else text 0.0.4.
+
+        Blocks for as long as there are series; callers on an event loop use a thread.
+        """
+        for offered in accept.split(","):
+            media_type = offered.split(";")[0].strip().lower()
+            if media_type == "application/openmetrics-text":
+                text: bytes = openmetrics.generate_latest(_WithoutCreated(self._registry))  # type: ignore[no-untyped-call]
+                return text, openmetrics.CONTENT_TYPE_LATEST
+            if media_type == "text/plain":
+                break
+        return generate_latest(_WithoutCreated(self._registry)), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _count_action(self, record: Record, rule: str) -> None:
+        # A run that was cancelled before its step began has no action.
+        action = str(record.detail.get("action", ""))
+        self.actions.labels(rule, action, _ACTION_OUTCOMES[record.kind]).inc()
+        milliseconds = record.detail.get("duration_ms")
+        if record.kind in (Kind.ACTION_OK, Kind.ACTION_FAIL) and milliseconds is not None:
+            self.action_duration.labels(action).observe(milliseconds / 1000)
+
+    def _begin_at_zero(self) -> None:
+        """Series that have no rule in them exist from the start, so that rate() sees their first count too."""
+        for status in ("firing", "resolved", "rejected"):
+            self.alerts_received.labels(status)
+        for code in (200, 400, 403, 413, 415, 500, 503):
+            self.webhooks.labels(code)
+        for kind in Kind:
+            self.journal_records.labels(kind)
+        for reason in (Reason.DISABLED, Reason.NO_RULE):
+            self.decisions.labels("", reason)
+
+
+class _WithoutCreated:
+    """A registry less the `_created` series, which would double the counters for nobody's use.
+
+    The library can only leave them out for the whole process, of which this package may be a part.
+    """
+
+    def __init__(self, registry: Collector) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
