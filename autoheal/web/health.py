@@ -1,0 +1,80 @@
+"""What monitoring and people ask first: is it there, is it ready, what does it count."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from autoheal import __version__
+from autoheal.clock import Clock
+from autoheal.config import Settings
+from autoheal.engine import Engine
+from autoheal.metrics import Metrics
+from autoheal.model import Mode
+from autoheal.rules import RuleSet
+from autoheal.web.parameters import parameters
+
+
+def warnings(settings: Settings, rules: RuleSet) -> list[str]:
+    """What an operator should be told loudly, at start and in `GET /`; one sentence each."""
+    live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
+    if not live or settings.dry_run or not settings.enabled or settings.on_loopback:
+        return []
+    more = f" and {len(live) - 1} more" if len(live) > 1 else ""
+    warning = (
+        f"Whoever reaches {settings.host}:{settings.port} can make rule {live[0]!r}{more} act: POST /alert asks for no "
+        "credential. Listen on loopback, or let a firewall and AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
+    )
+    return [warning]
+
+
+async def overview(request: Request, *, settings: Settings, engine: Engine, clock: Clock) -> Response:
+    """`GET /`: the gateway in a few words."""
+    parameters(request, ())
+    return _json(
+        {
+            "status": "ok" if engine.ready else "unavailable",
+            "version": __version__,
+            "enabled": settings.enabled,
+            "dry_run": settings.dry_run,
+            "paused": False,
+            "oidc": False,
+            "uptime_seconds": max(0, round(clock.now() - engine.started_at)),
+            "warnings": warnings(settings, engine.rules),
+        }
+    )
+
+
+async def healthz(request: Request) -> Response:
+    """`GET /healthz`: the process answers; nothing else is asked."""
+    parameters(request, ())
+    return _json({"status": "ok"})
+
+
+async def readyz(request: Request, *, engine: Engine) -> Response:
+    """`GET /readyz`: 200 when an alert would be accepted durably now, else 503."""
+    parameters(request, ())
+    if not engine.ready:
+        raise HTTPException(
+            503,
+            "No alert can be accepted now: the service starts or stops, or the audit log cannot be written.",
+            {"Retry-After": "5"},
+        )
+    return _json({"status": "ready"})
+
+
+async def exposition(request: Request, *, engine: Engine, metrics: Metrics) -> Response:
+    """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
+    parameters(request, ())
+    metrics.runs_in_progress.set(sum(not run.ended for run in engine.state.runs.values()))
+    # Thousands of series take longer to write than a webhook may wait.
+    body, content_type = await asyncio.to_thread(metrics.expose, request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type})
+
+
+def _json(body: object) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

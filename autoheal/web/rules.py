@@ -1,0 +1,39 @@
+"""`GET /rules`: the rules in force."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from autoheal.engine import Engine
+from autoheal.rules import Rule, Window
+from autoheal.web.parameters import parameters
+
+
+async def rules(request: Request, *, engine: Engine) -> Response:
+    """Every rule in the order in which they are tried, and the digest that decisions' records name."""
+    parameters(request, ())
+    listed = [_rule(rule) for rule in engine.rules.rules]
+    return Response(orjson.dumps({"rules": listed, "digest": engine.rules.digest}), media_type="application/json")
+
+
+def _rule(rule: Rule) -> dict[str, object]:
+    """Durations in seconds, windows as `{count, seconds}`."""
+    return {
+        "name": rule.name,
+        "mode": rule.mode,
+        "match": ", ".join(map(str, rule.matchers)),
+        "for": rule.for_,
+        "cooldown": rule.cooldown,
+        "budget": {
+            "target": [_window(window) for window in rule.budget.target],
+            "rule": [_window(window) for window in rule.budget.rule],
+        },
+        "continue": rule.continue_,
+        "steps": [step.action for step in rule.steps],
+    }
+
+
+def _window(window: Window) -> dict[str, float]:
+    return {"count": window.count, "seconds": window.seconds}

@@ -1,0 +1,150 @@
+"""Who may come in while there are no identities (OIDC off), and the headers that keep browsers out of trouble.
+
+| the request … | public route | sensitive route |
+|---|---|---|
+| comes from this machine, directly | answered | answered |
+| comes from another address | answered | 403 |
+| was forwarded by a proxy (it says so) | answered | 403: its sender may be anywhere |
+| asks for a Host that is not loopback | answered | 403: DNS rebinding |
+| was caused by a page of another site | answered | 403: that page must not drive or read us |
+
+A reverse proxy on this machine that sets none of the forwarding headers and rewrites Host cannot be told from a local
+program: docs/api.md warns of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HOST = re.compile(r"(localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+_FORWARDED = re.compile(
+    r"forwarded|via|x-forwarded(-.*)?|x-original-.*|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip"
+    r"|cf-connecting-ip|fly-client-ip|fastly-client-ip",
+    re.IGNORECASE,
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Role(StrEnum):
+    """Who may use a route. Without identities, everybody on this machine has every role but nobody else has one."""
+
+    PUBLIC = "public"
+    VIEWER = "viewer"
+
+
+class Door(Route):
+    """A route with one method that knows who may use it."""
+
+    def __init__(self, method: str, path: str, role: Role, endpoint: object) -> None:
+        middleware = () if role is Role.PUBLIC else (Middleware(LocalOnly),)
+        super().__init__(path, endpoint, methods=[method], middleware=middleware)  # type: ignore[arg-type]
+        self.role = role
+
+
+class LocalOnly:
+    """ASGI middleware of sensitive routes: 403 with the reason, or on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raise HTTPException(403), or go on."""
+        if why := not_local(scope):
+            raise HTTPException(403, f"Only for programs and people on this machine: {why}.")
+        await self.app(scope, receive, send)
+
+
+def not_local(scope: Scope) -> str | None:
+    """Why this request is not known to come from this machine and of its user's own will; None when it is."""
+    peer = peer_address(scope)
+    if peer is None or not peer.is_loopback:
+        return "the connection comes from another address"
+    headers = Headers(scope=scope)
+    for name in headers:
+        if _FORWARDED.fullmatch(name):
+            return f"the header {name} says that the request was forwarded"
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or not _is_loopback_host(hosts[0]):
+        return "the Host header is not localhost, 127.0.0.0/8 or [::1] (DNS rebinding)"
+    origins = headers.getlist("origin")
+    if origins and origins != [f"{scope['scheme']}://{hosts[0]}"]:
+        return "the Origin header names another site"
+    if headers.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+        return "a page of another site caused it (Sec-Fetch-Site)"
+    return None
+
+
+def from_browser(scope: Scope) -> bool:
+    """Whether a browser sent this: every browser puts at least one of the two on a POST."""
+    headers = Headers(scope=scope)
+    return "origin" in headers or "sec-fetch-site" in headers
+
+
+def peer_address(scope: Scope) -> IPv4Address | IPv6Address | None:
+    """The address at the other end of the connection, IPv4 also when it came through an IPv6 socket."""
+    client = scope.get("client")
+    if client is None:
+        return None
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def is_allowed(scope: Scope, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether the peer is in one of `networks`; none at all allow everybody."""
+    if not networks:
+        return True
+    peer = peer_address(scope)
+    return peer is not None and any(peer in network for network in networks)
+
+
+class SecurityHeaders:
+    """ASGI middleware: what every answer carries. Nothing is cached unless the endpoint says otherwise."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, with the headers added."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self.app(scope, receive, add)
+
+
+def _is_loopback_host(host: str) -> bool:
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = found[1].lower()
+    if not name.startswith("127."):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,178 @@
+"""The true application over a real log, with only the engine replaced: what `autoheal.web` promises on its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from autoheal.actions import ACTIONS
+from autoheal.app import build
+from autoheal.clock import SystemClock
+from autoheal.config import Settings
+from autoheal.config import load as load_settings
+from autoheal.errors import JournalUnavailable
+from autoheal.feed import Feed
+from autoheal.journal import FileJournal
+from autoheal.metrics import Metrics
+from autoheal.model import AlertStatus, Draft, Kind, Mode, Notification, Receipt, Record, plan_digest
+from autoheal.rules import RuleSet, load
+from autoheal.state import State
+from tests.support.server import serving
+
+RULES = """\
+version: 1
+rules:
+  - name: restart-api
+    match: 'alertname="ApiDown", job=~"api|web"'
+    target: '{{ labels.job }}'
+    mode: live
+    cooldown: 1m
+    budget: [3/1h]
+    for: 5s
+    steps: [{command: {argv: [/bin/true]}}]
+"""
+PLAN = {"rule": "restart-api", "target": "api", "steps": [{"action": "command", "params": {}, "verify": {}}]}
+OUTSIDE = {"X-Forwarded-For": "203.0.113.7"}
+"""A header that makes a request one that may have come from anywhere."""
+
+
+class StubEngine:
+    """Records what it is told of, without deciding anything; raises `error` when there is one."""
+
+    def __init__(self, journal: FileJournal, rules: RuleSet, state: State) -> None:
+        self.journal = journal
+        self.rules = rules
+        self.state = state
+        self.ready = True
+        self.started_at = SystemClock().now()
+        self.life: list[str] = []
+        self.error: Exception | None = None
+        self.received: list[tuple[Notification, str]] = []
+
+    async def start(self) -> None:
+        self.life.append("started")
+
+    async def stop(self) -> None:
+        self.life.append("stopped")
+
+    async def receive(self, notification: Notification, correlation_id: str) -> Receipt:
+        if self.error is not None:
+            raise self.error
+        self.received.append((notification, correlation_id))
+        firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
+        resolved = len(notification.alerts) - firing
+        return Receipt(len(notification.alerts), firing, resolved, len(notification.rejected))
+
+
+@dataclass
+class Gateway:
+    """A running gateway and all that it is made of."""
+
+    client: httpx.AsyncClient
+    port: int
+    engine: StubEngine
+    journal: FileJournal
+    feed: Feed
+    metrics: Metrics
+
+    async def log(self, *drafts: Draft) -> Sequence[Record]:
+        """Append `drafts` and fold them, as the engine does; they are durable on return."""
+        records = self.journal.append(drafts, self.journal.head)
+        for record in records:
+            self.engine.state.apply(record)
+        await self.journal.wait(records[-1].seq)
+        return records
+
+
+@asynccontextmanager
+async def gateway(tmp_path: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Gateway]:
+    """A gateway on loopback, its data in `tmp_path`, and a client that speaks to it."""
+    rules_file = tmp_path / "rules.yaml"
+    rules_file.write_text(RULES)
+    settings: Settings = load_settings(
+        {"AUTOHEAL_DATA_DIR": str(tmp_path / "data"), "AUTOHEAL_RULES": str(rules_file), **(env or {})}
+    )
+    clock, metrics, state = SystemClock(), Metrics(), State()
+    feed: Feed | None = None
+
+    def durable(records: Sequence[Record]) -> None:
+        metrics.count(records)
+        assert feed is not None
+        feed.publish(records)
+
+    journal = FileJournal.open(settings.data_dir, clock, on_durable=durable, on_replay=state.apply)
+    feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
+    rules = load(rules_file, actions={name: action.Params for name, action in ACTIONS.items()})
+    engine = StubEngine(journal, rules, state)
+    app = build(settings, engine, journal, feed, metrics)  # type: ignore[arg-type]
+    try:
+        async with (
+            serving(app) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10, verify=False) as client,
+        ):
+            yield Gateway(client, port, engine, journal, feed, metrics)
+    finally:
+        await journal.close()
+
+
+def firing(number: int = 1, **labels: str) -> Draft:
+    """An `alert_firing` record of an alert of its own."""
+    return Draft(
+        kind=Kind.ALERT_FIRING,
+        alertname=labels.get("alertname", "ApiDown"),
+        fingerprint=f"{number:016x}",
+        episode=f"e{number}",
+        actor="alertmanager",
+        labels={"alertname": "ApiDown", "job": "api", **labels},
+        annotations={"summary": "the API is down"},
+        detail={"starts_at": "2026-05-01T12:00:00.000000Z", "how": "webhook"},
+    )
+
+
+def decision(seq: int, number: int = 1) -> Draft:
+    """The decision to act on that alert; `seq` is the one that its record will have."""
+    return Draft(
+        kind=Kind.DECISION,
+        alertname="ApiDown",
+        fingerprint=f"{number:016x}",
+        episode=f"e{number}",
+        rule="restart-api",
+        target=f"api-{number}",
+        run=f"r{seq}",
+        mode=Mode.LIVE,
+        reason="act",
+        detail={"plan": PLAN, "plan_digest": plan_digest(PLAN)},
+    )
+
+
+def of_run(kind: Kind, run: str, number: int = 1, **detail: object) -> Draft:
+    """A later record of that run."""
+    return Draft(
+        kind=kind,
+        alertname="ApiDown",
+        fingerprint=f"{number:016x}",
+        episode=f"e{number}",
+        rule="restart-api",
+        target=f"api-{number}",
+        run=run,
+        step=1,
+        mode=Mode.LIVE,
+        detail=detail,
+    )
+
+
+def unavailable() -> JournalUnavailable:
+    """What the engine raises while the disk is full."""
+    return JournalUnavailable("the audit log /data/audit.jsonl cannot be written: disk full")
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Return as soon as `condition()` holds; TimeoutError after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 some conditions are another thread's or the server's
+            await asyncio.sleep(0.005)

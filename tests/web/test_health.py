@@ -1,0 +1,104 @@
+"""GET /, /healthz, /readyz, /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from autoheal import __version__
+from autoheal.model import Kind
+from tests.support.gateway import Gateway, decision, firing, gateway, of_run
+
+
+@pytest.fixture
+async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with gateway(tmp_path) as running:
+        yield running
+
+
+async def test_the_overview(gate: Gateway) -> None:
+    """What it is, how it is set, and since when it runs."""
+    gate.engine.started_at -= 90
+    body = (await gate.client.get("/")).json()
+    assert 90 <= body.pop("uptime_seconds") <= 100
+    assert body == {
+        "status": "ok",
+        "version": __version__,
+        "enabled": True,
+        "dry_run": True,
+        "paused": False,
+        "oidc": False,
+        "warnings": [],
+    }
+
+
+async def test_ready_only_while_an_alert_would_be_safe(gate: Gateway) -> None:
+    """Not ready: /readyz is 503 and / says so; alive all the same."""
+    assert (await gate.client.get("/readyz")).json() == {"status": "ready"}
+    gate.engine.ready = False
+    answer = await gate.client.get("/readyz")
+    assert answer.status_code == 503
+    assert "audit log" in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) > 0
+    assert (await gate.client.get("/")).json()["status"] == "unavailable"
+    assert (await gate.client.get("/healthz")).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("env", "warned"),
+    [
+        ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
+        ({"AUTOHEAL_HOST": "::", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
+        ({"AUTOHEAL_HOST": "127.0.0.1", "AUTOHEAL_DRY_RUN": "false"}, False),
+        ({"AUTOHEAL_HOST": "::1", "AUTOHEAL_DRY_RUN": "false"}, False),
+        ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true"}, False),
+        (
+            {
+                "AUTOHEAL_HOST": "0.0.0.0",
+                "AUTOHEAL_INSECURE": "true",
+                "AUTOHEAL_DRY_RUN": "false",
+                "AUTOHEAL_ENABLED": "false",
+            },
+            False,
+        ),
+    ],
+)
+async def test_an_open_door_to_a_live_rule_is_a_warning(tmp_path: Path, env: dict[str, str], warned: bool) -> None:
+    """Live rule, not loopback, no credential: said in `GET /`, with the rule's name and what to do."""
+    async with gateway(tmp_path, env) as gate:
+        warnings = (await gate.client.get("/")).json()["warnings"]
+    assert [("restart-api" in one and "ALLOWLIST" in one) for one in warnings] == ([True] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html, */*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;q=1, application/openmetrics-text;q=0.1", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        ("application/openmetrics-text;version=x", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    ],
+)
+async def test_metrics_come_in_the_format_asked_for(gate: Gateway, accept: str | None, content_type: str) -> None:
+    """Both formats have their exact media type, and OpenMetrics its end."""
+    answer = await gate.client.get("/metrics", headers={"Accept": accept} if accept else {})
+    assert answer.status_code == 200
+    assert answer.headers.get_list("content-type") == [content_type]
+    assert answer.text.endswith("# EOF\n") is content_type.startswith("application/")
+    assert f'autoheal_build_info{{version="{__version__}"}} 1.0' in answer.text
+
+
+async def test_runs_in_progress_are_those_not_ended(gate: Gateway) -> None:
+    """Looked up at each scrape."""
+    await gate.log(firing(1), decision(3))
+    assert "autoheal_runs_in_progress 1.0" in (await gate.client.get("/metrics")).text
+    await gate.log(of_run(Kind.ACTION_STARTED, "r3"), of_run(Kind.ESCALATED, "r3"))
+    assert "autoheal_runs_in_progress 0.0" in (await gate.client.get("/metrics")).text

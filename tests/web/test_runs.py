@@ -1,0 +1,115 @@
+"""GET /runs, /runs/{id} and /rules."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from autoheal.model import Kind
+from autoheal.web import runs
+from tests.support.gateway import PLAN, Gateway, decision, firing, gateway, of_run
+
+
+@pytest.fixture
+async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with gateway(tmp_path) as running:
+        yield running
+
+
+async def some_runs(gate: Gateway) -> None:
+    """r3 (escalated), r7 and r9 (planned), among records of other things."""
+    await gate.log(firing(1), decision(3), of_run(Kind.ACTION_STARTED, "r3"), of_run(Kind.ESCALATED, "r3"))
+    await gate.log(firing(2), decision(7, 2), firing(3), decision(9, 3))
+
+
+async def test_runs_come_newest_first(gate: Gateway) -> None:
+    """With where they stand, and the digest of what they were to do."""
+    await some_runs(gate)
+    body = (await gate.client.get("/runs")).json()
+    assert [(run["id"], run["state"]) for run in body["runs"]] == [
+        ("r9", "planned"),
+        ("r7", "planned"),
+        ("r3", "escalated"),
+    ]
+    assert body["next"] is None
+    last = body["runs"][2]
+    assert (last["rule"], last["target"], last["mode"], last["step"], last["steps"]) == (
+        "restart-api", "api-1", "live", 1, 1,
+    )  # fmt: skip
+    assert last["created_at"] <= last["ended_at"]
+    assert body["runs"][0]["ended_at"] is None
+    assert len(last["plan_digest"]) == 64
+
+
+async def test_runs_can_be_paged_and_filtered(gate: Gateway) -> None:
+    """`next` goes on below the last one shown; filters name a state or a rule."""
+    await some_runs(gate)
+
+    async def ids(query: str) -> tuple[list[str], int | None]:
+        body = (await gate.client.get(f"/runs?{query}")).json()
+        return [run["id"] for run in body["runs"]], body["next"]
+
+    assert await ids("n=2") == (["r9", "r7"], 7)
+    assert await ids("n=2&before=7") == (["r3"], None)
+    assert await ids("state=planned") == (["r9", "r7"], None)
+    assert await ids("rule=restart-api&n=1") == (["r9"], 9)
+    assert await ids("rule=other") == ([], None)
+
+
+@pytest.mark.parametrize(("query", "named"), [("state=dead", "state"), ("n=1001", "n"), ("before=r3", "before")])
+async def test_what_is_not_understood_is_400(gate: Gateway, query: str, named: str) -> None:
+    """As on /audit."""
+    answer = await gate.client.get(f"/runs?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["parameter"] == named
+
+
+async def test_one_run_has_its_plan_and_its_records(gate: Gateway) -> None:
+    """From its decision on, oldest first, and nobody else's."""
+    await some_runs(gate)
+    body = (await gate.client.get("/runs/r3")).json()
+    assert [(record["seq"], record["kind"]) for record in body["records"]] == [
+        (3, "decision"),
+        (4, "action_started"),
+        (5, "escalated"),
+    ]
+    assert body["plan"] == PLAN
+    assert body["partial"] is False
+    assert [record["seq"] for record in (await gate.client.get("/runs/r7")).json()["records"]] == [7]
+
+
+async def test_a_long_search_for_records_is_cut_short(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found by then is shown, and `partial` says that it may not be all."""
+    await some_runs(gate)
+    monkeypatch.setattr(runs, "BUDGET_SECONDS", -1)
+    monkeypatch.setattr(runs, "READ_RECORDS", 2)
+    body = (await gate.client.get("/runs/r3")).json()
+    assert [record["seq"] for record in body["records"]] == [3, 4]
+    assert body["partial"] is True
+
+
+@pytest.mark.parametrize("run", ["r1", "r999", "x", "R3", "r03", "%00", "r3%20"])
+async def test_an_unknown_run_is_404(gate: Gateway, run: str) -> None:
+    """An id is exact."""
+    await some_runs(gate)
+    assert (await gate.client.get(f"/runs/{run}")).status_code == 404
+
+
+async def test_rules_in_force(gate: Gateway) -> None:
+    """In their order, durations in seconds, with the digest that decisions name."""
+    body = (await gate.client.get("/rules")).json()
+    assert body["digest"] == gate.engine.rules.digest
+    assert body["rules"] == [
+        {
+            "name": "restart-api",
+            "mode": "live",
+            "match": 'alertname="ApiDown", job=~"api|web"',
+            "for": 5.0,
+            "cooldown": 60.0,
+            "budget": {"target": [{"count": 3, "seconds": 3600.0}], "rule": []},
+            "continue": False,
+            "steps": ["command"],
+        }
+    ]
