@@ -23,7 +23,7 @@ from autoheal.model import Record
 from autoheal.rules import load
 from autoheal.state import State
 from autoheal.web.security import Door
-from tests.support.gateway import StubEngine, gateway
+from tests.support.gateway import StubEngine, gateway, until
 from tests.support.server import serving
 from tests.support.sse import Reader
 
@@ -68,10 +68,19 @@ def test_whoever_may_do_anything_is_asked_for(tmp_path: Path) -> None:
 
 
 async def test_the_engine_lives_as_long_as_the_application(tmp_path: Path) -> None:
-    """Started before the first request is answered; stopped, after the streams were ended, with the server."""
+    """Started before the first request is answered, stopped with the server; then readers of the feed end too."""
+
+    async def drain(feed: Feed) -> None:
+        async with feed.subscribe(0) as pages:
+            async for _ in pages:
+                pass
+
     async with gateway(tmp_path) as gate:
         assert gate.engine.life == ["started"]
+        reader = asyncio.create_task(drain(gate.feed))
+        await until(lambda: gate.feed.subscribers == 1)
     assert gate.engine.life == ["started", "stopped"]
+    await asyncio.wait_for(reader, 5)
 
 
 RULES = """\

@@ -68,6 +68,16 @@ async def test_without_a_cursor_only_what_comes(gate: Gateway) -> None:
     assert event.record["seq"] == 3
 
 
+async def test_the_head_itself_is_no_reset(gate: Gateway) -> None:
+    """Who has everything goes on with what comes next."""
+    await gate.log(firing(1))
+    async with reading(gate, "/events?after=2") as stream:
+        await until(lambda: gate.feed.subscribers == 1)
+        await gate.log(firing(2))
+        (event,) = await stream.take(1)
+    assert (event.name, event.record["seq"]) == ("message", 3)
+
+
 async def test_last_event_id_counts_more_than_after(gate: Gateway) -> None:
     """A browser that comes again asks the old URL, with the new id in the header."""
     await gate.log(firing(1), firing(2), firing(3))
@@ -197,8 +207,10 @@ async def test_streams_end_when_the_feed_closes(gate: Gateway) -> None:
         assert [event.record["seq"] for event in await stream.rest(1)] == [1]
 
 
-async def test_a_damaged_log_breaks_a_stream_off(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client sees that it is incomplete, and the service's log says why."""
+async def test_a_damaged_log_breaks_a_stream_off(
+    gate: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client sees that it is incomplete, and the service's log says why, once."""
 
     async def damaged(after: int, limit: int) -> list[Record]:
         raise JournalDamaged("audit.jsonl, byte 7: not JSON")
@@ -210,3 +222,4 @@ async def test_a_damaged_log_breaks_a_stream_off(gate: Gateway, monkeypatch: pyt
                 await stream.rest()
         await until(lambda: bool(logs))
     assert [(log["event"], log["error"]) for log in logs] == [("request_failed", "audit.jsonl, byte 7: not JSON")]
+    assert "Exception in ASGI application" not in caplog.text

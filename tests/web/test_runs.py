@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoheal.model import Kind
+from autoheal.model import Kind, Record
 from autoheal.web import runs
 from tests.support.gateway import PLAN, Gateway, decision, firing, gateway, of_run
 
@@ -52,6 +52,7 @@ async def test_runs_can_be_paged_and_filtered(gate: Gateway) -> None:
         return [run["id"] for run in body["runs"]], body["next"]
 
     assert await ids("n=2") == (["r9", "r7"], 7)
+    assert await ids("n=3") == (["r9", "r7", "r3"], None)
     assert await ids("n=2&before=7") == (["r3"], None)
     assert await ids("state=planned") == (["r9", "r7"], None)
     assert await ids("rule=restart-api&n=1") == (["r9"], 9)
@@ -78,6 +79,23 @@ async def test_one_run_has_its_plan_and_its_records(gate: Gateway) -> None:
     assert body["plan"] == PLAN
     assert body["partial"] is False
     assert [record["seq"] for record in (await gate.client.get("/runs/r7")).json()["records"]] == [7]
+
+
+async def test_the_log_is_read_no_further_than_a_run_s_end(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old run is found as fast as a new one, however long the log has grown since."""
+    await some_runs(gate)
+    await gate.log(*(firing(number) for number in range(10, 60)))
+    asked: list[int] = []
+    read = gate.journal.read
+
+    def counted(after: int, limit: int) -> list[Record]:
+        asked.append(after)
+        return read(after, limit)
+
+    monkeypatch.setattr(gate.journal, "read", counted)
+    monkeypatch.setattr(runs, "READ_RECORDS", 5)
+    assert len((await gate.client.get("/runs/r3")).json()["records"]) == 3
+    assert asked in ([2], [2, 7])
 
 
 async def test_a_long_search_for_records_is_cut_short(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
