@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from autoheal.demo import _RULES, main
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
 
@@ -41,9 +44,9 @@ def _demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _left(folder: Path) -> list[str]:
-    """The command lines of living processes that know of `folder`."""
-    found = []
+def _left(folder: Path) -> dict[int, str]:
+    """The living processes that know of `folder`: pids and command lines."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes()
@@ -51,8 +54,20 @@ def _left(folder: Path) -> list[str]:
         except OSError:
             continue
         if knows:
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def _gateway(folder: Path) -> int:
+    """The pid of the gateway, as soon as there is one."""
+    pids: list[int] = []
+
+    def started() -> bool:
+        pids[:] = [pid for pid, command in _left(folder).items() if " serve " in command]
+        return bool(pids)
+
+    wait_until(started, what="the gateway's start")
+    return pids[0]
 
 
 def _in_order(text: str, patterns: list[str]) -> None:
@@ -70,7 +85,7 @@ def test_once_it_tells_the_story_and_leaves_nothing_behind(tmp_path: Path) -> No
     assert demo.returncode == 0, output
     _in_order(output, [*STORY, r"Ended\. The log stays at \S+audit\.jsonl\n$"])
     assert "\x1b" not in output, "colours are for terminals"
-    assert _left(tmp_path) == []
+    assert _left(tmp_path) == {}
 
 
 def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
@@ -87,15 +102,48 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     demo.send_signal(signal.SIGTERM)
     output, _ = demo.communicate(timeout=30)
     assert demo.returncode == 0, output
-    assert _left(tmp_path) == []
+    assert _left(tmp_path) == {}
 
 
 def test_a_signal_in_the_middle_ends_everything(tmp_path: Path) -> None:
     """Ctrl-C before the story is told ends what was started, and the exit code tells of the signal."""
     demo = _demo(tmp_path)
-    wait_until(lambda: any(" serve " in command for command in _left(tmp_path)), what="the gateway's start")
+    _gateway(tmp_path)
     demo.send_signal(signal.SIGINT)
     output, _ = demo.communicate(timeout=30)
     assert demo.returncode == 130, output
     assert "Traceback" not in output
-    assert _left(tmp_path) == []
+    assert _left(tmp_path) == {}
+
+
+def test_a_gateway_that_dies_is_told(tmp_path: Path) -> None:
+    """The exit code is 1, the reason is said, and the service is ended all the same."""
+    demo = _demo(tmp_path)
+    os.kill(_gateway(tmp_path), signal.SIGKILL)
+    output, _ = demo.communicate(timeout=30)
+    assert demo.returncode == 1, output
+    assert "autoheal: the gateway exited with -9" in output
+    assert _left(tmp_path) == {}
+
+
+def test_a_reader_that_leaves_ends_everything(tmp_path: Path) -> None:
+    """As in `autoheal demo | head`: no complaint, and nothing left."""
+    demo = _demo(tmp_path)
+    assert demo.stdout is not None
+    demo.stdout.readline()
+    demo.stdout.close()
+    assert demo.wait(30) == 1
+    assert _left(tmp_path) == {}
+
+
+def test_a_service_that_stays_dead_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When the rule's command does not bring the service back, the story says so and the exit code is 1."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("autoheal.demo._RULES", _RULES.replace("{argv}", "[/bin/false]"))
+    assert main(once=True, port=free_port()) == 1
+    told = capsys.readouterr()
+    _in_order(told.out, ["action_fail +exit code 1", "heal_failed", "escalated"])
+    assert "the service was not healed; the log tells why: " in told.err
+    assert _left(tmp_path) == {}
