@@ -29,6 +29,7 @@ from autoheal.metrics import Metrics
 from autoheal.model import Record
 from autoheal.rules import RuleSet, load
 from autoheal.state import State
+from autoheal.web.health import warnings
 
 OPEN_STREAMS_SECONDS = 5
 """How long uvicorn waits at stop for answers under way."""
@@ -98,6 +99,8 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock) -> N
                 else None,
                 clock=clock,
             )
+            for warning in warnings(settings, engine.rules):
+                _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics)
             config = uvicorn.Config(
                 app,

@@ -73,7 +73,9 @@ async def test_no_descriptor_but_the_standard_three_is_inherited(context: Contex
 async def test_signals_are_as_a_program_expects_them(context: Context) -> None:
     """What the guardian and Python ignore is at its default again: a pipe's writer dies of SIGPIPE as in a shell."""
     outcome = await sh(context, "grep SigIgn /proc/self/status")
-    assert int(outcome.detail["output"].split()[1], 16) == 0
+    ignored = int(outcome.detail["output"].split()[1], 16)
+    # 32 and 33 are libc's own, and GNU make may hand them down ignored: no program can ask for them.
+    assert ignored & 0x7FFFFFFF == 0
 
 
 async def test_the_working_directory(context: Context, tmp_path: Path) -> None:

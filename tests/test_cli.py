@@ -1,0 +1,170 @@
+"""The command line as a person meets it: exit codes, all faults at once, help that helps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from autoheal import __version__
+from autoheal.cli import main
+from tests.support.monitoring import answers
+from tests.support.ports import free_port
+from tests.support.processes import running, wait_until
+
+GOOD = """\
+version: 1
+rules:
+  - name: restart
+    match: alertname="Down"
+    target: '{{ labels.instance }}'
+    mode: live
+    steps: [{command: {argv: [/bin/true]}}]
+"""
+BAD = GOOD.replace("mode: live", "mode: alive").replace("match: alertname", "match: =alertname")
+
+
+def autoheal(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "autoheal", *arguments],
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_check_counts_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Good rules: exit 0, and how many there are, as promtool says it."""
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert main(["check", str(tmp_path / "good.yaml")]) == 0
+    assert "SUCCESS: 1 rule found" in capsys.readouterr().out
+
+
+def test_check_names_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bad rules: exit 1, each fault with file, line and column; good files beside them are still checked."""
+    (tmp_path / "bad.yaml").write_text(BAD)
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert main(["check", str(tmp_path / "bad.yaml"), str(tmp_path / "good.yaml")]) == 1
+    said = capsys.readouterr()
+    assert "bad.yaml:4:12: " in said.err
+    assert "bad.yaml:6:11: " in said.err
+    assert "SUCCESS: 1 rule found" in said.out
+
+
+def test_wrong_usage_is_2() -> None:
+    """An unknown command, or none, is usage: exit 2."""
+    for arguments in ((), ("heal",), ("check",)):
+        assert autoheal(*arguments).returncode == 2
+
+
+def test_help_shows_examples_and_the_version() -> None:
+    """Every command's --help has examples; --version and a completion script are there."""
+    for command in ("serve", "check", "demo"):
+        said = autoheal(command, "--help")
+        assert said.returncode == 0
+        assert f"autoheal {command}" in said.stdout.split("examples:")[1]
+    assert autoheal("--version").stdout == f"autoheal {__version__}\n"
+    assert "complete" in autoheal("--print-completion", "bash").stdout
+
+
+def test_serve_names_every_bad_setting(tmp_path: Path) -> None:
+    """Settings that cannot be used: exit 2 and one line for each, before anything is touched."""
+    data = tmp_path / "data"
+    said = autoheal(
+        "serve", AUTOHEAL_PORT="many", AUTOHEAL_DRYRUN="false", OIDC_ENABLED="true", AUTOHEAL_DATA_DIR=str(data)
+    )
+    assert said.returncode == 2
+    assert len(said.stderr.splitlines()) == 3
+    assert "AUTOHEAL_DRY_RUN" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not data.exists()
+
+
+def test_serve_names_every_bad_rule(tmp_path: Path) -> None:
+    """Rules that cannot be used at start: exit 2, every fault."""
+    (tmp_path / "rules.yaml").write_text(BAD)
+    said = autoheal("serve", AUTOHEAL_RULES=str(tmp_path / "rules.yaml"), AUTOHEAL_DATA_DIR=str(tmp_path / "data"))
+    assert said.returncode == 2
+    assert "rules.yaml:4:12: " in said.stderr
+    assert "rules.yaml:6:11: " in said.stderr
+
+
+def test_serve_says_that_its_port_is_taken(tmp_path: Path) -> None:
+    """A port that another program has: exit 2 and which one, no traceback, the log untouched."""
+    (tmp_path / "rules.yaml").write_text(GOOD)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = autoheal(
+            "serve",
+            AUTOHEAL_RULES=str(tmp_path / "rules.yaml"),
+            AUTOHEAL_DATA_DIR=str(tmp_path / "data"),
+            AUTOHEAL_PORT=port,
+        )
+    assert said.returncode == 2
+    assert f"127.0.0.1:{port}" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_life_of_the_service(tmp_path: Path) -> None:
+    """A second one on the same data is refused; SIGHUP reloads or keeps the old rules; SIGTERM ends it with 0."""
+    rules, data, port = tmp_path / "rules.yaml", tmp_path / "data", free_port()
+    rules.write_text(GOOD)
+    environ = {"PATH": os.environ["PATH"], "AUTOHEAL_RULES": str(rules), "AUTOHEAL_DATA_DIR": str(data)}
+    url = f"http://127.0.0.1:{port}"
+
+    def kinds() -> list[str]:
+        return [orjson.loads(line)["kind"] for line in (data / "audit.jsonl").read_bytes().splitlines()]
+
+    with running(
+        [sys.executable, "-m", "autoheal", "serve"],
+        lambda: answers(f"{url}/readyz"),
+        tmp_path / "log",
+        env={**environ, "AUTOHEAL_PORT": str(port)},
+    ) as process:
+        second = autoheal("serve", **environ, AUTOHEAL_PORT=str(free_port()))
+        assert second.returncode == 2
+        assert f"pid {process.pid}" in second.stderr
+        rules.write_text(BAD)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "config_rejected" in kinds(), what="config_rejected")
+        assert httpx.get(f"{url}/rules", trust_env=False).json()["rules"][0]["mode"] == "live"
+        rules.write_text(GOOD.replace("mode: live", "mode: dry_run"))
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: kinds().count("config_loaded") == 2, what="the second config_loaded")
+        assert httpx.get(f"{url}/rules", trust_env=False).json()["rules"][0]["mode"] == "dry_run"
+        assert "autoheal_config_last_reload_successful 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert kinds()[-1] == "service_stopped"
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_live_rule_on_an_open_address_is_a_loud_warning(tmp_path: Path) -> None:
+    """At start and in `GET /`: whoever reaches an unauthenticated /alert can make the rule act."""
+    rules, port = tmp_path / "rules.yaml", free_port()
+    rules.write_text(GOOD)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "AUTOHEAL_RULES": str(rules),
+        "AUTOHEAL_DATA_DIR": str(tmp_path / "data"),
+        "AUTOHEAL_PORT": str(port),
+        "AUTOHEAL_HOST": "0.0.0.0",
+        "AUTOHEAL_INSECURE": "true",
+        "AUTOHEAL_DRY_RUN": "false",
+    }
+    url = f"http://127.0.0.1:{port}"
+    with running(
+        [sys.executable, "-m", "autoheal", "serve"], lambda: answers(f"{url}/readyz"), tmp_path / "log", env=environ
+    ):
+        assert "credential" in httpx.get(url, trust_env=False).json()["warnings"][0]
+    assert "credential" in (tmp_path / "log").read_text()
