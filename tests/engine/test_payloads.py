@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from autoheal.model import Alert, Kind, parse_rfc3339
+from autoheal.model import Kind, parse_rfc3339
 from autoheal.web.payload import decode
 from tests.support.clock import settle
-from tests.support.engine import Stage
+from tests.support.engine import Api, Stage
 from tests.support.rules import ONE_RULE
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
@@ -76,28 +74,6 @@ async def test_an_unmeshed_pair_makes_one_run(tmp_path: Path) -> None:
     assert len(stage.opened()) == 1
     assert len(stage.action.done) == 1
     await stage.engine.stop()
-
-
-class Api:
-    """An Alertmanager's API as far as the engine asks it."""
-
-    def __init__(self, *alerts: Alert) -> None:
-        self.listed = {
-            alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False) for alert in alerts
-        }
-        self.answered = True
-        self.uptime = 3600.0
-        self.asked: list[dict[str, Any]] = []
-
-    async def poll(self, **about: Any) -> Any:
-        self.asked.append(about)
-
-        def verdict(fingerprint: str) -> str:
-            if fingerprint in self.listed:
-                return "silenced" if self.listed[fingerprint].silenced else "firing"
-            return "ended" if self.answered and self.uptime > 300 else "unknown"
-
-        return SimpleNamespace(alerts=dict(self.listed), answered=self.answered, errors=("down",), verdict=verdict)
 
 
 async def test_a_truncated_group_is_asked_for(tmp_path: Path) -> None:

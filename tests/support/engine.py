@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from autoheal.actions import Context, Outcome
@@ -99,3 +100,25 @@ class Stage:
             for record in self.journal.records
             if record.kind.value not in own and of(record)
         ]
+
+
+class Api:
+    """An Alertmanager's API as far as the engine asks it."""
+
+    def __init__(self, *alerts: Alert) -> None:
+        self.listed = {
+            alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False) for alert in alerts
+        }
+        self.answered = True
+        self.uptime = 3600.0
+        self.asked: list[dict[str, Any]] = []
+
+    async def poll(self, **about: Any) -> Any:
+        self.asked.append(about)
+
+        def verdict(fingerprint: str) -> str:
+            if fingerprint in self.listed:
+                return "silenced" if self.listed[fingerprint].silenced else "firing"
+            return "ended" if self.answered and self.uptime > 300 else "unknown"
+
+        return SimpleNamespace(alerts=dict(self.listed), answered=self.answered, errors=("down",), verdict=verdict)
