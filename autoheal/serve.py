@@ -35,6 +35,8 @@ OPEN_STREAMS_SECONDS = 5
 """How long uvicorn waits at stop for answers under way."""
 SEND_BUFFER_BYTES = 64 * 1024
 """Of each connection: the default lets a reader that stalled absorb megabytes before anyone notices."""
+STALLED_MILLISECONDS = 30_000
+"""After this the kernel gives up a reader that takes nothing: closing alone would wait for it."""
 
 _log = structlog.get_logger("autoheal")
 
@@ -63,7 +65,10 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise ConfigError([Fault("AUTOHEAL_HOST, AUTOHEAL_PORT", f"cannot listen on {where}: {error}")]) from None
+    # The connections inherit these.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MILLISECONDS)
     return listener
 
 
