@@ -104,6 +104,15 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock) -> N
                 else None,
                 clock=clock,
             )
+            _log.info(
+                "serving",
+                address="{}:{}".format(*listener.getsockname()[:2]),
+                rules=len(engine.rules.rules),
+                enabled=settings.enabled,
+                dry_run=settings.dry_run,
+                log=journal.log_id,
+                seq=journal.head.seq,
+            )
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics)

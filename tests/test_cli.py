@@ -146,7 +146,9 @@ def test_a_life_of_the_service(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert kinds()[-1] == "service_stopped"
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert '"event": "serving"' in said
 
 
 def test_a_live_rule_on_an_open_address_is_a_loud_warning(tmp_path: Path) -> None:

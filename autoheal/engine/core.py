@@ -271,6 +271,8 @@ class Engine:
                         runner.changed.set()
             elif record.run is not None and record.run in self.state.runs:
                 run = self.state.runs[record.run]
+                if record.kind is Kind.ESCALATED:
+                    _log.error("escalated", rule=run.rule, target=run.target, run=run.id, reason=record.reason)
                 if run.state in TERMINAL:
                     self._mark(self._blocked.pop(run.target, set()))
                     if record.kind is Kind.ACTION_CANCELLED:
