@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import quote_from_bytes
 
@@ -53,8 +54,15 @@ async def raw(gate: Gateway, *parts: bytes) -> bytes:
     except (ConnectionError, TimeoutError):
         pass
     finally:
-        writer.close()
+        await hang_up(writer)
     return answer
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close, and wait for it: an end that nobody waited for is a warning in another test."""
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -103,8 +111,9 @@ async def test_a_body_that_is_announced_as_too_long_is_not_waited_for(gate: Gate
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(b"POST /alert HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
     async with asyncio.timeout(5):
-        assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
-    writer.close()
+        # The phrase is the interpreter's: RFC 9110 renamed it.
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    await hang_up(writer)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +146,7 @@ async def test_broken_requests_do_no_harm(gate: Gateway, request_bytes: bytes) -
                 reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
                 writer.write(request_bytes)
                 answer = await reader.read(200)
-                writer.close()
+                await hang_up(writer)
         else:
             answer = await raw(gate, request_bytes)
     assert not answer.startswith(b"HTTP/1.1 5"), answer[:200]
