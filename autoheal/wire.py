@@ -115,8 +115,19 @@ def read_texts(value: object, where: tuple[str, ...], faults: Faults) -> dict[st
     before = faults.total
     for name, text in value.items():
         if not isinstance(text, str):
-            faults.add(f"must be a string, not {excerpt(text)}", *where, _name(name))
+            # A label may be one that AUTOHEAL_REDACT names: faults are answered and recorded, its value is not.
+            faults.add(f"must be a string, not {_sort(text)}", *where, _name(name))
     return value if faults.total == before else None
+
+
+def _sort(value: object) -> str:
+    match value:
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case _:
+            return excerpt(value)
 
 
 def excerpt(value: object) -> str:

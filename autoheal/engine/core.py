@@ -56,7 +56,7 @@ class Engine:
         self._load_rules = load_rules
         self._actions = actions
         self._clock = clock
-        self._ledger = Ledger(journal, state, clock, self._changed)
+        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up)
         self._dirty: dict[str, None] = {}
         self._work = asyncio.Event()
         self._alarms = Alarms(clock, self._ask_again)
@@ -65,6 +65,7 @@ class Engine:
         self._runners: dict[str, Runner] = {}
         self._run_tasks: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
         self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._running = False
         self._watch: Watch | None = None
@@ -100,10 +101,10 @@ class Engine:
         )
         await self._ledger.settle()
         self._keep_texts()
-        self._spawn(self._alarms.run())
-        self._spawn(self._decide_forever())
+        self._spawn(self._alarms.run(), vital=True)
+        self._spawn(self._decide_forever(), vital=True)
         if self._watch is not None:
-            self._spawn(self._watch.run())
+            self._spawn(self._watch.run(), vital=True)
         self._take_up()
 
     async def stop(self) -> None:
@@ -136,26 +137,28 @@ class Engine:
         if not self._running:
             raise JournalUnavailable("the service is stopping")
         self._ledger.refresh()
-        if drafts := rejections(notification.rejected, correlation_id):
+        if drafts := rejections(notification.rejected, correlation_id, self.settings.redact):
             self._ledger.commit(drafts)
         opened: list[str] = []
         suspects: list[str] = []
-        for batch in batches(notification.alerts):
-            intake = take_in(
-                self.state,
-                batch,
-                now=self._clock.now(),
-                how="webhook",
-                correlation_id=correlation_id,
-                redact=self.settings.redact,
-                can_ask=self._watch is not None,
-            )
-            if intake.drafts:
-                self._ledger.commit(intake.drafts)
-            opened += intake.opened
-            suspects += intake.suspects
-        # All alerts of a body are in before any is decided.
-        self._mark(opened)
+        try:
+            for batch in batches(notification.alerts):
+                intake = take_in(
+                    self.state,
+                    batch,
+                    now=self._clock.now(),
+                    how="webhook",
+                    correlation_id=correlation_id,
+                    redact=self.settings.redact,
+                    can_ask=self._watch is not None,
+                )
+                if intake.drafts:
+                    self._ledger.commit(intake.drafts)
+                opened += intake.opened
+                suspects += intake.suspects
+        finally:
+            # All alerts of a body are in before any is decided; when the log refuses half-way, those that are in count.
+            self._mark(opened)
         await self._ledger.settle()
         if self._watch is not None:
             if suspects:
@@ -174,19 +177,19 @@ class Engine:
 
     async def reload(self, actor: str = "system") -> None:
         """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
-        try:
-            # A second for a thousand rules: not on the event loop.
-            rules = await asyncio.to_thread(self._load_rules)
-        except ConfigError as error:
-            faults = [str(fault) for fault in error.faults[:50]]
-            await self._ledger.insist(
-                lambda: [Draft(kind=Kind.CONFIG_REJECTED, actor=actor, detail={"faults": faults})]
-            )
-            raise
-        self.rules = rules
-        await self._ledger.insist(lambda: [self._loaded(actor)])
-        self._keep_texts()
-        self._mark(self.state.episodes)
+        async with self._reloading:
+            try:
+                # A second for a thousand rules: not on the event loop.
+                rules = await asyncio.to_thread(self._load_rules)
+            except ConfigError as error:
+                faults = [str(fault) for fault in error.faults[:50]]
+                rejected = Draft(kind=Kind.CONFIG_REJECTED, actor=actor, detail={"faults": faults})
+                await self._ledger.insist(lambda: [rejected])
+                raise
+            self.rules = rules
+            await self._ledger.insist(lambda: [self._loaded(actor)])
+            self._keep_texts()
+            self._mark(self.state.episodes)
 
     # Deciding
 
@@ -199,8 +202,6 @@ class Engine:
             except JournalUnavailable as error:
                 _log.error("decisions_wait_for_the_log", error=str(error))
                 await self._ledger.healthy()
-                # What was folded and not kept is decided again.
-                self._mark(self.state.episodes)
                 self._take_up()
 
     async def _decide_all(self) -> None:
@@ -266,6 +267,7 @@ class Engine:
         """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
         for record in records:
             if record.kind is Kind.ALERT_RESOLVED:
+                self._starved.discard(str(record.fingerprint))
                 for run_id, runner in self._runners.items():
                     if run_id in self.state.runs and self.state.runs[run_id].fingerprint == record.fingerprint:
                         runner.changed.set()
@@ -311,7 +313,10 @@ class Engine:
             self._carry(run_id)
 
     def _take_up(self) -> None:
-        """Go on with every run that the log left open, and decide on every open episode."""
+        """Go on with every run that the log left open, and decide on every open episode.
+
+        At start, and whenever the log gave up what was folded already: what it lost is decided again.
+        """
         for run in list(self.state.runs.values()):
             if not run.ended:
                 self._carry(run.id)
@@ -362,12 +367,15 @@ class Engine:
             # The log does not depend on it; explaining old decisions will.
             _log.error("rules_text_not_kept", digest=self.rules.digest, error=str(error))
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, None], *, vital: bool = False) -> None:
+        """Run `work` beside; an engine whose vital work has failed is not ready any more, and takes nothing in."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("task_failed", vital=vital, exc_info=error)
+                self._running = self._running and not vital
+
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._spawned)
-
-    def _spawned(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("task_failed", exc_info=error)
+        task.add_done_callback(ended)

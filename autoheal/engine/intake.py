@@ -61,15 +61,16 @@ def take_in(
     intake = Intake()
 
     def add(kind: Kind, alert: Alert, episode: str | None, **detail: object) -> None:
+        labels = _redacted(alert.labels, redact)
         intake.drafts.append(
             Draft(
                 kind=kind,
-                alertname=alert.alertname,
+                alertname=labels.get("alertname", ""),
                 fingerprint=alert.fingerprint,
                 episode=episode,
                 actor=actor,
                 correlation_id=correlation_id,
-                labels=_redacted(alert.labels, redact),
+                labels=labels,
                 annotations=_redacted(alert.annotations, redact),
                 detail=detail,
             )
@@ -113,12 +114,12 @@ def take_in(
     return intake
 
 
-def rejections(rejected: Sequence[Rejected], correlation_id: str) -> list[Draft]:
+def rejections(rejected: Sequence[Rejected], correlation_id: str, redact: frozenset[str] = frozenset()) -> list[Draft]:
     """An `alert_rejected` for each bad alert among good ones, bounded: a sender must not fill the disk with them."""
     drafts = [
         Draft(
             kind=Kind.ALERT_REJECTED,
-            alertname=one.alertname,
+            alertname=REDACTED if one.alertname and "alertname" in redact else one.alertname,
             fingerprint=one.fingerprint,
             actor="alertmanager",
             correlation_id=correlation_id,

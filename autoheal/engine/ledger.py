@@ -58,12 +58,19 @@ class Ledger:
     """
 
     def __init__(
-        self, journal: Journal, state: State, clock: Clock, changed: Callable[[Sequence[Record]], None]
+        self,
+        journal: Journal,
+        state: State,
+        clock: Clock,
+        *,
+        changed: Callable[[Sequence[Record]], None],
+        refolded: Callable[[], None],
     ) -> None:
         self.journal = journal
         self.state = state
         self._clock = clock
         self._changed = changed
+        self._refolded = refolded
 
     def commit(self, drafts: Sequence[Draft]) -> tuple[Record, ...]:
         """Append `drafts` as one batch and fold them. Raises JournalUnavailable, and keeps nothing then."""
@@ -83,6 +90,7 @@ class Ledger:
         if self.state.head != self.journal.head:
             _log.warning("state_folded_again", had=self.state.head.seq, has=self.journal.head.seq)
             self.state = fold(self.journal.replay())
+            self._refolded()
 
     async def settle(self) -> None:
         """Return when all that is folded now is durable. Raises JournalUnavailable when it will not be."""

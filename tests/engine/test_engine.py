@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from autoheal.errors import ConfigError
-from autoheal.model import Kind, Mode
+from autoheal.errors import ConfigError, JournalUnavailable
+from autoheal.model import Draft, Head, Kind, Mode, Record
 from tests.support.clock import settle
 from tests.support.engine import Stage
 from tests.support.rules import ONE_RULE
@@ -172,4 +173,59 @@ async def test_actions_at_once_are_bounded(tmp_path: Path) -> None:
     gate.set()
     await settle()
     assert len(stage.action.done) == 40
+    await stage.engine.stop()
+
+
+async def test_what_the_log_gave_up_is_decided_again(tmp_path: Path) -> None:
+    """The firing is durable and its decision is not: after the log has recovered it is decided without a repeat."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    telling = asyncio.ensure_future(stage.tell())
+    await settle()
+    stage.journal.release(Kind.ALERT_FIRING)
+    stage.journal.fail()
+    await settle()
+    await asyncio.gather(telling, return_exceptions=True)
+    assert stage.story() == ["alert_firing"]
+    stage.journal.healthy, stage.journal.held = True, False
+    await stage.clock.advance(2)
+    assert stage.story() == ["alert_firing", "decision act", "action_started", "action_ok"]
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_what_came_in_before_the_log_refused_is_decided(tmp_path: Path) -> None:
+    """The first half of a body is in when the log refuses the second: it is acted on, repeats or not."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    append, calls = stage.journal.append, []
+
+    def once(drafts: Sequence[Draft], expected: Head) -> tuple[Record, ...]:
+        calls.append(len(drafts))
+        if len(calls) == 2:
+            raise JournalUnavailable("the queue is full")
+        return append(drafts, expected)
+
+    stage.journal.append = once  # type: ignore[method-assign]
+    with pytest.raises(JournalUnavailable):
+        await stage.tell(stage.alert(), stage.alert(resolved=True))
+    await settle()
+    assert stage.story()[:2] == ["alert_firing", "decision act"]
+    await stage.engine.stop()
+
+
+async def test_an_engine_whose_vital_work_failed_is_not_ready(tmp_path: Path) -> None:
+    """A fault of ours that ends the decisions must not leave a gateway that says 200 and does nothing."""
+    stage = Stage(tmp_path)
+    await stage.start()
+
+    async def broken() -> None:
+        raise RuntimeError("a fault of ours")
+
+    stage.engine._decide_all = broken  # type: ignore[method-assign]
+    await stage.tell()
+    assert not stage.engine.ready
+    with pytest.raises(JournalUnavailable):
+        await stage.tell()
     await stage.engine.stop()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from autoheal.engine.intake import batches, take_in
+from autoheal.engine.intake import batches, rejections, take_in
 from autoheal.journal.record import seal_all
-from autoheal.model import Alert, AlertStatus, Kind
+from autoheal.model import Alert, AlertStatus, Kind, Rejected
 from autoheal.state import State
 
 NOW = 1_790_000_000.0
@@ -134,6 +134,13 @@ def test_redacted_labels_never_reach_a_record() -> None:
     intake = take_in(State(), [firing(NOW)], now=NOW, how="webhook", redact=frozenset({"secretish"}))
     assert intake.drafts[0].labels == {"alertname": "Down", "secretish": "[redacted]"}
     assert "s3cret" not in repr(intake.drafts)
+
+
+def test_a_redacted_alertname_is_redacted_everywhere() -> None:
+    """The record's own alertname field repeats a label: it is no way around AUTOHEAL_REDACT."""
+    intake = take_in(State(), [firing(NOW)], now=NOW, how="webhook", redact=frozenset({"alertname"}))
+    said = rejections([Rejected(0, ("x",), alertname="Down")], "c", frozenset({"alertname"}))
+    assert intake.drafts[0].alertname == said[0].alertname == "[redacted]"
 
 
 def test_ids_are_the_seqs_of_their_records() -> None:
