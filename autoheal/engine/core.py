@@ -295,6 +295,7 @@ class Engine:
             ask=None if self._watch is None else self._watch.standing,
             lock_dir=self.settings.data_dir / "running",
             slots=self._slots,
+            began=self.started_at,
         )
         runner = Runner(run_id, self._ledger, world, self._clock)
         task = asyncio.get_running_loop().create_task(runner.carry(), name=f"run {run_id}")
@@ -324,7 +325,9 @@ class Engine:
 
     def _decide_again(self, run: Run) -> Decision | None:
         episode = self.state.episodes.get(run.fingerprint)
-        rule = next((rule for rule in self.rules.rules if rule.name == run.rule), None)
+        # Matched anew: a reload may have narrowed the rule, or put another one before it.
+        matched = self.rules.match(episode.labels) if episode is not None else []
+        rule = next((rule for rule in matched if rule.name == run.rule), None)
         if episode is None or rule is None:
             return None
         return self._decide(episode, rule, run)

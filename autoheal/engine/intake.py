@@ -86,7 +86,8 @@ def take_in(
         if episode is not None:
             if alert.starts_at - episode.starts_at <= SKEW_SECONDS:
                 continue
-            ends_at = min(alert.starts_at, now)
+            # Before the new start: a batch that is torn here must not make that firing a suspect.
+            ends_at = min(alert.starts_at, now) - 1e-6
             add(Kind.ALERT_RESOLVED, alert, episode.id, how="superseded", ends_at=rfc3339(ends_at))
         elif not confirmed and _stale(state, alert, now):
             suspect = state.suspects.get(alert.fingerprint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -86,10 +87,16 @@ class Ledger:
         return records
 
     def refresh(self) -> None:
-        """Fold again from the durable log when a batch was given up since the last look."""
+        """Fold again from the durable log when a batch was given up since the last look.
+
+        Raises JournalUnavailable when the log cannot be read now.
+        """
         if self.state.head != self.journal.head:
             _log.warning("state_folded_again", had=self.state.head.seq, has=self.journal.head.seq)
-            self.state = fold(self.journal.replay())
+            try:
+                self.state = fold(self.journal.replay())
+            except OSError as error:
+                raise JournalUnavailable(f"the log cannot be read again now: {error}") from error
             self._refolded()
 
     async def settle(self) -> None:
@@ -99,8 +106,8 @@ class Ledger:
     async def insist(self, make: Callable[[], Sequence[Draft]]) -> None:
         """Record what has happened already, however long the log refuses; `make` is asked anew for each try."""
         while True:
-            self.refresh()
             try:
+                self.refresh()
                 if drafts := make():
                     self.commit(drafts)
                     await self.settle()
@@ -112,6 +119,9 @@ class Ledger:
 
     async def healthy(self) -> None:
         """Return when the journal takes records again."""
-        while not self.journal.healthy:
+        while True:
+            if self.journal.healthy:
+                with contextlib.suppress(JournalUnavailable):
+                    self.refresh()
+                    return
             await self._clock.sleep(RETRY_SECONDS)
-        self.refresh()

@@ -23,7 +23,7 @@ from autoheal.clock import Clock
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.verification import Evidence, Outcome, Standing, verify
 from autoheal.errors import JournalError, JournalUnavailable
-from autoheal.model import Draft, Kind, Reason
+from autoheal.model import Draft, Kind, Mode, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision
 from autoheal.state import Run, RunState
@@ -54,6 +54,8 @@ class World:
     lock_dir: Path
     slots: asyncio.Semaphore
     """Bounds the actions that execute at the same time."""
+    began: float
+    """When this process began to listen, epoch seconds: before that no resolution could arrive."""
 
 
 class Runner:
@@ -80,6 +82,9 @@ class Runner:
         while self.run_id in self._ledger.state.runs and not self.run.ended:
             await self._until_alone()
             match self.run.state:
+                case RunState.PLANNED if self.run.mode is Mode.DRY_RUN:
+                    # A torn batch: the decision is there and its `action_dry_run` is not. It must never act.
+                    await self._ledger.insist(self._dry_run)
                 case RunState.PLANNED if self.run.step >= len(self.run.steps):
                     await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
                 case RunState.PLANNED:
@@ -143,18 +148,20 @@ class Runner:
         """The records that end the run instead of its next step, or None when nothing stands in the way."""
         if run.resolved is not None:
             return [self._draft(Kind.ACTION_CANCELLED, reason="resolved", resolved=run.resolved)]
+        # After a step that did not help, an alert that still fires is not left in silence.
+        ends = Kind.ESCALATED if run.step else Kind.ACTION_CANCELLED
         decision = self._world.decide_again(run)
         if decision is None:
-            return [self._draft(Kind.ACTION_CANCELLED, reason="rule_removed")]
+            return [self._draft(ends, reason="rule_removed")]
         if decision.reason is not Reason.ACT:
             return [
                 self._world.decision(run, decision),
-                self._draft(Kind.ACTION_CANCELLED, reason=decision.reason.value),
+                self._draft(ends, reason=decision.reason.value),
             ]
-        if run.step == 0 and decision.plan_digest != run.plan_digest:
-            return [self._draft(Kind.ACTION_CANCELLED, reason="plan_changed", plan_digest=decision.plan_digest)]
+        if decision.plan_digest != run.plan_digest:
+            return [self._draft(ends, reason="plan_changed", plan_digest=decision.plan_digest)]
         if run.steps[run.step]["action"] not in self._world.actions:
-            return [self._draft(Kind.ACTION_CANCELLED, reason="unknown_action")]
+            return [self._draft(ends, reason="unknown_action")]
         return None
 
     async def _act(self, action: Action, params: Mapping[str, Any]) -> ActionOutcome:
@@ -224,7 +231,11 @@ class Runner:
         context = self._context("probe")
 
         async def try_probe(spec: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
-            result = await probe(spec, context)
+            try:
+                result = await probe(spec, context)
+            except Exception as error:  # noqa: BLE001 a probe that breaks must not leave a run open
+                _log.error("probe_raised", run=run.id, error=type(error).__name__)
+                return False, {"error": f"fault in the probe itself: {type(error).__name__}"}
             return result.ok, dict(result.detail)
 
         evidence = Evidence(
@@ -233,7 +244,8 @@ class Runner:
             ask=None if ask is None else (lambda: ask(run.fingerprint)),
             probe=try_probe,
         )
-        acted_at = run.created_at if run.acted_at is None else run.acted_at
+        # While nobody listened no resolution could arrive: after a restart the time runs anew.
+        acted_at = max(run.created_at if run.acted_at is None else run.acted_at, self._world.began)
         verdict = await verify(run.steps[run.step - 1]["verify"], acted_at, evidence, self._clock)
         await self._ledger.insist(lambda: self._judged(_HEALS[verdict.outcome], verdict.reason, verdict.saw))
 
@@ -246,6 +258,12 @@ class Runner:
         elif kind is Kind.HEAL_INCONCLUSIVE:
             drafts.append(self._draft(Kind.ESCALATED, reason=reason))
         return drafts
+
+    def _dry_run(self) -> Sequence[Draft]:
+        run = self.run
+        action = run.steps[0]["action"]
+        detail = {"action": action, "plan": run.plan, "plan_digest": run.plan_digest}
+        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=Reason.DRY_RUN.value, **detail)]
 
     def _escalated(self, reason: str) -> Sequence[Draft]:
         return [] if self.run.ended else [self._draft(Kind.ESCALATED, reason=reason)]

@@ -37,12 +37,17 @@ class Alarms:
         self._clock = clock
         self._ring = ring
         self._heap: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
         self._changed = asyncio.Event()
 
     def set(self, key: str, at: float) -> None:
         """Ring for `key` at `at` (epoch seconds), or at once when that has passed."""
         delay = min(max(0.0, at - self._clock.now()), self.LONGEST)
-        heapq.heappush(self._heap, (self._clock.monotonic() + delay, key))
+        due = self._clock.monotonic() + delay
+        if self._due.get(key, due + 1) <= due:
+            return  # whoever is rung earlier sets the next one
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, key))
         if self._heap[0][1] == key:
             self._changed.set()
 
@@ -51,6 +56,9 @@ class Alarms:
         while True:
             self._changed.clear()
             while self._heap and self._heap[0][0] <= self._clock.monotonic():
-                self._ring(heapq.heappop(self._heap)[1])
+                due, key = heapq.heappop(self._heap)
+                if self._due.get(key) == due:
+                    del self._due[key]
+                    self._ring(key)
             delay = self._heap[0][0] - self._clock.monotonic() if self._heap else None
             await event_or_time(self._clock, self._changed, delay)

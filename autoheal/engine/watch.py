@@ -36,18 +36,20 @@ class Watch:
         self._take = take
         self._poll: asyncio.Future[Poll] | None = None
         self._polled_at = float("-inf")
+        self._begun = 0.0
 
     async def standing(self, fingerprint: str) -> Standing:
         """How the alert stands now; its end, once certain, is recorded before this returns."""
-        poll = await self._fresh()
+        episode = self._state().episodes.get(fingerprint)
+        poll, begun = await self._fresh(since=episode.opened_at if episode else 0.0)
         verdict = poll.verdict(fingerprint)
         if verdict == "ended":
-            self._end([fingerprint])
+            self._end([fingerprint], begun)
         return verdict
 
     async def suspects(self, fingerprints: Sequence[str]) -> None:
         """Settle suspects: open an episode for those that fire, forget those that do not, hold the rest."""
-        self._settle(await self._fresh(max_age=0.0), fingerprints)
+        self._settle(*await self._fresh(since=self._clock.now()), fingerprints)
 
     async def rest(self, notification: Notification, correlation_id: str) -> None:
         """Fetch the alerts that `max_alerts` cut off a notification."""
@@ -71,26 +73,31 @@ class Watch:
             state = self._state()
             if not state.episodes and not state.suspects:
                 continue
-            poll = await self._fresh(max_age=0.0)
+            poll, begun = await self._fresh(since=self._clock.now())
             if not poll.answered:
                 _log.warning("alertmanager_did_not_answer", errors=poll.errors)
             # An episode younger than the poll's own reach may simply not be there yet.
             old = [e for e in self._state().episodes.values() if self._clock.now() - e.opened_at > OPEN_SECONDS]
-            self._end([e.fingerprint for e in old if poll.verdict(e.fingerprint) == "ended"])
-            self._settle(poll, list(self._state().suspects))
+            self._end([e.fingerprint for e in old if poll.verdict(e.fingerprint) == "ended"], begun)
+            self._settle(poll, begun, list(self._state().suspects))
 
-    def _settle(self, poll: Poll, fingerprints: Sequence[str]) -> None:
+    def _settle(self, poll: Poll, begun: float, fingerprints: Sequence[str]) -> None:
         suspects = self._state().suspects
         asked = [fingerprint for fingerprint in fingerprints if fingerprint in suspects]
         self._offer([poll.alerts[f].alert for f in asked if poll.verdict(f) in ("firing", "silenced")], None)
-        self._end([f for f in asked if poll.verdict(f) == "ended"])
+        self._end([f for f in asked if poll.verdict(f) == "ended"], begun)
 
-    def _end(self, fingerprints: Sequence[str]) -> None:
-        """Tell the engine that these have ended, as a resolved alert would."""
+    def _end(self, fingerprints: Sequence[str], begun: float) -> None:
+        """Tell the engine that these have ended, as a resolved alert would.
+
+        An answer says nothing of what was told after its question (`begun`): that may be the next firing.
+        """
         state, ended = self._state(), []
         for fingerprint in fingerprints:
-            known = state.episodes.get(fingerprint) or state.suspects.get(fingerprint)
-            if known is not None:
+            episode, suspect = state.episodes.get(fingerprint), state.suspects.get(fingerprint)
+            known = episode or suspect
+            told = episode.opened_at if episode else suspect.seen_at if suspect else 0.0
+            if known is not None and told <= begun:
                 now = self._clock.now()
                 ended.append(
                     Alert(
@@ -108,11 +115,11 @@ class Watch:
             # Nothing is lost: the next poll, or the sender's repeat, tells it again.
             _log.error("api_news_not_recorded", error=str(error))
 
-    async def _fresh(self, max_age: float = FRESH_SECONDS) -> Poll:
-        """One poll for all who ask at the same time, or a few seconds after."""
-        if self._poll is None or (
-            self._poll.done() and (self._poll.cancelled() or self._clock.monotonic() - self._polled_at > max_age)
-        ):
-            self._polled_at = self._clock.monotonic()
+    async def _fresh(self, since: float) -> tuple[Poll, float]:
+        """A poll that was begun at `since` (epoch seconds) or later, and when; shared by all whom it serves."""
+        fresh = self._clock.monotonic() - self._polled_at <= FRESH_SECONDS
+        if self._poll is None or self._begun < since or not fresh or self._poll.cancelled():
+            self._begun, self._polled_at = self._clock.now(), self._clock.monotonic()
             self._poll = asyncio.ensure_future(self._alertmanager.poll())
-        return await asyncio.shield(self._poll)
+        poll, begun = self._poll, self._begun
+        return await asyncio.shield(poll), begun
