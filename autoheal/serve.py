@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import httpx
 import structlog
@@ -125,9 +126,21 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock) -> N
                 proxy_headers=False,
                 timeout_graceful_shutdown=OPEN_STREAMS_SECONDS,
             )
-            await _until_stopped(uvicorn.Server(config), listener, engine, feed)
+            await _until_stopped(_Server(config, engine), listener, engine, feed)
     finally:
         await journal.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells the engine at the signal itself: uvicorn waits for open requests before the lifespan ends."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._engine.wind_down()
+        super().handle_exit(sig, frame)
 
 
 async def _until_stopped(server: uvicorn.Server, listener: socket.socket, engine: Engine, feed: Feed) -> None:

@@ -68,6 +68,7 @@ class Engine:
         self._reloading = asyncio.Lock()
         self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._running = False
+        self._winding_down = False
         self._watch: Watch | None = None
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
@@ -107,9 +108,14 @@ class Engine:
             self._spawn(self._watch.run(), vital=True)
         self._take_up()
 
+    def wind_down(self) -> None:
+        """Begin no step any more, from now on; alerts are still taken in until `stop`."""
+        self._winding_down = True
+
     async def stop(self) -> None:
         """Stop deciding; give running actions up to ten seconds, then cut them and record that."""
         self._running = False
+        self.wind_down()
         for task in self._tasks:
             task.cancel()
         for run_id, task in list(self._run_tasks.items()):
@@ -295,6 +301,7 @@ class Engine:
             ask=None if self._watch is None else self._watch.standing,
             lock_dir=self.settings.data_dir / "running",
             slots=self._slots,
+            winding_down=lambda: self._winding_down,
             began=self.started_at,
         )
         runner = Runner(run_id, self._ledger, world, self._clock)

@@ -54,6 +54,8 @@ class World:
     lock_dir: Path
     slots: asyncio.Semaphore
     """Bounds the actions that execute at the same time."""
+    winding_down: Callable[[], bool]
+    """Whether the service was told to stop: no step begins any more."""
     began: float
     """When this process began to listen, epoch seconds: before that no resolution could arrive."""
 
@@ -98,6 +100,8 @@ class Runner:
                     await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
 
     async def _next_step(self) -> None:
+        if self._world.winding_down():
+            await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
         self._ledger.refresh()
         if self.run_id not in self._ledger.state.runs:
             return  # its decision was in a batch that the log gave up
@@ -117,21 +121,43 @@ class Runner:
         )
         self.idle.clear()
         try:
+            outcome = await self._begin(action, started, step["params"])
+            if outcome is not None:
+                await self._tell(Kind.ACTION_OK if outcome.ok else Kind.ACTION_FAIL, action.name, outcome.detail)
+        finally:
+            self.idle.set()
+
+    async def _begin(self, action: Action, started: Draft, params: Mapping[str, Any]) -> ActionOutcome | None:
+        try:
             record = self._ledger.commit([started])[-1]
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
-            outcome = await self._act(action, step["params"])
+            if (why := self._overtaken()) is not None:
+                await self._ledger.insist(lambda: self._cancelled(why))
+                return None
+            return await self._act(action, params)
         except JournalUnavailable as error:
             _log.error("action_not_started", run=self.run_id, error=str(error))
+            self.idle.set()
             await self._ledger.healthy()
-            return
+            return None
         except asyncio.CancelledError:
             # The service stops and the grace is over: the action was cut, and this is its terminal record.
             self._interrupted(action.name)
             raise
-        finally:
-            self.idle.set()
-        await self._tell(Kind.ACTION_OK if outcome.ok else Kind.ACTION_FAIL, action.name, outcome.detail)
+
+    def _overtaken(self) -> str | None:
+        """Why the action must not run after all: on a slow disk the world may change while the intent is written."""
+        run = self.run
+        if run.resolved is not None:
+            return "resolved"
+        decision = self._world.decide_again(run)
+        if decision is None:
+            return "rule_removed"
+        return None if decision.reason is Reason.ACT else decision.reason.value
+
+    def _cancelled(self, why: str) -> Sequence[Draft]:
+        return [self._draft(Kind.ACTION_CANCELLED, reason=why)] if self.run.state is RunState.ACTING else []
 
     async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
         def drafts() -> Sequence[Draft]:

@@ -315,3 +315,47 @@ async def test_guards_are_asked_again_at_execution(tmp_path: Path) -> None:
     assert stage.action.done == []
     assert stage.story()[-1] == "decision rule_off"
     await stage.engine.stop()
+
+
+async def test_a_step_that_the_world_overtook_is_not_executed(tmp_path: Path) -> None:
+    """The disk was slow: the alert ended while action_started was being written, and the action does not run."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    telling = asyncio.ensure_future(stage.tell())
+    await settle()
+    ending = asyncio.ensure_future(stage.tell(stage.alert(resolved=True)))
+    await settle()
+    stage.journal.held = False
+    stage.journal.release()
+    await asyncio.gather(telling, ending)
+    assert stage.action.done == []
+    assert stage.story()[-1] == "action_cancelled resolved"
+    await stage.engine.stop()
+
+
+async def test_no_step_begins_after_the_signal(tmp_path: Path) -> None:
+    """Between SIGTERM and the end alerts are taken in and decided, and nothing is executed; the next life does it."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.engine.wind_down()
+    await stage.tell()
+    assert stage.story() == ["alert_firing", "decision act"]
+    await stage.engine.stop()
+    assert stage.action.done == []
+    await stage.start()
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_an_edited_rule_stops_the_ladder(tmp_path: Path) -> None:
+    """A reload after which the alert no longer matches: no further step, and people are told."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    stage.rules = ONE_RULE.replace('"Down"', '"Down", tier="x"')
+    await stage.engine.reload()
+    await stage.clock.advance(301)
+    assert len(stage.action.done) == 1
+    assert stage.story()[-2:] == ["heal_failed not_resolved", "escalated rule_removed"]
+    await stage.engine.stop()
