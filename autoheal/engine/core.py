@@ -105,6 +105,7 @@ class Engine:
         self._spawn(self._alarms.run(), vital=True)
         self._spawn(self._decide_forever(), vital=True)
         if self._watch is not None:
+            await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
         self._take_up()
 

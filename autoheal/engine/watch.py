@@ -47,6 +47,12 @@ class Watch:
             self._end([fingerprint], begun)
         return verdict
 
+    async def catch_up(self) -> None:
+        """At start: end what ended while nobody listened, before anything is decided on it."""
+        if self._state().episodes:
+            poll, begun = await self._fresh(since=self._clock.now())
+            self._end([f for f in self._state().episodes if poll.verdict(f) == "ended"], begun)
+
     async def suspects(self, fingerprints: Sequence[str]) -> None:
         """Settle suspects: open an episode for those that fire, forget those that do not, hold the rest."""
         self._settle(*await self._fresh(since=self._clock.now()), fingerprints)

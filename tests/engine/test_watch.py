@@ -11,6 +11,7 @@ from autoheal.errors import JournalUnavailable
 from autoheal.model import Kind, Notification, Rejected
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
+from tests.support.rules import ONE_RULE
 
 
 async def healing(tmp_path: Path, *, listed: bool) -> tuple[Stage, Api]:
@@ -113,4 +114,20 @@ async def test_a_repeat_waits_for_the_first_to_be_durable(tmp_path: Path) -> Non
     assert isinstance(second.exception(), JournalUnavailable)
     stage.journal.healthy, stage.journal.held = True, False
     await stage.clock.advance(1)
+    await stage.engine.stop()
+
+
+async def test_what_ended_while_nobody_listened_is_not_acted_on(tmp_path: Path) -> None:
+    """At start Alertmanager is asked first: an alert that is gone by then ends, though its `for` has run out."""
+    stage = Stage(tmp_path, ONE_RULE.replace("mode: live", "mode: live\n        for: 30m"))
+    stage.alertmanager = api = Api(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.engine.stop()
+    api.listed.clear()
+    await stage.clock.advance(36_000)
+    await stage.start()
+    await stage.clock.advance(60)
+    assert stage.story() == ["alert_firing", "decision not_yet", "alert_resolved"]
+    assert stage.action.done == []
     await stage.engine.stop()
