@@ -90,4 +90,5 @@ def test_a_dry_run_tells_what_it_would_do_and_does_nothing(tmp_path: Path) -> No
         assert step["params"]["argv"] == here.target.argv
         assert step["verify"]["probe"]["http"]["url"] == f"http://127.0.0.1:{here.target.port}/"
         assert here.target.pid is None
-        assert here.measured('autoheal_actions_total{rule="restart-target",outcome="dry_run"}') == 1
+        counted = 'autoheal_actions_total{rule="restart-target",outcome="dry_run"}'
+        wait_until(lambda: here.measured(counted) == 1, seconds=20, what="a scrape of the dry run")
