@@ -22,6 +22,8 @@ __all__ = ["Argument", "Firing", "Json", "Text", "Url", "check_url", "plan", "re
 MAX_PLAN_BYTES = 32 * 1024
 """Half of what a record may have, so that a plan always fits one with the rest of what it tells."""
 
+MAX_TARGET_BYTES = 1024
+
 _MARKER = re.compile(f"{OPEN}secret:([^{CLOSE}]*){CLOSE}")
 
 
@@ -101,6 +103,9 @@ def _target(rule: Rule, values: Mapping[str, Any]) -> str:
     if not target.strip():
         # Many tools take an empty name for "all of them".
         raise RenderError("target: is empty")
+    if len(orjson.dumps(target)) > MAX_TARGET_BYTES:
+        # It stands several times in a record, which has 64 KiB.
+        raise RenderError(f"target: is longer than {MAX_TARGET_BYTES} bytes")
     if rule.allow_target is not None and not rule.allow_target.fullmatch(target):
         raise RenderError(f"target: {target[:200]!r} is not allowed by allow_target {rule.allow_target.text!r}")
     return target

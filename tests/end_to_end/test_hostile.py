@@ -97,6 +97,8 @@ def test_no_shell_ever_reads_a_label(here: Gateway, text: str) -> None:
         (3, {"extra": "-rf"}),
         (4, {"extra": "⟦secret:x⟧"}),
         (5, {"instance": "x" * 40_000}),
+        (6, {"instance": "x" * 25_000}),
+        (7, {"instance": "\x01" * 5_000}),
     ],
 )
 def test_a_label_that_is_no_safe_value_is_a_bad_target(here: Gateway, number: int, labels: dict[str, str]) -> None:
