@@ -69,6 +69,8 @@ class Engine:
         self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._running = False
         self._winding_down = False
+        self.failed = asyncio.Event()
+        """Set when work that the engine cannot do without has died: the process is to end, and to be started anew."""
         self._watch: Watch | None = None
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
@@ -379,13 +381,15 @@ class Engine:
             _log.error("rules_text_not_kept", digest=self.rules.digest, error=str(error))
 
     def _spawn(self, work: Coroutine[object, object, None], *, vital: bool = False) -> None:
-        """Run `work` beside; an engine whose vital work has failed is not ready any more, and takes nothing in."""
+        """Run `work` beside; an engine whose vital work has failed takes nothing in any more, and says so."""
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.error("task_failed", vital=vital, exc_info=error)
-                self._running = self._running and not vital
+                if vital:
+                    self._running = False
+                    self.failed.set()
 
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
