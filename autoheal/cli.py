@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve() -> int:
+    # No rules are loaded yet that could be loaded again; `serve` takes the signal over.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from autoheal.config import load  # noqa: PLC0415 the other commands start without a web server's imports
     from autoheal.serve import serve  # noqa: PLC0415
 
