@@ -1,6 +1,6 @@
 """The command line: `autoheal serve`, `check`, `demo`.
 
-Exit codes: 0 done, 1 the thing checked is bad, 2 wrong usage or configuration.
+Exit codes: 0 done, 1 the thing checked is bad or the service failed, 2 wrong usage or configuration.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _serve() -> int:
     from autoheal.serve import serve  # noqa: PLC0415
 
     try:
-        serve(load(os.environ))
+        return serve(load(os.environ))
     except ConfigError as error:
         for fault in error.faults:
             print(f"autoheal: {fault}", file=sys.stderr)
@@ -95,7 +95,6 @@ def _serve() -> int:
     except AutohealError as error:
         print(f"autoheal: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _check(files: Sequence[Path]) -> int:

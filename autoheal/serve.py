@@ -42,9 +42,10 @@ STALLED_MILLISECONDS = 30_000
 _log = structlog.get_logger("autoheal")
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads the rules. All three are minded during the start as well.
 
+    The exit code is 0 after a stop that was asked for, and 1 when the engine failed: a new start folds the log anew.
     Raises ConfigError for rules that cannot be used, and JournalError for a log that cannot be opened.
     """
     signals = _Signals()
@@ -53,9 +54,10 @@ def serve(settings: Settings) -> None:
         load_rules(settings)  # all faults, and the address, before the log is touched
         signals.go_on()
         with _listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, listener, SystemClock(), signals))
+            return runner.run(_serve(settings, listener, SystemClock(), signals))
     except _Stopped:
         _log.info("stopped_before_serving")
+        return 0
 
 
 def load_rules(settings: Settings) -> RuleSet:
@@ -78,7 +80,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, listener: socket.socket, clock: Clock, signals: _Signals) -> None:
+async def _serve(settings: Settings, listener: socket.socket, clock: Clock, signals: _Signals) -> int:
     metrics = Metrics()
     state = State()
     feed: Feed | None = None
@@ -136,7 +138,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
                 proxy_headers=False,
                 timeout_graceful_shutdown=OPEN_STREAMS_SECONDS,
             )
-            await _until_stopped(_Server(config, engine, signals), signals, listener, feed)
+            return await _until_stopped(_Server(config, engine, signals), signals, listener, feed)
     finally:
         await journal.close()
 
@@ -185,12 +187,13 @@ class _Signals:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but signals are `signals`' alone, and reloads happen while it serves."""
+    """uvicorn's, but signals are `signals`' alone; while it serves, it reloads when asked, and watches the engine."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine, signals: _Signals) -> None:
         super().__init__(config)
         self._engine = engine
         self._signals = signals
+        self.exit_code = 0
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         """Leave the handlers alone."""
@@ -202,15 +205,27 @@ class _Server(uvicorn.Server):
         self.handle_exit(number, None)
 
     async def main_loop(self) -> None:
-        """Serve, and reload the rules whenever that is asked for, or was during the start."""
-        reloads = asyncio.create_task(_reload_when_asked(self._engine, self._signals.reload))
+        """Serve; reload the rules whenever that is asked for, or was during the start; end when the engine fails."""
+        beside = (
+            asyncio.create_task(_reload_when_asked(self._engine, self._signals.reload)),
+            asyncio.create_task(self._end_with_the_engine()),
+        )
         try:
             await super().main_loop()
         finally:
-            reloads.cancel()
+            for task in beside:
+                task.cancel()
+
+    async def _end_with_the_engine(self) -> None:
+        """A gateway that decides nothing any more would answer 503 for ever: let a supervisor start another."""
+        await self._engine.failed.wait()
+        _log.critical("engine_failed", remedy="the service ends with exit code 1: start it again")
+        self.exit_code = 1
+        self._engine.wind_down()
+        self.should_exit = True
 
 
-async def _until_stopped(server: _Server, signals: _Signals, listener: socket.socket, feed: Feed) -> None:
+async def _until_stopped(server: _Server, signals: _Signals, listener: socket.socket, feed: Feed) -> int:
     signals.attach(server.stop)
     # What lives as long as the process need not be looked at by every collection: a shorter tail of latencies.
     gc.freeze()
@@ -220,6 +235,7 @@ async def _until_stopped(server: _Server, signals: _Signals, listener: socket.so
         # How uvicorn gives up when the application does not start.
         raise JournalUnavailable("the service could not start: its log says why") from None
     feed.close()
+    return server.exit_code
 
 
 async def _reload_when_asked(engine: Engine, asked: asyncio.Event) -> None:

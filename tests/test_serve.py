@@ -175,3 +175,25 @@ def test_a_start_that_the_log_refuses_is_2(tmp_path: Path) -> None:
     )
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("autoheal: the service could not start")
+
+
+BROKEN = """\
+import sys
+from autoheal.cli import main
+from autoheal.engine.core import Engine
+async def broken(self): raise RuntimeError("a fault that nobody foresaw")
+Engine._decide_forever = broken
+sys.exit(main(["serve"]))
+"""
+
+
+def test_a_service_whose_engine_fails_ends_with_1(tmp_path: Path) -> None:
+    """In good order, so that a supervisor starts another; it does not live on to answer 503 for ever."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    with (tmp_path / "log").open("wb") as output:
+        argv = [sys.executable, "-c", BROKEN]
+        env = environment(tmp_path, free_port())
+        ended = subprocess.run(argv, env=env, stdout=output, stderr=output, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert [line["level"] for line in said(tmp_path, "engine_failed")] == ["critical"]
+    assert records(tmp_path)[-1]["kind"] == "service_stopped"
