@@ -41,6 +41,10 @@ OF_TARGET = frozenset({"labels", "annotations", "alertname", "fingerprint"})
 OF_PROBE = OF_TARGET | {"target"}
 OF_PARAMS = OF_PROBE | {"secret"}
 
+MAX_NESTING = 40
+"""Levels of one expression, conditions around it included; Python itself refuses some 70."""
+
+_TOO_DEEP = "the template is nested too deeply"
 _MAPPINGS = frozenset({"labels", "annotations", "secret"})
 _NODES = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.Name, nodes.Const, nodes.Getattr),
@@ -187,16 +191,23 @@ def _compile(
         compiled = environment.from_string(tree)
     except TemplateSyntaxError as error:
         raise ValueError(f"{source[:200]!r} is not a template: {error.message}") from None
+    except SyntaxError as error:
+        # Jinja lets pass what the Python that it writes may not hold: one keyword twice.
+        raise ValueError(f"{source[:200]!r} is not a template: {error.msg}") from None
     except RecursionError:
-        raise ValueError("the template is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
     first = tree.body[0] if tree.body else None
     leads = not (isinstance(first, nodes.Output) and isinstance(first.nodes[0], nodes.TemplateData))
     return compiled.render, References(frozenset(labels), frozenset(secrets)), leads
 
 
-def _inspect(node: nodes.Node, names: frozenset[str], labels: set[str], secrets: set[str]) -> None:
+def _inspect(
+    node: nodes.Node, names: frozenset[str], labels: set[str], secrets: set[str], depth: int = MAX_NESTING
+) -> None:
     """Refuse all that is not plainly harmless, and collect the names asked for."""
-    inspect = partial(_inspect, names=names, labels=labels, secrets=secrets)
+    if depth < 0:
+        raise ValueError(_TOO_DEEP)
+    inspect = partial(_inspect, names=names, labels=labels, secrets=secrets, depth=depth - 1)
     if not isinstance(node, _NODES):
         raise ValueError(  # noqa: TRY004 the author's text is wrong, not a caller's type
             f"templates have no {type(node).__name__.lower()}: only placeholders and if"
@@ -229,6 +240,8 @@ def _inspect(node: nodes.Node, names: frozenset[str], labels: set[str], secrets:
     if isinstance(node, nodes.Call):
         if not isinstance(node.node, nodes.Getattr) or node.node.attr not in METHODS:
             raise ValueError(f"only these can be called: {', '.join(METHODS)}")
+        if node.dyn_args is not None or node.dyn_kwargs is not None:
+            raise ValueError("arguments are written one by one, without * and **")
         for part in (node.node.node, *node.args, *node.kwargs):
             inspect(part)
         return
