@@ -16,6 +16,7 @@ import httpx
 import structlog
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from autoheal.actions import ACTIONS
 from autoheal.alertmanager import Alertmanager
@@ -30,6 +31,7 @@ from autoheal.metrics import Metrics
 from autoheal.model import Record
 from autoheal.rules import RuleSet, load
 from autoheal.state import State
+from autoheal.web.connection import Connection
 from autoheal.web.health import warnings
 
 OPEN_STREAMS_SECONDS = 5
@@ -129,18 +131,23 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics)
-            config = uvicorn.Config(
-                app,
-                http="httptools",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=OPEN_STREAMS_SECONDS,
-            )
-            return await _until_stopped(_Server(config, engine, signals), signals, listener, feed)
+            return await _until_stopped(_Server(web_server(app), engine, signals), signals, listener, feed)
     finally:
         await journal.close()
+
+
+def web_server(app: Starlette) -> uvicorn.Config:
+    """How uvicorn is to serve `app`: the peer's own address counts, whatever a header says, and heads are bounded."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=OPEN_STREAMS_SECONDS,
+    )
 
 
 class _Stopped(Exception):
