@@ -15,7 +15,7 @@ from pathlib import Path
 import shtab
 
 from autoheal import __version__
-from autoheal.errors import AutohealError, ConfigError
+from autoheal.errors import AutohealError, ConfigError, Fault
 
 _EXAMPLES = {
     "serve": """\
@@ -28,7 +28,9 @@ Settings come from the environment: docs/configuration.md lists them. SIGHUP rel
     "check": """\
 examples:
   autoheal check rules.yaml
-  autoheal check /etc/autoheal/rules && systemctl reload autoheal""",
+  autoheal check /etc/autoheal/rules && systemctl reload autoheal
+
+AUTOHEAL_REDACT counts, as it does for `autoheal serve`: a rule may not use what it names.""",
     "demo": """\
 examples:
   autoheal demo           heals a service that it kills, then keeps serving on 127.0.0.1:9009
@@ -87,25 +89,55 @@ def _serve() -> int:
     from autoheal.serve import serve  # noqa: PLC0415
 
     try:
-        return serve(load(os.environ))
+        settings = load(os.environ)
     except ConfigError as error:
-        for fault in error.faults:
-            print(f"autoheal: {fault}", file=sys.stderr)
-        return 2
+        return _refused([*error.faults, *_rules_faults()])
+    try:
+        return serve(settings)
+    except ConfigError as error:
+        return _refused(error.faults)
     except AutohealError as error:
         print(f"autoheal: {error}", file=sys.stderr)
         return 2
 
 
+def _rules_faults() -> Sequence[Fault]:
+    """Beside faulty settings: who mends those should not meet these only then."""
+    from autoheal.config import load_one  # noqa: PLC0415
+    from autoheal.serve import load_rules  # noqa: PLC0415
+
+    try:
+        path, redact = load_one(os.environ, "rules"), load_one(os.environ, "redact")
+    except ConfigError:
+        return ()
+    try:
+        load_rules(path, redact)
+    except ConfigError as error:
+        return error.faults
+    return ()
+
+
+def _refused(faults: Sequence[Fault]) -> int:
+    for fault in faults:
+        print(f"autoheal: {fault}", file=sys.stderr)
+    return 2
+
+
 def _check(files: Sequence[Path]) -> int:
     from autoheal.actions import ACTIONS  # noqa: PLC0415
+    from autoheal.config import load_one  # noqa: PLC0415
     from autoheal.rules import describe, load  # noqa: PLC0415
 
+    try:
+        # A rule that uses a redacted label is one that `serve` refuses.
+        redact = load_one(os.environ, "redact")
+    except ConfigError as error:
+        return _refused(error.faults)
     bad = 0
     for path in files:
         print(f"Checking {path}")
         try:
-            rules = load(path, actions={name: action.Params for name, action in ACTIONS.items()})
+            rules = load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
         except ConfigError as error:
             bad += 1
             print(f"  FAILED: {len(error.faults)} faults", file=sys.stderr)

@@ -19,6 +19,8 @@ from autoheal.errors import ConfigError, Fault
 
 PREFIX = "AUTOHEAL_"
 MAX_SECRET_BYTES = 64 * 1024
+HINT_RATIO = 0.8
+"""How alike (difflib's ratio) an unknown name and an option must be before one is taken for the other."""
 
 Network = IPv4Network | IPv6Network
 
@@ -37,7 +39,6 @@ class Settings:
     insecure: bool
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
-    oidc_enabled: bool
 
     @property
     def on_loopback(self) -> bool:
@@ -49,7 +50,9 @@ class Settings:
 class Option:
     """One variable. `parse` takes its text and raises ValueError that says what is allowed.
 
-    A `secret` may also come from the file that `NAME_FILE` names, and its value stands in no message.
+    `setting` is its field of Settings, or empty for one that has a single value in this version: a file of variables
+    that several versions share may name it. A `secret` may also come from the file that `NAME_FILE` names, and its
+    value stands in no message.
     """
 
     name: str
@@ -69,10 +72,11 @@ def load(environ: Mapping[str, str]) -> Settings:
     values: dict[str, Any] = {}
     for option in OPTIONS:
         try:
-            values[option.setting] = option.parse(_given(option, environ))
-        except ValueError as error:
-            hint = _service_link(option.name) if environ.get(option.name, "").startswith("tcp://") else ""
-            faults.append(Fault(option.name, f"{error}{hint}"))
+            value = _value(option, environ)
+        except ConfigError as error:
+            faults += error.faults
+        else:
+            values |= {option.setting: value} if option.setting else {}
     if {"host", "insecure"} <= values.keys() and not values["insecure"] and not is_loopback(values["host"]):
         what = (
             f"{values['host']} is not a loopback address: whoever reaches it could see alerts and make rules act."
@@ -85,12 +89,26 @@ def load(environ: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
+def load_one(environ: Mapping[str, str], setting: str) -> Any:
+    """The one field `setting` of Settings, whatever is wrong with others. Raises ConfigError when it is faulty."""
+    (option,) = (option for option in OPTIONS if option.setting == setting)
+    return _value(option, environ)
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host` is `localhost` or a literal loopback address. No other name is: who resolves it may lie."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _value(option: Option, environ: Mapping[str, str]) -> Any:
+    try:
+        return option.parse(_given(option, environ))
+    except ValueError as error:
+        hint = _service_link(option.name) if environ.get(option.name, "").startswith("tcp://") else ""
+        raise ConfigError([Fault(option.name, f"{error}{hint}")]) from None
 
 
 def _given(option: Option, environ: Mapping[str, str]) -> str:
@@ -126,14 +144,22 @@ def _unknown(environ: Mapping[str, str]) -> list[Fault]:
     known = {option.name for option in OPTIONS} | {f"{option.name}_FILE" for option in OPTIONS if option.secret}
     faults = []
     for name in sorted(environ):
-        if name in known or not name.startswith(PREFIX):
+        if name in known or not name.startswith(PREFIX) or not environ[name].strip():
             continue
-        hint = _service_link(name)
-        if not hint:
-            close = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"; did you mean {close[0]}?" if close else "; docs/configuration.md lists what is"
+        hint = _service_link(name) or _meant_name(name) or "; docs/configuration.md lists what is"
         faults.append(Fault(name if name.isprintable() else repr(name), f"not known to this version{hint}"))
     return faults
+
+
+def _meant_name(name: str) -> str:
+    """The option that `name` is a slip of the pen for: none beats one that would do the opposite."""
+    stem = name.removeprefix(PREFIX).removesuffix("_FILE")
+    options = {option.name.removeprefix(PREFIX): option.name for option in OPTIONS}
+    for close in difflib.get_close_matches(stem, options, n=1, cutoff=HINT_RATIO):
+        # SECURE and INSECURE, NO_DRY_RUN and DRY_RUN: what stands before a word turns it into its contrary.
+        if close == stem or not (close.endswith(stem) or stem.endswith(close)):
+            return f"; did you mean {options[close]}?"
+    return ""
 
 
 _SERVICE_LINK = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT.*|PORT(_[0-9]+_.*)?)")
@@ -159,12 +185,26 @@ def _boolean(text: str) -> bool:
             raise ValueError(f"{_shown(text)} is neither true (1, yes, on) nor false (0, no, off)")
 
 
-def _no_oidc(text: str) -> bool:
-    if _boolean(text):
-        raise ValueError(
-            "this version has no OIDC: the sensitive routes answer on loopback only; leave it unset or false"
-        )
-    return False
+def _off(because: str) -> Callable[[str], bool]:
+    """Of a switch that later versions have."""
+
+    def parse(text: str) -> bool:
+        if _boolean(text):
+            raise ValueError(f"{because}; leave it unset or false")
+        return False
+
+    return parse
+
+
+def _only(value: str, because: str) -> Callable[[str], str]:
+    """Of a choice that later versions have."""
+
+    def parse(text: str) -> str:
+        if text.lower() != value:
+            raise ValueError(f"{because}; leave it unset or {value}")
+        return value
+
+    return parse
 
 
 def _path(text: str) -> Path:
@@ -195,7 +235,12 @@ def _items(text: str) -> list[str]:
 
 
 def _names(text: str) -> frozenset[str]:
-    return frozenset(_items(text))
+    items = _items(text)
+    for item in items:
+        # Taken for one name, `password token` would hide neither.
+        if re.search(r"""[\s;"']""", item):
+            raise ValueError(f"{_shown(item)} is not a name: commas stand between names, and no quotes around them")
+    return frozenset(items)
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -285,6 +330,33 @@ OPTIONS: Sequence[Option] = (
         "Alertmanager's addresses, comma-separated; may carry a path prefix and `user:password@`.",
         secret=True,
     ),
-    Option("OIDC_ENABLED", "oidc_enabled", "false", _no_oidc, "`true` is refused: this version has no OIDC."),
+    Option(
+        "AUTOHEAL_JOURNAL",
+        "",
+        "file",
+        _only("file", "this version keeps its log in a file, and nowhere else"),
+        "Where the log lives: this version knows `file` alone.",
+    ),
+    Option(
+        "AUTOHEAL_WEBHOOK_AUTH",
+        "",
+        "none",
+        _only("none", "this version asks Alertmanager for no credential; AUTOHEAL_ALERT_ALLOWLIST says who may post"),
+        "What `POST /alert` asks for: this version knows `none` alone.",
+    ),
+    Option(
+        "AUTOHEAL_EVENTS_AUTH",
+        "",
+        "false",
+        _off("this version has no identities: /events shows strangers what happens, without labels and details"),
+        "`true` is refused: this version has no identities.",
+    ),
+    Option(
+        "OIDC_ENABLED",
+        "",
+        "false",
+        _off("this version has no OIDC: the sensitive routes answer on loopback only"),
+        "`true` is refused: this version has no OIDC.",
+    ),
 )
 """Every variable that this version reads."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 
 import httpx
@@ -53,7 +54,7 @@ def serve(settings: Settings) -> int:
     signals = _Signals()
     _configure_logging()
     try:
-        load_rules(settings)  # all faults, and the address, before the log is touched
+        load_rules(settings.rules, settings.redact)  # all faults, and the address, before the log is touched
         signals.go_on()
         with _listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings, listener, SystemClock(), signals))
@@ -62,10 +63,9 @@ def serve(settings: Settings) -> int:
         return 0
 
 
-def load_rules(settings: Settings) -> RuleSet:
-    """The rules that `settings` name, as the engine loads them at start and at each reload. Raises ConfigError."""
-    params = {name: action.Params for name, action in ACTIONS.items()}
-    return load(settings.rules, actions=params, redact=settings.redact)
+def load_rules(path: Path, redact: frozenset[str]) -> RuleSet:
+    """The rules at `path`, as the engine loads them at start and at each reload. Raises ConfigError."""
+    return load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -112,7 +112,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
                 settings=settings,
                 journal=journal,
                 state=state,
-                load_rules=lambda: load_rules(settings),
+                load_rules=lambda: load_rules(settings.rules, settings.redact),
                 actions=ACTIONS,
                 alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
                 if settings.alertmanager_urls

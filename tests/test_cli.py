@@ -60,6 +60,19 @@ def test_check_names_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "SUCCESS: 1 rule found" in said.out
 
 
+def test_check_knows_what_is_redacted(tmp_path: Path) -> None:
+    """A rule that uses a label named in AUTOHEAL_REDACT is as bad as `serve` will find it; a bad value of that is 2."""
+    (tmp_path / "rules.yaml").write_text(GOOD)
+    check = ("check", str(tmp_path / "rules.yaml"))
+    assert autoheal(*check, AUTOHEAL_REDACT="password", AUTOHEAL_PORT="many").returncode == 0
+    told = autoheal(*check, AUTOHEAL_REDACT="password,instance")
+    assert told.returncode == 1
+    assert "rules.yaml:5:13: " in told.stderr
+    told = autoheal(*check, AUTOHEAL_REDACT="password instance")
+    assert told.returncode == 2
+    assert told.stderr.startswith("autoheal: AUTOHEAL_REDACT: ")
+
+
 def test_wrong_usage_is_2() -> None:
     """An unknown command, or none, is usage: exit 2."""
     for arguments in ((), ("heal",), ("check",)):
@@ -79,8 +92,14 @@ def test_help_shows_examples_and_the_version() -> None:
 def test_serve_names_every_bad_setting(tmp_path: Path) -> None:
     """Settings that cannot be used: exit 2 and one line for each, before anything is touched."""
     data = tmp_path / "data"
+    (tmp_path / "rules.yaml").write_text(GOOD)
     said = autoheal(
-        "serve", AUTOHEAL_PORT="many", AUTOHEAL_DRYRUN="false", OIDC_ENABLED="true", AUTOHEAL_DATA_DIR=str(data)
+        "serve",
+        AUTOHEAL_PORT="many",
+        AUTOHEAL_DRYRUN="false",
+        OIDC_ENABLED="true",
+        AUTOHEAL_RULES=str(tmp_path / "rules.yaml"),
+        AUTOHEAL_DATA_DIR=str(data),
     )
     assert said.returncode == 2
     assert len(said.stderr.splitlines()) == 3
@@ -96,6 +115,19 @@ def test_serve_names_every_bad_rule(tmp_path: Path) -> None:
     assert said.returncode == 2
     assert "rules.yaml:4:12: " in said.stderr
     assert "rules.yaml:6:11: " in said.stderr
+
+
+def test_serve_names_faults_of_settings_and_rules_together(tmp_path: Path) -> None:
+    """Nobody mends the one only to meet the other; rules whose place is not known are not looked for."""
+    missing = str(tmp_path / "missing.yaml")
+    said = autoheal("serve", AUTOHEAL_PORT="many", AUTOHEAL_RULES=missing)
+    assert said.returncode == 2
+    assert [line.split(": ")[1] for line in said.stderr.splitlines()] == ["AUTOHEAL_PORT", missing]
+    (tmp_path / "rules.yaml").write_text(GOOD)
+    said = autoheal("serve", AUTOHEAL_REDACT="a b", AUTOHEAL_RULES=missing)
+    assert [line.split(": ")[1] for line in said.stderr.splitlines()] == ["AUTOHEAL_REDACT"]
+    said = autoheal("serve", AUTOHEAL_X="x", AUTOHEAL_REDACT="instance", AUTOHEAL_RULES=str(tmp_path / "rules.yaml"))
+    assert "rules.yaml:5:13: " in said.stderr
 
 
 def test_serve_says_that_its_port_is_taken(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoheal.config import MAX_SECRET_BYTES, OPTIONS, Settings, is_loopback, load
+from autoheal.config import MAX_SECRET_BYTES, OPTIONS, Settings, is_loopback, load, load_one
 from autoheal.errors import ConfigError
 
 DOCS = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -36,7 +36,6 @@ def test_defaults_are_safe() -> None:
         insecure=False,
         alert_allowlist=(),
         alertmanager_urls=(),
-        oidc_enabled=False,
     )
     assert load({}).on_loopback
 
@@ -55,6 +54,9 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_INSECURE": "true",
             "AUTOHEAL_ALERT_ALLOWLIST": "10.0.0.0/8, fd00::/8,192.0.2.1",
             "ALERTMANAGER_URL": "http://a:9093, https://user:pw@b/prefix/",
+            "AUTOHEAL_JOURNAL": "File",
+            "AUTOHEAL_WEBHOOK_AUTH": "none",
+            "AUTOHEAL_EVENTS_AUTH": "off",
             "OIDC_ENABLED": "0",
             "PATH": "/bin",
             "autoheal_dry_run": "x",
@@ -71,7 +73,6 @@ def test_everything_can_be_set() -> None:
         insecure=True,
         alert_allowlist=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
         alertmanager_urls=("http://a:9093", "https://user:pw@b/prefix/"),
-        oidc_enabled=False,
     )
     assert not settings.on_loopback
 
@@ -80,6 +81,7 @@ def test_empty_is_not_set() -> None:
     """Every variable may be there and empty, as Compose files leave them."""
     assert load({option.name: " " for option in OPTIONS}) == load({})
     assert load({"ALERTMANAGER_URL_FILE": ""}) == load({})
+    assert load({"AUTOHEAL_OF_ANOTHER_VERSION": " ", "AUTOHEAL_DRYRUN": ""}) == load({})
 
 
 @pytest.mark.parametrize("text", ["true", "TRUE", "1", "Yes", "on"])
@@ -120,6 +122,17 @@ def test_false(text: str) -> None:
         ("OIDC_ENABLED", "2", "neither true"),
         ("AUTOHEAL_DRYRUN", "false", "not known to this version; did you mean AUTOHEAL_DRY_RUN?"),
         ("AUTOHEAL_DRY_RUN_FILE", "/x", "did you mean AUTOHEAL_DRY_RUN?"),
+        ("AUTOHEAL_EVENTS_AUTH", "true", "this version has no identities"),
+        ("AUTOHEAL_WEBHOOK_AUTH", "token", "no credential; AUTOHEAL_ALERT_ALLOWLIST says who may post; leave it unset"),
+        (
+            "AUTOHEAL_JOURNAL",
+            "postgresql://u:pw@db/log",
+            "this version keeps its log in a file, and nowhere else; leave",
+        ),
+        ("AUTOHEAL_REDACT", "password token", "'password token' is not a name: commas stand between names"),
+        ("AUTOHEAL_REDACT", "a;b", "'a;b' is not a name"),
+        ("AUTOHEAL_REDACT", '"a"', "no quotes around them"),
+        ("AUTOHEAL_ALERTMANAGER_URL", "http://a", "did you mean ALERTMANAGER_URL?"),
         ("AUTOHEAL_ZZZZZZZZZZZZ", "1", "docs/configuration.md"),
         ("AUTOHEAL_SERVICE_HOST", "10.0.0.1", "enableServiceLinks: false"),
         ("AUTOHEAL_PORT_9009_TCP_ADDR", "10.0.0.1", "enableServiceLinks: false"),
@@ -130,6 +143,23 @@ def test_each_fault_is_named(name: str, value: str, says: str) -> None:
     told = faults(**{name: value})
     assert list(told) == [name]
     assert says in told[name]
+
+
+OPPOSITES = ("DISABLED", "SECURE", "NO_DRY_RUN", "NOT_ENABLED", "UNREDACT", "ALERT_DENYLIST", "WET_RUN", "LIVE")
+
+
+@pytest.mark.parametrize("name", OPPOSITES)
+def test_no_hint_names_the_opposite(name: str) -> None:
+    """Whoever follows it would get the contrary of what was meant, or something that was not meant at all."""
+    assert "did you mean" not in faults(**{f"AUTOHEAL_{name}": "true"})[f"AUTOHEAL_{name}"]
+
+
+def test_one_setting_alone() -> None:
+    """It is there whatever is wrong with others, and has its own fault."""
+    assert load_one({"AUTOHEAL_REDACT": "a,b", "AUTOHEAL_PORT": "x", "AUTOHEAL_X": "x"}, "redact") == {"a", "b"}
+    assert load_one({}, "port") == 9009
+    with pytest.raises(ConfigError, match="AUTOHEAL_PORT: 'x' is not a port"):
+        load_one({"AUTOHEAL_PORT": "x", "AUTOHEAL_HOST": "0.0.0.0"}, "port")
 
 
 def test_all_faults_at_once() -> None:
