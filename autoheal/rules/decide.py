@@ -156,28 +156,26 @@ def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:
 
 def _budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None) -> Verdict:
     # Runs that were decided but have not begun count as spent: a hundred alerts in one body share one budget.
-    waiting = [charge for run_id, charge in state.waiting.items() if run is None or run_id != run.id]
-    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None, int]] = (
-        (
-            "target",
-            rule.budget.target,
-            rule.name,
-            target,
-            sum(c.rule == rule.name and c.target == target for c in waiting),
-        ),
-        ("rule", rule.budget.rule, rule.name, None, sum(c.rule == rule.name for c in waiting)),
-        ("all", rules.budget, None, None, len(waiting)),
+    own = None if run is None else state.waiting.get(run.id)
+    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None]] = (
+        ("target", rule.budget.target, rule.name, target),
+        ("rule", rule.budget.rule, rule.name, None),
+        ("all", rules.budget, None, None),
     )
     saw: list[dict[str, Any]] = []
-    for scope, windows, rule_name, target_name, pending in scopes:
+    for scope, windows, rule_name, target_name in scopes:
+        spent = state.spent_on(rule_name, target_name)
+        waiting = spent.waiting - (
+            own is not None and rule_name in (None, own.rule) and target_name in (None, own.target)
+        )
         for window in windows:
-            times = state.charged(rule_name, target_name, now - window.seconds)
-            used = len(times) + pending
+            first = spent.since(now - window.seconds)
+            used = len(spent.times) - first + waiting
             saw.append({"scope": scope, "used": used, "of": window.count, "window": window.seconds})
             if used >= window.count:
-                # The time at which enough charges have left the window; pending ones count as charged now.
-                over = used - window.count
-                free = (times[over] if over < len(times) else now) + window.seconds
+                # The time at which enough charges have left the window; waiting ones count as charged now.
+                over = first + used - window.count
+                free = (spent.times[over] if over < len(spent.times) else now) + window.seconds
                 return Verdict(Reason.BUDGET, passed=False, saw={"windows": saw}, ask_again=free)
     return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
 
