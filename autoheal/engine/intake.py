@@ -84,7 +84,7 @@ def take_in(
                 add(Kind.ALERT_RESOLVED, alert, episode.id if episode else None, how=how, ends_at=rfc3339(ends_at))
             continue
         if episode is not None:
-            if alert.starts_at - episode.starts_at <= SKEW_SECONDS:
+            if _same_firing(episode, alert, now):
                 continue
             # Before the new start: a batch that is torn here must not make that firing a suspect.
             ends_at = min(alert.starts_at, now) - 1e-6
@@ -144,11 +144,22 @@ def _ends(state: State, episode: Episode | None, alert: Alert, now: float) -> bo
     """Whether a resolved alert tells something new."""
     if episode is not None:
         # A slow peer may still tell the end of the firing before this one.
-        return _ends_at(alert, now) >= episode.starts_at or abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS
+        return _ends_at(alert, now) >= _began(episode) or abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS
     if alert.fingerprint in state.suspects:
         return True
     known = state.ends.get(alert.fingerprint)
     return known is None or now - known.ts > ENDS_KEPT or _ends_at(alert, now) > known.ends_at
+
+
+def _same_firing(episode: Episode, alert: Alert, now: float) -> bool:
+    if abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS:
+        return True
+    return min(alert.starts_at, now) - _began(episode) <= SKEW_SECONDS
+
+
+def _began(episode: Episode) -> float:
+    # A sender whose clock ran ahead must not make the next firing, or the end, look older than this one.
+    return min(episode.starts_at, episode.opened_at)
 
 
 def _ends_at(alert: Alert, now: float) -> float:

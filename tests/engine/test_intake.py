@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from autoheal.engine.intake import batches, rejections, take_in
 from autoheal.journal.record import seal_all
 from autoheal.model import Alert, AlertStatus, Kind, Rejected
@@ -127,6 +129,31 @@ def test_a_late_word_on_the_firing_before_does_not_end_this_one() -> None:
     told.tell(firing(NOW + 100), at=NOW + 101)
     assert told.tell(resolved(NOW - 500, NOW - 400), at=NOW + 102) == []
     assert FP in told.state.episodes
+
+
+def test_a_start_in_the_future_holds_nothing_up() -> None:
+    """A sender whose clock ran an hour ahead: repeats are one episode; its end and the next firing are seen."""
+    told = Told()
+    assert told.tell(firing(NOW + 3600), at=NOW) == ["alert_firing"]
+    assert told.tell(firing(NOW + 3600), at=NOW + 300) == []
+    assert told.tell(resolved(NOW, NOW + 400), at=NOW + 401) == ["alert_resolved"]
+    assert told.tell(firing(NOW + 4100), at=NOW + 500) == ["alert_firing"]
+    assert told.tell(firing(NOW + 900), at=NOW + 901) == ["alert_resolved superseded", "alert_firing"]
+
+
+def test_a_long_address_is_cut() -> None:
+    """Of the generator's URL 2,048 characters are kept: it is for people, and nothing is decided by it."""
+    alert = dataclasses.replace(firing(NOW), generator_url="http://prometheus/" + "x" * 5000)
+    (draft,) = take_in(State(), [alert], now=NOW, how="webhook").drafts
+    assert draft.detail["generator_url"] == alert.generator_url[:2048]
+
+
+def test_an_end_is_news_again_after_a_day() -> None:
+    """What is forgotten after 24 hours is told anew: an end that a long outage kept back is recorded."""
+    told = Told()
+    told.tell(resolved(NOW, NOW + 50), at=NOW + 51)
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 51 + 86_399) == []
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 51 + 86_401) == ["alert_resolved"]
 
 
 def test_redacted_labels_never_reach_a_record() -> None:
