@@ -15,6 +15,8 @@ from autoheal.model import Alert, AlertStatus, parse_rfc3339
 
 MAX_ALERT_BYTES = 48 * 1024
 """What an alert's own text may take as JSON, so that every record that tells of it fits into 64 KiB."""
+MAX_ALERTNAME_BYTES = 1024
+"""What its name may take as JSON: every record of an episode repeats it, beside plans and outputs."""
 FAULTS_NAMED = 20
 EXCERPT_CHARACTERS = 80
 
@@ -78,6 +80,9 @@ def read_alert(raw: object, where: str, faults: Faults, status: AlertStatus | No
         return None
     if (size := _size(labels, annotations, url)) > MAX_ALERT_BYTES:
         faults.add(f"too large: {size:,} bytes of labels, annotations and URL, at most {MAX_ALERT_BYTES:,}", where)
+        return None
+    if (size := len(orjson.dumps(labels.get("alertname", "")))) > MAX_ALERTNAME_BYTES:
+        faults.add(f"too long: {size:,} bytes, at most {MAX_ALERTNAME_BYTES:,}", where, "labels", "alertname")
         return None
     return Alert(
         status=status,
