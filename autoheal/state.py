@@ -355,8 +355,8 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
         episode = state.episodes.get(run.fingerprint)
         if episode is not None and episode.runs.get(run.rule) == run.id:
             del episode.runs[run.rule]
-            # A run that never began leaves the rule free to try this episode again.
-            if run.step:
+            # A run that was cancelled before it began leaves the rule free to try this episode again.
+            if run.step or terminal is RunState.ESCALATED:
                 episode.ran.append(run.rule)
         state.ended_runs.append(run.id)
         if len(state.ended_runs) > ENDED_RUNS_KEPT:
