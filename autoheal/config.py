@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from autoheal.errors import ConfigError, Fault
+from autoheal.redaction import DEFAULT_NAMES, HiddenNames
 
 PREFIX = "AUTOHEAL_"
 MAX_SECRET_BYTES = 64 * 1024
@@ -31,13 +32,19 @@ class Settings:
     dry_run: bool
     rules: Path
     data_dir: Path
-    redact: frozenset[str]
+    key_dir: Path | None
+    redact: HiddenNames
     host: str
     port: int
     insecure: bool
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
     oidc_enabled: bool
+
+    @property
+    def keys(self) -> Path:
+        """Where this installation's own keys lie; in the data directory unless `AUTOHEAL_KEY_DIR` says otherwise."""
+        return self.key_dir or self.data_dir / "keys"
 
     @property
     def on_loopback(self) -> bool:
@@ -194,8 +201,12 @@ def _items(text: str) -> list[str]:
     return [item for item in (part.strip() for part in text.split(",")) if item]
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(_items(text))
+def _names(text: str) -> HiddenNames:
+    return HiddenNames(_items(text))
+
+
+def _optional_path(text: str) -> Path | None:
+    return _path(text) if text else None
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -249,11 +260,18 @@ OPTIONS: Sequence[Option] = (
         "Where the service keeps its data; the log is `audit.jsonl` in it.",
     ),
     Option(
+        "AUTOHEAL_KEY_DIR",
+        "key_dir",
+        "",
+        _optional_path,
+        "Where the installation's own keys lie, made at the first start. Empty: `keys` in the data directory.",
+    ),
+    Option(
         "AUTOHEAL_REDACT",
         "redact",
-        "",
+        ",".join(DEFAULT_NAMES),
         _names,
-        "Names of labels and annotations, comma-separated, whose values are replaced at intake.",
+        "Names of labels and annotations, comma-separated, `*` for any characters: their values are hidden at intake.",
     ),
     Option(
         "AUTOHEAL_HOST",

@@ -14,7 +14,7 @@ from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
-from autoheal.engine.intake import batches, rejections, take_in
+from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.runs import Runner, World
 from autoheal.engine.texts import keep_texts, loaded, rejected
@@ -22,6 +22,7 @@ from autoheal.engine.waiting import Alarms
 from autoheal.engine.watch import Watch
 from autoheal.errors import ConfigError, JournalUnavailable, RecordTooLarge
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Reason, Receipt, Record
+from autoheal.redaction import Redaction
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.state import TERMINAL, Episode, Run, State
@@ -48,6 +49,7 @@ class Engine:
         load_rules: Callable[[], RuleSet],
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
+        redaction: Redaction,
         clock: Clock,
     ) -> None:
         self.settings = settings
@@ -55,6 +57,7 @@ class Engine:
         self.started_at = clock.now()
         self._load_rules = load_rules
         self._actions = actions
+        self._redaction = redaction
         self._clock = clock
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up)
         self._dirty: dict[str, None] = {}
@@ -145,8 +148,10 @@ class Engine:
         """
         if not self._running:
             raise JournalUnavailable("the service is stopping")
+        asked = notification
+        notification = hide(notification, self._redaction)
         self._ledger.refresh()
-        if drafts := rejections(notification.rejected, correlation_id, self.settings.redact):
+        if drafts := rejections(notification.rejected, correlation_id):
             self._ledger.commit(drafts)
         opened: list[str] = []
         suspects: list[str] = []
@@ -158,7 +163,6 @@ class Engine:
                     now=self._clock.now(),
                     how="webhook",
                     correlation_id=correlation_id,
-                    redact=self.settings.redact,
                     can_ask=self._watch is not None,
                 )
                 if intake.drafts:
@@ -173,7 +177,7 @@ class Engine:
             if suspects:
                 self._spawn(self._watch.suspects(suspects))
             if notification.truncated > 0:
-                self._spawn(self._watch.rest(notification, correlation_id))
+                self._spawn(self._watch.rest(asked, correlation_id))
         elif self._watch is None and notification.truncated > 0:
             _log.warning("truncated_group", left_out=notification.truncated, remedy="set ALERTMANAGER_URL")
         firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
@@ -362,13 +366,15 @@ class Engine:
 
     def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         self._ledger.refresh()
+        told = hide(Notification(alerts=tuple(alerts)), self._redaction)
+        if told.rejected:
+            _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
         intake = take_in(
             self.state,
-            alerts,
+            told.alerts,
             now=self._clock.now(),
             how="api",
             correlation_id=correlation_id,
-            redact=self.settings.redact,
             confirmed=True,
         )
         if intake.drafts:
