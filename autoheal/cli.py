@@ -1,12 +1,13 @@
 """The command line: `autoheal serve`, `check`, `demo`.
 
-Exit codes: 0 done, 1 the thing checked is bad, 2 wrong usage or configuration.
+Exit codes: 0 done, 1 the thing checked is bad or the service failed, 2 wrong usage or configuration.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,11 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve() -> int:
+    # No rules are loaded yet that could be loaded again; `serve` takes the signal over.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from autoheal.config import load  # noqa: PLC0415 the other commands start without a web server's imports
     from autoheal.serve import serve  # noqa: PLC0415
 
     try:
-        serve(load(os.environ))
+        return serve(load(os.environ))
     except ConfigError as error:
         for fault in error.faults:
             print(f"autoheal: {fault}", file=sys.stderr)
@@ -92,7 +95,6 @@ def _serve() -> int:
     except AutohealError as error:
         print(f"autoheal: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _check(files: Sequence[Path]) -> int:

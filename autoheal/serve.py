@@ -9,13 +9,14 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import httpx
 import structlog
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from autoheal.actions import ACTIONS
 from autoheal.alertmanager import Alertmanager
@@ -31,6 +32,7 @@ from autoheal.model import Record
 from autoheal.redaction import Redaction, load_key
 from autoheal.rules import RuleSet, load
 from autoheal.state import State
+from autoheal.web.connection import Connection
 from autoheal.web.health import warnings
 
 OPEN_STREAMS_SECONDS = 5
@@ -43,15 +45,22 @@ STALLED_MILLISECONDS = 30_000
 _log = structlog.get_logger("autoheal")
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reloads the rules.
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads the rules. All three are minded during the start as well.
 
+    The exit code is 0 after a stop that was asked for, and 1 when the engine failed: a new start folds the log anew.
     Raises ConfigError for rules that cannot be used, and JournalError for a log that cannot be opened.
     """
+    signals = _Signals()
     _configure_logging()
-    load_rules(settings)  # all faults, and the address, before the log is touched
-    with _listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listener, SystemClock()))
+    try:
+        load_rules(settings)  # all faults, and the address, before the log is touched
+        signals.go_on()
+        with _listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, listener, SystemClock(), signals))
+    except _Stopped:
+        _log.info("stopped_before_serving")
+        return 0
 
 
 def load_rules(settings: Settings) -> RuleSet:
@@ -74,10 +83,14 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, listener: socket.socket, clock: Clock) -> None:
+async def _serve(settings: Settings, listener: socket.socket, clock: Clock, signals: _Signals) -> int:
     metrics = Metrics()
     state = State()
     feed: Feed | None = None
+
+    def replayed(record: Record) -> None:
+        signals.go_on()
+        state.apply(record)
 
     def durable(records: Sequence[Record]) -> None:
         metrics.count(records)
@@ -88,11 +101,12 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock) -> N
         settings.data_dir,
         clock,
         on_durable=durable,
-        on_replay=state.apply,
+        on_replay=replayed,
         observe=metrics.journal_append.observe,
         on_error=lambda error: _journal_error(metrics, error),
     )
     try:
+        signals.go_on()
         feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
             engine = Engine(
@@ -119,51 +133,125 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock) -> N
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics)
-            config = uvicorn.Config(
-                app,
-                http="httptools",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=OPEN_STREAMS_SECONDS,
-            )
-            await _until_stopped(_Server(config, engine), listener, engine, feed)
+            return await _until_stopped(_Server(web_server(app), engine, signals), signals, listener, feed)
     finally:
         await journal.close()
 
 
-class _Server(uvicorn.Server):
-    """Tells the engine at the signal itself: uvicorn waits for open requests before the lifespan ends."""
+def web_server(app: Starlette) -> uvicorn.Config:
+    """How uvicorn is to serve `app`: the peer's own address counts, whatever a header says, and heads are bounded."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=OPEN_STREAMS_SECONDS,
+    )
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+
+class _Stopped(Exception):
+    """A stop was asked for while the service was still starting."""
+
+
+class _Signals:
+    """What SIGTERM, SIGINT and SIGHUP have asked for since the process began.
+
+    There is one handler for the whole life: between handlers that take turns, a signal could fall and be lost, or
+    find the default in force and kill.
+    """
+
+    def __init__(self) -> None:
+        self.reload = asyncio.Event()
+        self._stop: int | None = None
+        self._on_stop: Callable[[int], object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._came)
+
+    def go_on(self) -> None:
+        """Raise _Stopped when a stop was asked for. Between the steps of a start, each of which leaves things whole."""
+        if self._stop is not None:
+            raise _Stopped
+
+    def attach(self, on_stop: Callable[[int], object]) -> None:
+        """From now on a stop calls `on_stop`, and a reload wakes whoever waits on the running loop. Or _Stopped."""
+        self._loop = asyncio.get_running_loop()
+        self._on_stop = on_stop
+        self.go_on()
+
+    def _came(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            if self._loop is None:
+                self.reload.set()
+            elif not self._loop.is_closed():
+                # The loop may be asleep, and its tasks are not to be touched from here.
+                self._loop.call_soon_threadsafe(self.reload.set)
+            return
+        self._stop = number
+        if self._on_stop is not None:
+            self._on_stop(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but signals are `signals`' alone; while it serves, it reloads when asked, and watches the engine."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, signals: _Signals) -> None:
         super().__init__(config)
         self._engine = engine
+        self._signals = signals
+        self.exit_code = 0
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        """Leave the handlers alone."""
+        return contextlib.nullcontext()
+
+    def stop(self, number: int) -> None:
+        """End in good order; the engine is told first, as uvicorn waits for open requests before the lifespan ends."""
         self._engine.wind_down()
-        super().handle_exit(sig, frame)
+        self.handle_exit(number, None)
+
+    async def main_loop(self) -> None:
+        """Serve; reload the rules whenever that is asked for, or was during the start; end when the engine fails."""
+        beside = (
+            asyncio.create_task(_reload_when_asked(self._engine, self._signals.reload)),
+            asyncio.create_task(self._end_with_the_engine()),
+        )
+        try:
+            await super().main_loop()
+        finally:
+            for task in beside:
+                task.cancel()
+
+    async def _end_with_the_engine(self) -> None:
+        """A gateway that decides nothing any more would answer 503 for ever: let a supervisor start another."""
+        await self._engine.failed.wait()
+        _log.critical("engine_failed", remedy="the service ends with exit code 1: start it again")
+        self.exit_code = 1
+        self._engine.wind_down()
+        self.should_exit = True
 
 
-async def _until_stopped(server: uvicorn.Server, listener: socket.socket, engine: Engine, feed: Feed) -> None:
-    loop = asyncio.get_running_loop()
-    reloads: set[asyncio.Task[None]] = set()
-
-    def hang_up() -> None:
-        task = loop.create_task(_reload(engine))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    # uvicorn raises the signal that ended it again when it is done: a stop that was asked for is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
+async def _until_stopped(server: _Server, signals: _Signals, listener: socket.socket, feed: Feed) -> int:
+    signals.attach(server.stop)
     # What lives as long as the process need not be looked at by every collection: a shorter tail of latencies.
     gc.freeze()
-    await server.serve(sockets=[listener])
+    try:
+        await server.serve(sockets=[listener])
+    except SystemExit:
+        # How uvicorn gives up when the application does not start.
+        raise JournalUnavailable("the service could not start: its log says why") from None
     feed.close()
-    if not server.started:
-        raise JournalUnavailable("the service could not start: its log says why")
+    return server.exit_code
+
+
+async def _reload_when_asked(engine: Engine, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await _reload(engine)
 
 
 async def _reload(engine: Engine) -> None:
@@ -171,6 +259,8 @@ async def _reload(engine: Engine) -> None:
         await engine.reload()
     except ConfigError as error:
         _log.error("reload_rejected", faults=[str(fault) for fault in error.faults])
+    except Exception as error:  # noqa: BLE001 the rules in force stay so, and the next reload may succeed
+        _log.error("reload_failed", exc_info=error)
     else:
         _log.info("reloaded", rules=len(engine.rules.rules), digest=engine.rules.digest)
 

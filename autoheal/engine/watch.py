@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
 from autoheal.alertmanager import Alertmanager, Poll, matcher_filters
 from autoheal.clock import Clock
 from autoheal.engine.verification import Standing
-from autoheal.errors import JournalUnavailable
+from autoheal.errors import JournalError
 from autoheal.model import Alert, AlertStatus, Notification
 from autoheal.state import State
 
@@ -23,6 +25,7 @@ REST_TRIES = 5
 
 _log = structlog.get_logger(__name__)
 
+_Group = tuple[str, frozenset[tuple[str, str]]]
 Take = Callable[[Sequence[Alert], str | None], None]
 
 
@@ -37,6 +40,8 @@ class Watch:
         self._poll: asyncio.Future[Poll] | None = None
         self._polled_at = float("-inf")
         self._begun = 0.0
+        self._rests: dict[_Group, bool] = {}
+        """Groups whose rest is being fetched, and whether it was cut again since that was asked."""
 
     async def standing(self, fingerprint: str) -> Standing:
         """How the alert stands now; its end, once certain, is recorded before this returns."""
@@ -58,10 +63,27 @@ class Watch:
         self._settle(*await self._fresh(since=self._clock.now()), fingerprints)
 
     async def rest(self, notification: Notification, correlation_id: str) -> None:
-        """Fetch the alerts that `max_alerts` cut off a notification."""
+        """Fetch the alerts that `max_alerts` cut off a notification.
+
+        One fetch a group at a time: whoever sends truncated notifications must not multiply them. What is sent while
+        one is under way joins it, and at most one more follows for all that joined too late for its question.
+        """
+        group = (notification.receiver, frozenset(notification.group_labels.items()))
+        under_way = group in self._rests
+        self._rests[group] = True
+        if under_way:
+            return
+        try:
+            while self._rests[group]:
+                await self._fetch(notification, correlation_id, group)
+        finally:
+            del self._rests[group]
+
+    async def _fetch(self, notification: Notification, correlation_id: str, group: _Group) -> None:
         filters = matcher_filters(notification.group_labels)
         for attempt in range(REST_TRIES):
-            poll = await self._alertmanager.poll(filters=filters, receiver=notification.receiver or None)
+            self._rests[group] = False
+            poll = await self._ask(filters=filters, receiver=notification.receiver or None)
             # Silenced and inhibited alerts would not have been notified.
             firing = [seen.alert for seen in poll.alerts.values() if not (seen.silenced or seen.inhibited)]
             if firing:
@@ -117,7 +139,7 @@ class Watch:
             return
         try:
             self._take(alerts, correlation_id)
-        except JournalUnavailable as error:
+        except JournalError as error:
             # Nothing is lost: the next poll, or the sender's repeat, tells it again.
             _log.error("api_news_not_recorded", error=str(error))
 
@@ -126,6 +148,14 @@ class Watch:
         fresh = self._clock.monotonic() - self._polled_at <= FRESH_SECONDS
         if self._poll is None or self._begun < since or not fresh or self._poll.cancelled():
             self._begun, self._polled_at = self._clock.now(), self._clock.monotonic()
-            self._poll = asyncio.ensure_future(self._alertmanager.poll())
+            self._poll = asyncio.ensure_future(self._ask())
         poll, begun = self._poll, self._begun
         return await asyncio.shield(poll), begun
+
+    async def _ask(self, **about: Any) -> Poll:
+        try:
+            return await self._alertmanager.poll(**about)
+        except Exception as error:  # noqa: BLE001 whatever an answer breaks here, it tells nothing: that is "unknown"
+            where = traceback.format_tb(error.__traceback__)
+            _log.error("poll_raised", error=type(error).__name__, where=where)
+            return Poll(errors=(f"fault in reading the answer: {type(error).__name__}",))

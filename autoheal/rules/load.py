@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from autoheal.errors import ConfigError, Fault
-from autoheal.rules.document import Document
+from autoheal.rules.document import Document, line_column
 from autoheal.rules.faults import combination_faults, shape_faults
 from autoheal.rules.fields import Context
 from autoheal.rules.index import RuleIndex
@@ -108,11 +108,14 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, tuple[Path, str]]:
     texts: dict[str, tuple[Path, str]] = {}
     for file in files:
         try:
-            texts[file.name] = (file, file.read_bytes().decode("utf-8"))
+            raw = file.read_bytes()
+            texts[file.name] = (file, raw.decode("utf-8"))
         except OSError as error:
             faults.append(Fault(str(file), f"cannot be read: {error.strerror}"))
         except UnicodeDecodeError as error:
-            faults.append(Fault(str(file), f"not UTF-8 at byte {error.start + 1}"))
+            before = raw[: error.start].decode("utf-8")
+            what = f"byte {error.start + 1} (0x{raw[error.start]:02x}) is not UTF-8"
+            faults.append(Fault(f"{file}:{line_column(before, len(before))}", what))
     return texts
 
 

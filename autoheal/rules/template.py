@@ -6,7 +6,6 @@ Jinja's sandbox runs it; what is allowed here is far less than the sandbox would
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Container, Mapping
 from enum import StrEnum
 from functools import lru_cache, partial
@@ -14,33 +13,26 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, nodes
+from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 from autoheal.errors import RenderError
 from autoheal.rules.address import check_endpoint, check_url
+from autoheal.rules.operations import FILTERS, METHODS, TESTS, added, concatenated, joined, text_of
 
 OPEN, CLOSE = "⟦", "⟧"
 """The brackets of a secret's place in a plan. No other text may hold them, so no label can forge one."""
-
-FILTERS = ("default", "first", "int", "join", "last", "length", "lower", "replace", "tojson", "trim", "upper")
-TESTS = ("defined", "undefined", "in", "eq", "equalto", "ne")
-METHODS = (
-    "endswith",
-    "lower",
-    "removeprefix",
-    "removesuffix",
-    "replace",
-    "rsplit",
-    "split",
-    "startswith",
-    "strip",
-    "upper",
-)
 
 OF_TARGET = frozenset({"labels", "annotations", "alertname", "fingerprint"})
 OF_PROBE = OF_TARGET | {"target"}
 OF_PARAMS = OF_PROBE | {"secret"}
 
+MAX_NESTING = 40
+"""Levels of one expression, conditions around it included; Python itself refuses some 70."""
+
+_CONCATENATE = "~"
+_TOO_DEEP = "the template is nested too deeply"
 _MAPPINGS = frozenset({"labels", "annotations", "secret"})
 _NODES = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.Name, nodes.Const, nodes.Getattr),
@@ -107,10 +99,13 @@ class Secrets(Names):
 class _Environment(SandboxedEnvironment):
     """Jinja reduced to names, string methods and a few filters, none of which depends on time or chance."""
 
+    intercepted_binops = frozenset("+")
+    concat = staticmethod(joined)  # of what a template yields piece by piece
+
     def __init__(self, finalize: Callable[[Any], str]) -> None:
         super().__init__(undefined=StrictUndefined, finalize=finalize, keep_trailing_newline=True, autoescape=False)
         self.globals.clear()
-        self.filters = {name: self.filters[name] for name in FILTERS} | {"tojson": _tojson}
+        self.filters = {**FILTERS, _CONCATENATE: concatenated}
         self.tests = {name: self.tests[name] for name in TESTS}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -118,8 +113,11 @@ class _Environment(SandboxedEnvironment):
         if isinstance(obj, Names):
             return obj.look(attribute)
         if isinstance(obj, str) and attribute in METHODS:
-            return getattr(obj, attribute)
+            return partial(METHODS[attribute], obj)
         return StrictUndefined(f"there is no {attribute!r} here")
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002 Jinja's
+        return added(left, right)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         if isinstance(obj, Names):
@@ -130,6 +128,15 @@ class _Environment(SandboxedEnvironment):
             except IndexError:
                 return StrictUndefined(f"there is no part {argument}")
         return StrictUndefined(f"there is no {_brief(argument)} here")
+
+
+class _Concatenations(NodeTransformer):
+    """Turns each `~`, for which Jinja has no hook, into a filter that no author can name."""
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802 Jinja's name
+        self.generic_visit(node)
+        parts = nodes.List(node.nodes, lineno=node.lineno)
+        return nodes.Filter(parts, _CONCATENATE, [], [], None, None, lineno=node.lineno)
 
 
 class Template:
@@ -160,7 +167,7 @@ class Template:
         except UndefinedError as error:
             raise RenderError(str(error)) from None
         except Exception as error:  # noqa: BLE001 an expression meets any label; whatever it raises, it has no value
-            raise RenderError(f"{self.source[:200]!r} has no value: {error}") from None
+            raise RenderError(f"{self.source[:200]!r} has no value: {str(error)[:200]}") from None
         _check(text, self._flavour, leads=self._leads)
         return text
 
@@ -184,19 +191,27 @@ def _compile(
         labels: set[str] = set()
         secrets: set[str] = set()
         _inspect(tree, names, labels, secrets)
+        tree = _Concatenations().visit(tree).set_environment(environment)
         compiled = environment.from_string(tree)
     except TemplateSyntaxError as error:
         raise ValueError(f"{source[:200]!r} is not a template: {error.message}") from None
+    except SyntaxError as error:
+        # Jinja lets pass what the Python that it writes may not hold: one keyword twice.
+        raise ValueError(f"{source[:200]!r} is not a template: {error.msg}") from None
     except RecursionError:
-        raise ValueError("the template is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
     first = tree.body[0] if tree.body else None
     leads = not (isinstance(first, nodes.Output) and isinstance(first.nodes[0], nodes.TemplateData))
     return compiled.render, References(frozenset(labels), frozenset(secrets)), leads
 
 
-def _inspect(node: nodes.Node, names: frozenset[str], labels: set[str], secrets: set[str]) -> None:
+def _inspect(
+    node: nodes.Node, names: frozenset[str], labels: set[str], secrets: set[str], depth: int = MAX_NESTING
+) -> None:
     """Refuse all that is not plainly harmless, and collect the names asked for."""
-    inspect = partial(_inspect, names=names, labels=labels, secrets=secrets)
+    if depth < 0:
+        raise ValueError(_TOO_DEEP)
+    inspect = partial(_inspect, names=names, labels=labels, secrets=secrets, depth=depth - 1)
     if not isinstance(node, _NODES):
         raise ValueError(  # noqa: TRY004 the author's text is wrong, not a caller's type
             f"templates have no {type(node).__name__.lower()}: only placeholders and if"
@@ -229,6 +244,8 @@ def _inspect(node: nodes.Node, names: frozenset[str], labels: set[str], secrets:
     if isinstance(node, nodes.Call):
         if not isinstance(node.node, nodes.Getattr) or node.node.attr not in METHODS:
             raise ValueError(f"only these can be called: {', '.join(METHODS)}")
+        if node.dyn_args is not None or node.dyn_kwargs is not None:
+            raise ValueError("arguments are written one by one, without * and **")
         for part in (node.node.node, *node.args, *node.kwargs):
             inspect(part)
         return
@@ -276,10 +293,7 @@ def _plain(value: Any) -> str:
     """A placeholder's value as text. Raises RenderError when it is none, or could pass for something else."""
     if isinstance(value, _Marker):
         return value
-    if isinstance(value, Undefined) or not isinstance(value, str | int | float) or isinstance(value, bool):
-        shown = str(value)  # raises what is undefined, by name
-        raise RenderError(f"a placeholder must be text or a number, not {shown[:60]}")
-    text = str(value)
+    text = text_of(value)
     if "\0" in text:
         raise RenderError(f"a value holds a NUL: {text[:60]!r}")
     if OPEN in text or CLOSE in text:
@@ -308,11 +322,6 @@ def _check(text: str, flavour: Flavour, *, leads: bool) -> None:
 def _is_marker(text: str) -> bool:
     """Whether a secret is the whole text: what it is can then be judged only once it is revealed."""
     return text.startswith(f"{OPEN}secret:") and text.find(CLOSE) == len(text) - 1
-
-
-def _tojson(value: Any) -> str:
-    # A list or a string, never something that Jinja made: a JSON text without its HTML escapes.
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _brief(name: object) -> str:

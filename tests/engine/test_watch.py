@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from autoheal.errors import JournalUnavailable
-from autoheal.model import Kind, Notification, Rejected
+from autoheal.engine.watch import Watch
+from autoheal.errors import JournalUnavailable, RecordTooLarge
+from autoheal.model import Alert, Kind, Notification, Rejected
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
 from tests.support.rules import ONE_RULE
@@ -61,6 +63,150 @@ async def test_verifications_share_one_poll(tmp_path: Path) -> None:
     await stage.clock.advance(15.5)
     assert len(stage.action.done) == 3
     assert len(api.asked) == 1
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize(("apart", "polls"), [(5.0, 1), (5.01, 2)])
+async def test_a_poll_answers_for_five_seconds(tmp_path: Path, apart: float, polls: int) -> None:
+    """Whoever asks within five seconds of a poll's question gets its answer; later ones a new one."""
+    stage = Stage(tmp_path)
+    stage.alertmanager = api = Api(stage.alert())
+    await stage.start()
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, lambda alerts, correlation_id: None)
+    fingerprint = stage.alert().fingerprint
+    assert await watch.standing(fingerprint) == "firing"
+    await stage.clock.advance(apart)
+    assert await watch.standing(fingerprint) == "firing"
+    assert len(api.asked) == polls
+    await stage.engine.stop()
+
+
+class Waiting(Api):
+    """An API that answers only when it is let."""
+
+    def __init__(self, *alerts: Alert) -> None:
+        super().__init__(*alerts)
+        self.let = asyncio.Event()
+
+    async def poll(self, **about: Any) -> Any:
+        answer = await super().poll(**about)
+        await self.let.wait()
+        return answer
+
+
+async def test_askers_share_a_poll_that_is_under_way(tmp_path: Path) -> None:
+    """A hundred runs that ask before the answer is there are one request; one that gives up does not end it."""
+    stage = Stage(tmp_path)
+    api = Waiting(stage.alert())
+    await stage.start()
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, lambda alerts, correlation_id: None)
+    askers = [asyncio.ensure_future(watch.standing(stage.alert().fingerprint)) for _ in range(100)]
+    await settle()
+    askers[0].cancel()
+    await settle()
+    api.let.set()
+    assert set(await asyncio.gather(*askers[1:])) == {"firing"}
+    assert len(api.asked) == 1
+    await stage.engine.stop()
+
+
+def truncated(stage: Stage, receiver: str = "autoheal", **labels: str) -> Notification:
+    return Notification(alerts=(stage.alert(),), truncated=3, receiver=receiver, group_labels=labels)
+
+
+async def test_what_is_silenced_or_inhibited_is_not_fetched(tmp_path: Path) -> None:
+    """Alertmanager would not have notified of it, so nothing may be done about it."""
+    stage = Stage(tmp_path)
+    stage.alertmanager = api = Api(*[stage.alert(name) for name in ("one", "two", "three")])
+    api.listed[stage.alert("two").fingerprint].silenced = True
+    api.listed[stage.alert("three").fingerprint].inhibited = True
+    await stage.start()
+    await stage.engine.receive(truncated(stage), "c")
+    await settle()
+    opened = [record for record in stage.journal.records if record.kind is Kind.ALERT_FIRING]
+    assert sorted(record.labels["instance"] for record in opened) == ["api-1", "one"]
+    await stage.engine.stop()
+
+
+async def test_truncated_notifications_of_one_group_share_their_fetches(tmp_path: Path) -> None:
+    """One fetch at a time for a receiver and group, and one more for all that came meanwhile; others have their own."""
+    stage = Stage(tmp_path)
+    stage.alertmanager = api = Waiting(stage.alert())
+    await stage.start()
+    for _ in range(20):
+        await stage.engine.receive(truncated(stage, job="a"), "c")
+    await settle()
+    assert len(api.asked) == 1
+    await stage.engine.receive(truncated(stage, job="b"), "c")
+    await stage.engine.receive(truncated(stage, "other", job="a"), "c")
+    await settle()
+    assert len(api.asked) == 3
+    api.let.set()
+    await settle()
+    assert len(api.asked) == 4
+    await stage.engine.receive(truncated(stage, job="a"), "c")
+    await settle()
+    assert len(api.asked) == 5
+    await stage.engine.stop()
+
+
+async def test_a_fetch_that_is_tried_again_serves_those_who_came_before(tmp_path: Path) -> None:
+    """A try whose question came after a notification answers for it: no further one is needed."""
+    stage = Stage(tmp_path)
+    stage.alertmanager = api = Api(stage.alert())
+    api.answered = False
+    await stage.start()
+    await stage.engine.receive(truncated(stage), "c")
+    await stage.engine.receive(truncated(stage), "c")
+    await settle()
+    assert len(api.asked) == 1
+    api.answered = True
+    await stage.clock.advance(60)
+    assert len([about for about in api.asked if about]) == 2
+    await stage.engine.stop()
+
+
+class Broken(Api):
+    """An API whose answer breaks its reader."""
+
+    quoted = "hunter2"
+
+    async def poll(self, **about: Any) -> Any:
+        await super().poll(**about)
+        raise ValueError(self.quoted)
+
+
+async def test_a_poll_that_raises_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is logged without its text; the verdict is inconclusive, and the watch goes on."""
+    stage = Stage(tmp_path)
+    stage.alertmanager = api = Broken()
+    await stage.start()
+    await stage.engine.receive(truncated(stage), "c")
+    await stage.clock.advance(301)
+    assert stage.story()[-2:] == ["heal_inconclusive alertmanager_unknown", "escalated alertmanager_unknown"]
+    asked = len(api.asked)
+    await stage.clock.advance(301)
+    assert len(api.asked) > asked
+    assert not stage.engine.failed.is_set()
+    log = capsys.readouterr().out
+    assert "poll_raised" in log
+    assert "truncated_group_given_up" in log
+    assert Broken.quoted not in log
+    await stage.engine.stop()
+
+
+async def test_news_that_no_record_can_hold_do_not_end_the_watch(tmp_path: Path) -> None:
+    """Whatever the log refuses, the next poll tells again."""
+    stage = Stage(tmp_path)
+    api = Api()
+    await stage.start()
+    await stage.tell()
+
+    def take(alerts: object, correlation_id: object) -> None:
+        raise RecordTooLarge("too large")
+
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, take)
+    assert await watch.standing(stage.alert().fingerprint) == "ended"
     await stage.engine.stop()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,13 @@ def read(text: str) -> Document:
         ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
         ('{"a": 1,\n\t"b": ["\\u00e9", null, true]}', {"a": 1, "b": ["é", None, True]}),
         ("\ufeffa: 1", {"a": 1}),
+        ("%YAML 1.2 # so\n---\na: off", {"a": "off"}),
+        (
+            "[!!int 0x1F, !!bool true, !!null '', !!float 1, !!map {b: !!seq [c]}, =]",
+            [31, True, None, 1.0, {"b": ["c"]}, "="],
+        ),
+        ("a: &x 1\nb: &x 2\nc: *x", {"a": 1, "b": 2, "c": 2}),
+        ("[" * 100 + "]" * 100, json.loads("[" * 100 + "]" * 100)),
         (r'{"a": "\ud83d\ude00"}', {"a": "😀"}),
     ],
 )
@@ -48,11 +57,18 @@ def test_every_node_and_key_has_a_place() -> None:
         ("a: b: c", "f.yaml:1:5: not YAML: mapping values are not allowed here"),
         ("a: 1\n---\nb: 2", "f.yaml:2:1: not YAML: expected a single document"),
         ("a: *x", "f.yaml:1:4: not YAML: found undefined alias"),
-        ("a: \x01", "f.yaml: not YAML: unacceptable character"),
-        ("", "f.yaml: the file is empty"),
-        ("# nothing", "f.yaml: the file is empty"),
+        ("a: \x01", "f.yaml:1:4: not YAML: U+0001 is not allowed"),
+        ("\ufeffa: é\r\nb: '\x00'", "f.yaml:2:5: not YAML: U+0000 is not allowed"),
+        ("a: 1\rb: \ufffe", "f.yaml:2:4: not YAML: U+FFFE is not allowed"),
+        ("", "f.yaml:1:1: the file is empty"),
+        ("# nothing", "f.yaml:1:1: the file is empty"),
         ("a: &x [*x]", "f.yaml:1:4: an alias stands inside the very node that it names"),
-        ("[" * 1200, "f.yaml: nested too deeply"),
+        ("a:\n " + "[" * 100 + "]" * 100, "f.yaml:2:101: nested deeper than 100 levels"),
+        ("[" * 100_000, "f.yaml:1:101: nested deeper than 100 levels"),
+        ("? " * 5000, "f.yaml:1:201: nested deeper than 100 levels"),
+        ("%YAML 1.1\n---\na: off", "f.yaml:1:1: this says another version than 1.2"),
+        ("# so\n%YAML 1.3\n---\na: b", "f.yaml:2:1: this says another version than 1.2"),
+        ("a: b\n...\n%YAML 2\n---\na: b", "f.yaml:3:1: this says another version than 1.2"),
     ],
 )
 def test_what_is_no_yaml_is_told_with_its_place(text: str, fault: str) -> None:
@@ -69,13 +85,44 @@ def test_faults_that_leave_the_data_readable_are_told_together() -> None:
         "f.yaml:2:1: duplicate key 'a': i",
         "f.yaml:3:3: a key must be text: ",
         "f.yaml:5:1: a key must be text: ",
-        "f.yaml:6:4: unknown tag !foo",
+        "f.yaml:6:4: the tag !foo means n",
         "f.yaml:7:4: .nan is not a number",
         "f.yaml:8:4: 99999999999999999999",
         "f.yaml:10:4: half of a character",
     ]
     assert document.whole
     assert document.data["e"] == "fine"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a: !foo {b: 1}", "the tag !foo means nothing here"),
+        ("a: !foo [b]", "the tag !foo means nothing here"),
+        ("a: !foo b", "the tag !foo means nothing here"),
+        ("a: !!set {b}", "the tag !!set means nothing here"),
+        ("a: !!omap [b: 1]", "the tag !!omap means nothing here"),
+        ("a: !!binary aGk=", "the tag !!binary means nothing here"),
+        ("a: !!str [b]", "the tag !!str means nothing here"),
+        ("a: !!seq {b: 1}", "the tag !!seq means nothing here"),
+        ("a: !!bool maybe", "maybe is not what the tag !!bool says"),
+        ("a: !!null nothing", "nothing is not what the tag !!null says"),
+        ("a: !!int 1.5", "1.5 is not a number that can be used"),
+    ],
+)
+def test_a_tag_that_would_change_nothing_is_a_fault(text: str, fault: str) -> None:
+    """Whoever writes a tag means something by it: it must not pass silently as something else."""
+    (found,) = read(text).faults
+    assert str(found).startswith(f"f.yaml:1:4: {fault}")
+
+
+def test_aliases_cannot_nest_deeper_than_text_may() -> None:
+    """A hundred aliases, each inside the next, are told once, not as a RecursionError."""
+    lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [[[*a{n - 1}]]]" for n in range(1, 400)]
+    document = read("\n".join(lines))
+    assert not document.whole
+    (fault,) = document.faults
+    assert fault.what == "more than 100 levels once aliases are resolved"
 
 
 def test_aliases_cannot_grow_a_small_file_into_a_huge_one() -> None:

@@ -285,14 +285,14 @@ def test_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         b_yaml=rule(name="x") + "budget: [2/1h]\n",
         c_yaml="a: [",
     )
-    (folder / "d.yaml").write_bytes(b"a: \xff")
+    (folder / "d.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\n\xc3\xa9: \xff")
     with pytest.raises(ConfigError) as caught:
         load(folder, actions=ACTIONS)
     assert [str(fault).replace(f"{folder}/", "") for fault in caught.value.faults] == [
         "b.yaml:3:12: duplicate rule name 'x': it stands at a.yaml:3:12",
         "b.yaml:4:1: 'budget' stands at a.yaml:4:1 already: only one file may have it",
         "c.yaml:1:5: not YAML: while parsing a flow node expected the node content, but found '<stream end>'",
-        "d.yaml: not UTF-8 at byte 4",
+        "d.yaml:2:4: byte 14 (0xff) is not UTF-8",
     ]
 
 

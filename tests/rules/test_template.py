@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from autoheal.errors import RenderError
 from autoheal.rules.address import check_url
-from autoheal.rules.template import OF_PARAMS, OF_PROBE, OF_TARGET, Flavour, Names, Secrets, Template
+from autoheal.rules.template import MAX_NESTING, OF_PARAMS, OF_PROBE, OF_TARGET, Flavour, Names, Secrets, Template
 
 ODD_NAMES = ["items", "get", "keys", "values", "look", "_values", "__class__", "copy", "upper", "if", "None"]
 
@@ -89,13 +89,34 @@ def test_a_label_may_have_any_name(name: str) -> None:
         ("⟦secret:A⟧", "reserved for secrets"),
         ("{{ '\\u27e6' }}", "reserved for secrets"),
         ("a\0b", "NUL"),
+        ("{{ labels.x.upper(**labels) }}", "one by one"),
+        ("{{ labels.x.upper(*[secret.A]) }}", "one by one"),
+        ("{{ labels.x.split(maxsplit=1, maxsplit=2) }}", "keyword argument repeated"),
         ("{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}", "nested too deeply"),
+        ("{{ labels.x" + "[0]" * 50 + " }}", "nested too deeply"),
+        ("{{ labels.x" + "|upper" * 250 + " }}", "nested too deeply"),
+        ("{% if true %}" * 100 + "{% endif %}" * 100, "nested too deeply"),
     ],
 )
 def test_what_is_wrong_with_a_template_is_told_at_load(source: str, what: str) -> None:
     """Syntax, names, filters, tests, statements, calls, attributes and secrets out of place."""
     with pytest.raises(ValueError, match=what):
         template(source)
+
+
+@pytest.mark.parametrize("link", [".upper()", "|upper", "[0]", "[0:]", "|replace('a','b')"])
+def test_what_is_nested_less_than_the_limit_can_be_compiled(link: str) -> None:
+    """The limit is reached before Python's own on what Jinja makes of it, whatever the template is made of."""
+    longest = 0
+    for times in range(MAX_NESTING):
+        source = f"{{% if labels.x %}}{{{{ labels.x{link * times} if labels.x }}}}{{% endif %}}"
+        try:
+            template(source)
+        except ValueError as error:
+            assert "nested too deeply" in str(error)  # noqa: PT017 the short ones are fine
+        else:
+            longest = times
+    assert longest >= 15
 
 
 @pytest.mark.parametrize(
