@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -11,7 +12,7 @@ class Clock(Protocol):
     """What the program may ask about time."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch (UTC); may jump when the machine's clock is set."""
+        """Seconds since the Unix epoch (UTC); never goes back, and jumps when the machine's clock is set forward."""
         ...
 
     def monotonic(self) -> float:
@@ -24,15 +25,27 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, less its steps back.
+
+    When it is set back, `now` goes on at half speed until the machine's clock has caught up: records keep their order
+    and a wait that runs takes at most twice as long, where following the step would make it hours longer.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._now, self._at = wall(), monotonic()
 
     def now(self) -> float:
         """See `Clock.now`."""
-        return time.time()
+        at = self._monotonic()
+        self._now = max(self._wall(), self._now + (at - self._at) / 2)
+        self._at = at
+        return self._now
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
-        return time.monotonic()
+        return self._monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """See `Clock.sleep`."""

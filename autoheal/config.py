@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from autoheal.errors import ConfigError, Fault
+from autoheal.redaction import DEFAULT_NAMES, HiddenNames
 
 PREFIX = "AUTOHEAL_"
 MAX_SECRET_BYTES = 64 * 1024
@@ -33,12 +34,18 @@ class Settings:
     dry_run: bool
     rules: Path
     data_dir: Path
-    redact: frozenset[str]
+    key_dir: Path | None
+    redact: HiddenNames
     host: str
     port: int
     insecure: bool
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
+
+    @property
+    def keys(self) -> Path:
+        """Where this installation's own keys lie; in the data directory unless `AUTOHEAL_KEY_DIR` says otherwise."""
+        return self.key_dir or self.data_dir / "keys"
 
     @property
     def on_loopback(self) -> bool:
@@ -234,13 +241,17 @@ def _items(text: str) -> list[str]:
     return [item for item in (part.strip() for part in text.split(",")) if item]
 
 
-def _names(text: str) -> frozenset[str]:
+def _names(text: str) -> HiddenNames:
     items = _items(text)
     for item in items:
         # Taken for one name, `password token` would hide neither.
         if re.search(r"""[\s;"']""", item):
             raise ValueError(f"{_shown(item)} is not a name: commas stand between names, and no quotes around them")
-    return frozenset(items)
+    return HiddenNames(items)
+
+
+def _optional_path(text: str) -> Path | None:
+    return _path(text) if text else None
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -294,11 +305,18 @@ OPTIONS: Sequence[Option] = (
         "Where the service keeps its data; the log is `audit.jsonl` in it.",
     ),
     Option(
+        "AUTOHEAL_KEY_DIR",
+        "key_dir",
+        "",
+        _optional_path,
+        "Where the installation's own keys lie, made at the first start. Empty: `keys` in the data directory.",
+    ),
+    Option(
         "AUTOHEAL_REDACT",
         "redact",
-        "",
+        ",".join(DEFAULT_NAMES),
         _names,
-        "Names of labels and annotations, comma-separated, whose values are replaced at intake.",
+        "Names of labels and annotations, comma-separated, `*` for any characters: their values are hidden at intake.",
     ),
     Option(
         "AUTOHEAL_HOST",

@@ -30,6 +30,7 @@ from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.metrics import Metrics
 from autoheal.model import Record
+from autoheal.redaction import Redaction, load_key
 from autoheal.rules import RuleSet, load
 from autoheal.state import State
 from autoheal.web.connection import Connection
@@ -117,6 +118,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
                 alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
                 if settings.alertmanager_urls
                 else None,
+                redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
                 clock=clock,
             )
             _log.info(

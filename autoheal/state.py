@@ -8,7 +8,7 @@ the same lines: fold(a + b) = fold(fold(a), b). Every field is plain data that p
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -139,6 +139,18 @@ class Charge:
 
 
 @dataclass(slots=True)
+class Spent:
+    """What one budget has spent: the times of its charges, ascending, and how many runs wait to be charged."""
+
+    times: list[float] = field(default_factory=list)
+    waiting: int = 0
+
+    def since(self, ts: float) -> int:
+        """Index in `times` of the first charge after `ts`."""
+        return bisect_right(self.times, ts)
+
+
+@dataclass(slots=True)
 class End:
     """When a fingerprint's last episode ended, as told (`ends_at`) and as recorded (`ts`)."""
 
@@ -165,8 +177,8 @@ class State:
     last_action: dict[str, dict[str, float]] = field(default_factory=dict)
     """Start of the last action by rule and target: what cooldowns count from."""
     charges: list[Charge] = field(default_factory=list)
-    charges_by_rule: dict[str, list[float]] = field(default_factory=dict)
-    charges_by_target: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    spent: dict[str, Spent] = field(default_factory=dict)
+    """`charges` and `waiting` by `budget_key`, so that a decision costs the same however many there are."""
 
     def apply(self, record: Record) -> None:
         """Fold one record. A kind that changes nothing here only moves the head."""
@@ -175,16 +187,56 @@ class State:
         if change is not None:
             change(self, record)
 
-    def charged(self, rule: str | None, target: str | None, since: float) -> Sequence[float]:
-        """Times (ascending) of the charges after `since`: of a rule and target, of a rule, or of all when None."""
-        if rule is None:
-            at = bisect_right(self.charges, since, key=lambda charge: charge.ts)
-            return [charge.ts for charge in self.charges[at:]]
-        if target is None:
-            times = self.charges_by_rule.get(rule, [])
-        else:
-            times = self.charges_by_target.get(rule, {}).get(target, [])
-        return times[bisect_right(times, since) :]
+    def spent_on(self, rule: str | None = None, target: str | None = None) -> Spent:
+        """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
+        return self.spent.get(budget_key(rule, target), _NOTHING)
+
+    def reserve(self, run_id: str, charge: Charge) -> None:
+        """A run was decided: until it begins or ends it counts as spent."""
+        self.waiting[run_id] = charge
+        for spent in self._budgets(charge):
+            spent.waiting += 1
+
+    def release(self, run_id: str) -> Charge | None:
+        """A decided run begins or ends: what it reserved, if it still did."""
+        charge = self.waiting.pop(run_id, None)
+        if charge is not None:
+            for spent in self._budgets(charge):
+                spent.waiting -= 1
+            self._drop_empty(charge)
+        return charge
+
+    def charge(self, charge: Charge) -> None:
+        """A run's first action begins; charges that no budget can ask for any more are forgotten."""
+        self.charges.append(charge)
+        for spent in self._budgets(charge):
+            spent.times.append(charge.ts)
+        while charge.ts - self.charges[0].ts > CHARGES_KEPT:
+            oldest = self.charges.pop(0)
+            for spent in self._budgets(oldest):
+                spent.times.pop(0)
+            self._drop_empty(oldest)
+
+    def _budgets(self, charge: Charge) -> list[Spent]:
+        return [self.spent.setdefault(key, Spent()) for key in _budget_keys(charge)]
+
+    def _drop_empty(self, charge: Charge) -> None:
+        for key in _budget_keys(charge):
+            if self.spent.get(key, _NOTHING) == _NOTHING:
+                self.spent.pop(key, None)
+
+
+_NOTHING = Spent()
+
+
+def budget_key(rule: str | None, target: str | None) -> str:
+    """The key in `State.spent` of a rule's target, of a rule (`target` None) or of all rules (both None)."""
+    # No rule's name and no target holds a NUL.
+    return "\0".join(part for part in (rule, target) if part is not None)
+
+
+def _budget_keys(charge: Charge) -> tuple[str, str, str]:
+    return budget_key(None, None), budget_key(charge.rule, None), budget_key(charge.rule, charge.target)
 
 
 def fold(records: Iterable[Record], state: State | None = None) -> State:
@@ -261,7 +313,7 @@ def _decision(state: State, record: Record) -> None:
     if reason is Reason.ACT:
         episode.runs[rule] = run.id
         state.locks[run.target] = run.id
-        state.waiting[run.id] = Charge(record.ts, rule, run.target)
+        state.reserve(run.id, Charge(record.ts, rule, run.target))
 
 
 def _action_started(state: State, record: Record) -> None:
@@ -272,11 +324,8 @@ def _action_started(state: State, record: Record) -> None:
     last.pop(run.target, None)
     last[run.target] = record.ts
     _forget(last, record.ts, float, LAST_ACTIONS_KEPT)
-    if state.waiting.pop(run.id, None) is not None:
-        state.charges.append(Charge(record.ts, run.rule, run.target))
-        state.charges_by_rule.setdefault(run.rule, []).append(record.ts)
-        state.charges_by_target.setdefault(run.rule, {}).setdefault(run.target, []).append(record.ts)
-        _forget_charges(state, record.ts)
+    if state.release(run.id) is not None:
+        state.charge(Charge(record.ts, run.rule, run.target))
 
 
 def _action_ended(state: State, record: Record) -> None:
@@ -300,14 +349,14 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
     def change(state: State, record: Record) -> None:
         run = state.runs[_given(record.run)]
         run.state, run.ended_at, run.reason = terminal, record.ts, record.reason
-        state.waiting.pop(run.id, None)
+        state.release(run.id)
         if state.locks.get(run.target) == run.id:
             del state.locks[run.target]
         episode = state.episodes.get(run.fingerprint)
         if episode is not None and episode.runs.get(run.rule) == run.id:
             del episode.runs[run.rule]
-            # A run that never began leaves the rule free to try this episode again.
-            if run.step:
+            # A run that was cancelled before it began leaves the rule free to try this episode again.
+            if run.step or terminal is RunState.ESCALATED:
                 episode.ran.append(run.rule)
         state.ended_runs.append(run.id)
         if len(state.ended_runs) > ENDED_RUNS_KEPT:
@@ -346,13 +395,3 @@ def _forget(entries: dict[str, T], now: float, since: Callable[[T], float], kept
         if now - since(entries[oldest]) <= kept:
             return
         del entries[oldest]
-
-
-def _forget_charges(state: State, now: float) -> None:
-    while state.charges and now - state.charges[0].ts > CHARGES_KEPT:
-        charge = state.charges.pop(0)
-        state.charges_by_rule[charge.rule].pop(0)
-        targets = state.charges_by_target[charge.rule]
-        targets[charge.target].pop(0)
-        if not targets[charge.target]:
-            del targets[charge.target]

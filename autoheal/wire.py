@@ -15,6 +15,8 @@ from autoheal.model import Alert, AlertStatus, parse_rfc3339
 
 MAX_ALERT_BYTES = 48 * 1024
 """What an alert's own text may take as JSON, so that every record that tells of it fits into 64 KiB."""
+MAX_ALERTNAME_BYTES = 1024
+"""What its name may take as JSON: every record of an episode repeats it, beside plans and outputs."""
 FAULTS_NAMED = 20
 EXCERPT_CHARACTERS = 80
 
@@ -76,8 +78,11 @@ def read_alert(raw: object, where: str, faults: Faults, status: AlertStatus | No
         faults.add(f"must be a string, not {excerpt(url)}", where, "generatorURL")
     if faults.total > before or status is None or labels is None or annotations is None or starts_at is None:
         return None
-    if (size := _size(labels, annotations, url)) > MAX_ALERT_BYTES:
+    if (size := alert_size(labels, annotations, url)) > MAX_ALERT_BYTES:
         faults.add(f"too large: {size:,} bytes of labels, annotations and URL, at most {MAX_ALERT_BYTES:,}", where)
+        return None
+    if (size := len(orjson.dumps(labels.get("alertname", "")))) > MAX_ALERTNAME_BYTES:
+        faults.add(f"too long: {size:,} bytes, at most {MAX_ALERTNAME_BYTES:,}", where, "labels", "alertname")
         return None
     return Alert(
         status=status,
@@ -175,6 +180,6 @@ def _time(value: object, where: str, name: str, faults: Faults) -> float | None:
     return None
 
 
-def _size(labels: Mapping[str, str], annotations: Mapping[str, str], url: object) -> int:
-    # The alert's name stands in a record twice: as a label and as a field of its own.
+def alert_size(labels: Mapping[str, str], annotations: Mapping[str, str], url: str) -> int:
+    """What an alert's own text takes as JSON in a record, bytes; its name stands there twice."""
     return len(orjson.dumps([labels, annotations, labels.get("alertname"), url]))

@@ -20,6 +20,7 @@ from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.metrics import Metrics
 from autoheal.model import Record
+from autoheal.redaction import Redaction
 from autoheal.rules import load
 from autoheal.state import State
 from autoheal.web.security import Door
@@ -119,6 +120,7 @@ async def test_one_webhook_and_all_that_tells_of_it(tmp_path: Path) -> None:
         load_rules=lambda: load(rules, actions={name: action.Params for name, action in ACTIONS.items()}),
         actions=ACTIONS,
         alertmanager=None,
+        redaction=Redaction(settings.redact, b"key"),
         clock=clock,
     )
     try:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from autoheal.config import MAX_SECRET_BYTES, OPTIONS, Settings, is_loopback, load, load_one
 from autoheal.errors import ConfigError
+from autoheal.redaction import DEFAULT_NAMES, HiddenNames
 
 DOCS = Path(__file__).parent.parent / "docs" / "configuration.md"
 
@@ -30,7 +31,8 @@ def test_defaults_are_safe() -> None:
         dry_run=True,
         rules=Path("rules.yaml"),
         data_dir=Path("data"),
-        redact=frozenset(),
+        redact=HiddenNames(DEFAULT_NAMES),
+        key_dir=None,
         host="127.0.0.1",
         port=9009,
         insecure=False,
@@ -49,6 +51,7 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_RULES": "/etc/autoheal/rules",
             "AUTOHEAL_DATA_DIR": "/var/lib/autoheal",
             "AUTOHEAL_REDACT": "password, сервис.токен,",
+            "AUTOHEAL_KEY_DIR": "/keys",
             "AUTOHEAL_HOST": "0.0.0.0",
             "AUTOHEAL_PORT": "65535",
             "AUTOHEAL_INSECURE": "true",
@@ -67,7 +70,8 @@ def test_everything_can_be_set() -> None:
         dry_run=False,
         rules=Path("/etc/autoheal/rules"),
         data_dir=Path("/var/lib/autoheal"),
-        redact=frozenset({"password", "сервис.токен"}),
+        redact=HiddenNames(["password", "сервис.токен"]),
+        key_dir=Path("/keys"),
         host="0.0.0.0",
         port=65535,
         insecure=True,

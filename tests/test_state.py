@@ -105,7 +105,13 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
         assert episode.runs == {run.rule: run.id for run in live.values() if run.episode == episode.id}
     times = [charge.ts for charge in state.charges]
     assert times == sorted(times)
-    assert len(times) == sum(map(len, state.charges_by_rule.values()))
+    for key, spent in state.spent.items():
+        of = [charge for charge in state.charges if key in ("", charge.rule, f"{charge.rule}\0{charge.target}")]
+        assert spent.times == [charge.ts for charge in of]
+        assert spent.waiting == sum(
+            key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
+        )
+    assert ("" in state.spent) == bool(state.charges or state.waiting)
 
 
 def test_ended_runs_are_bounded() -> None:
@@ -155,5 +161,5 @@ def test_old_charges_are_forgotten() -> None:
             state.apply(seal(draft, state.head, now))
         now += CHARGES_KEPT + 1
     assert len(state.charges) == 1
-    assert len(state.charges_by_rule["r"]) == 1
-    assert len(state.charges_by_target["r"]["t"]) == 1
+    assert len(state.spent_on("r").times) == 1
+    assert len(state.spent_on("r", "t").times) == 1

@@ -13,15 +13,16 @@ from autoheal.actions import Action
 from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
 from autoheal.config import Settings
-from autoheal.engine.deciding import decision_draft, differs, dry_run_draft
-from autoheal.engine.intake import batches, rejections, take_in
+from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
+from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.runs import Runner, World
-from autoheal.engine.texts import keep_texts
+from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.waiting import Alarms
 from autoheal.engine.watch import Watch
-from autoheal.errors import ConfigError, JournalUnavailable
+from autoheal.errors import ConfigError, JournalUnavailable, RecordTooLarge
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Reason, Receipt, Record
+from autoheal.redaction import Redaction
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.state import TERMINAL, Episode, Run, State
@@ -48,6 +49,7 @@ class Engine:
         load_rules: Callable[[], RuleSet],
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
+        redaction: Redaction,
         clock: Clock,
     ) -> None:
         self.settings = settings
@@ -55,6 +57,7 @@ class Engine:
         self.started_at = clock.now()
         self._load_rules = load_rules
         self._actions = actions
+        self._redaction = redaction
         self._clock = clock
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up)
         self._dirty: dict[str, None] = {}
@@ -99,7 +102,7 @@ class Engine:
                         "dry_run": self.settings.dry_run,
                     },
                 ),
-                self._loaded("system"),
+                loaded(self.rules, "system"),
             ]
         )
         await self._ledger.settle()
@@ -145,8 +148,10 @@ class Engine:
         """
         if not self._running:
             raise JournalUnavailable("the service is stopping")
+        asked = notification
+        notification = hide(notification, self._redaction)
         self._ledger.refresh()
-        if drafts := rejections(notification.rejected, correlation_id, self.settings.redact):
+        if drafts := rejections(notification.rejected, correlation_id):
             self._ledger.commit(drafts)
         opened: list[str] = []
         suspects: list[str] = []
@@ -158,7 +163,6 @@ class Engine:
                     now=self._clock.now(),
                     how="webhook",
                     correlation_id=correlation_id,
-                    redact=self.settings.redact,
                     can_ask=self._watch is not None,
                 )
                 if intake.drafts:
@@ -169,12 +173,12 @@ class Engine:
             # All alerts of a body are in before any is decided; when the log refuses half-way, those that are in count.
             self._mark(opened)
         await self._ledger.settle()
-        if self._watch is not None:
+        if self._watch is not None and self._running:
             if suspects:
                 self._spawn(self._watch.suspects(suspects))
             if notification.truncated > 0:
-                self._spawn(self._watch.rest(notification, correlation_id))
-        elif notification.truncated > 0:
+                self._spawn(self._watch.rest(asked, correlation_id))
+        elif self._watch is None and notification.truncated > 0:
             _log.warning("truncated_group", left_out=notification.truncated, remedy="set ALERTMANAGER_URL")
         firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
         return Receipt(
@@ -191,12 +195,11 @@ class Engine:
                 # A second for a thousand rules: not on the event loop.
                 rules = await asyncio.to_thread(self._load_rules)
             except ConfigError as error:
-                faults = [str(fault) for fault in error.faults[:50]]
-                rejected = Draft(kind=Kind.CONFIG_REJECTED, actor=actor, detail={"faults": faults})
-                await self._ledger.insist(lambda: [rejected])
+                refusal = rejected(error, actor)
+                await self._ledger.insist(lambda: [refusal])
                 raise
             self.rules = rules
-            await self._ledger.insist(lambda: [self._loaded(actor)])
+            await self._ledger.insist(lambda: [loaded(rules, actor)])
             self._keep_texts()
             self._mark(self.state.episodes)
 
@@ -240,13 +243,22 @@ class Engine:
 
     def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
         decision = self._decide(episode, rule)
+        try:
+            self._follow(episode, decision)
+        except RecordTooLarge as error:
+            _log.error("decision_does_not_fit", fingerprint=episode.fingerprint, rule=decision.rule, error=str(error))
+            self._follow(episode, unrecordable(decision))
+
+    def _follow(self, episode: Episode, decision: Decision) -> None:
+        """Record the decision if it is news, and do what it says."""
         if decision.ask_again is not None:
             self._alarms.set(episode.fingerprint, decision.ask_again)
         if decision.reason is Reason.IN_PROGRESS and decision.target is not None:
             self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
         if decision.reason is Reason.BUDGET:
             self._starved.add(episode.fingerprint)
-        if not differs(decision, episode.decisions.get(decision.rule or "")):
+        # An `act` that says nothing new follows one whose run was cancelled before it began: it is due again.
+        if decision.reason is not Reason.ACT and not differs(decision, episode.decisions.get(decision.rule or "")):
             return
         run_id = None
         if decision.reason in (Reason.ACT, Reason.DRY_RUN):
@@ -318,6 +330,7 @@ class Engine:
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
+            # Not even its last word could be recorded: it stays open, and its target locked, until a person looks.
             _log.error("run_task_failed", run=run_id, exc_info=error)
         elif run_id in self.state.runs and not self.state.runs[run_id].ended:
             # A batch was given up and its seq, hence this id, was given to another run meanwhile.
@@ -353,25 +366,20 @@ class Engine:
 
     def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         self._ledger.refresh()
+        told = hide(Notification(alerts=tuple(alerts)), self._redaction)
+        if told.rejected:
+            _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
         intake = take_in(
             self.state,
-            alerts,
+            told.alerts,
             now=self._clock.now(),
             how="api",
             correlation_id=correlation_id,
-            redact=self.settings.redact,
             confirmed=True,
         )
         if intake.drafts:
             self._ledger.commit(intake.drafts)
         self._mark(intake.opened)
-
-    def _loaded(self, actor: str) -> Draft:
-        return Draft(
-            kind=Kind.CONFIG_LOADED,
-            actor=actor,
-            detail={"rules_digest": self.rules.digest, "rules": len(self.rules.rules)},
-        )
 
     def _keep_texts(self) -> None:
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from autoheal.model import Draft, Kind, rfc3339
-from autoheal.rules.decide import Decision, Switches
+from autoheal.model import Draft, Kind, Reason, rfc3339
+from autoheal.rules.decide import Decision, Switches, Verdict
 from autoheal.state import Episode, LastDecision
 
 
@@ -24,6 +25,7 @@ def decision_draft(
 ) -> Draft:
     """The `decision` record; `run_id` is given when the decision begins a run."""
     detail: dict[str, Any] = {
+        "now": rfc3339(decision.now),
         "guards": [
             {"guard": verdict.reason.value, "passed": verdict.passed, **verdict.saw} for verdict in decision.verdicts
         ],
@@ -37,6 +39,19 @@ def decision_draft(
     if run_id is not None:
         detail["plan"] = decision.plan
     return _draft(Kind.DECISION, episode, decision, run_id, detail)
+
+
+def unrecordable(decision: Decision) -> Decision:
+    """What stands in for a decision that no record can hold: what cannot be recorded must not be done."""
+    error = f"the record of this decision ({decision.reason.value}) would not fit 64 KiB"
+    return replace(
+        decision,
+        reason=Reason.BAD_TARGET,
+        verdicts=(Verdict(Reason.BAD_TARGET, passed=False, saw={"error": error}),),
+        plan=None,
+        plan_digest=None,
+        ask_again=None,
+    )
 
 
 def dry_run_draft(episode: Episode, decision: Decision, run_id: str | None) -> Draft:

@@ -6,17 +6,18 @@ carry another `startsAt`; only what is news becomes a record (DESIGN, "Rules": e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from autoheal.model import Alert, AlertStatus, Draft, Kind, Rejected, rfc3339
+from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Rejected, rfc3339
+from autoheal.redaction import Redaction, without_userinfo
 from autoheal.state import ENDS_KEPT, Episode, State
+from autoheal.wire import MAX_ALERT_BYTES, alert_size
 
 SKEW_SECONDS = 60.0
 """A `startsAt` that differs less is the same firing seen by another replica, or too soon to tell."""
 REJECTED_RECORDED = 100
 """Bad alerts of one notification that get a record each; the last one tells how many more there were."""
-REDACTED = "[redacted]"
 
 
 @dataclass(slots=True)
@@ -26,6 +27,36 @@ class Intake:
     drafts: list[Draft] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     suspects: list[str] = field(default_factory=list)
+
+
+def hide(notification: Notification, redaction: Redaction) -> Notification:
+    """`notification` with all values replaced that must not be recorded: the first thing that is done with it.
+
+    A token may be longer than what it stands for; an alert that no record could hold then is rejected, not cut.
+    """
+    alerts: list[Alert] = []
+    rejected = [
+        replace(one, alertname=one.alertname and redaction.of("alertname", one.alertname))
+        for one in notification.rejected
+    ]
+    for index, alert in enumerate(notification.alerts):
+        hidden = hide_alert(alert, redaction)
+        if (size := alert_size(hidden.labels, hidden.annotations, hidden.generator_url)) > MAX_ALERT_BYTES:
+            fault = f"alerts[{index}]: too large once redacted: {size:,} bytes, at most {MAX_ALERT_BYTES:,}"
+            rejected.append(Rejected(index, (fault,), fingerprint=alert.fingerprint))
+        else:
+            alerts.append(hidden)
+    return replace(notification, alerts=tuple(alerts), rejected=tuple(rejected))
+
+
+def hide_alert(alert: Alert, redaction: Redaction) -> Alert:
+    """One alert as `hide` leaves it; hiding it again changes nothing."""
+    return replace(
+        alert,
+        labels=redaction.texts(alert.labels),
+        annotations=redaction.texts(alert.annotations),
+        generator_url=without_userinfo(alert.generator_url),
+    )
 
 
 def batches(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
@@ -48,7 +79,6 @@ def take_in(
     how: str,
     actor: str = "alertmanager",
     correlation_id: str | None = None,
-    redact: frozenset[str] = frozenset(),
     confirmed: bool = False,
     can_ask: bool = False,
 ) -> Intake:
@@ -61,17 +91,16 @@ def take_in(
     intake = Intake()
 
     def add(kind: Kind, alert: Alert, episode: str | None, **detail: object) -> None:
-        labels = _redacted(alert.labels, redact)
         intake.drafts.append(
             Draft(
                 kind=kind,
-                alertname=labels.get("alertname", ""),
+                alertname=alert.alertname,
                 fingerprint=alert.fingerprint,
                 episode=episode,
                 actor=actor,
                 correlation_id=correlation_id,
-                labels=labels,
-                annotations=_redacted(alert.annotations, redact),
+                labels=alert.labels,
+                annotations=alert.annotations,
                 detail=detail,
             )
         )
@@ -84,7 +113,7 @@ def take_in(
                 add(Kind.ALERT_RESOLVED, alert, episode.id if episode else None, how=how, ends_at=rfc3339(ends_at))
             continue
         if episode is not None:
-            if alert.starts_at - episode.starts_at <= SKEW_SECONDS:
+            if _same_firing(episode, alert, now):
                 continue
             # Before the new start: a batch that is torn here must not make that firing a suspect.
             ends_at = min(alert.starts_at, now) - 1e-6
@@ -115,12 +144,12 @@ def take_in(
     return intake
 
 
-def rejections(rejected: Sequence[Rejected], correlation_id: str, redact: frozenset[str] = frozenset()) -> list[Draft]:
+def rejections(rejected: Sequence[Rejected], correlation_id: str) -> list[Draft]:
     """An `alert_rejected` for each bad alert among good ones, bounded: a sender must not fill the disk with them."""
     drafts = [
         Draft(
             kind=Kind.ALERT_REJECTED,
-            alertname=REDACTED if one.alertname and "alertname" in redact else one.alertname,
+            alertname=one.alertname,
             fingerprint=one.fingerprint,
             actor="alertmanager",
             correlation_id=correlation_id,
@@ -144,11 +173,22 @@ def _ends(state: State, episode: Episode | None, alert: Alert, now: float) -> bo
     """Whether a resolved alert tells something new."""
     if episode is not None:
         # A slow peer may still tell the end of the firing before this one.
-        return _ends_at(alert, now) >= episode.starts_at or abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS
+        return _ends_at(alert, now) >= _began(episode) or abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS
     if alert.fingerprint in state.suspects:
         return True
     known = state.ends.get(alert.fingerprint)
     return known is None or now - known.ts > ENDS_KEPT or _ends_at(alert, now) > known.ends_at
+
+
+def _same_firing(episode: Episode, alert: Alert, now: float) -> bool:
+    if abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS:
+        return True
+    return min(alert.starts_at, now) - _began(episode) <= SKEW_SECONDS
+
+
+def _began(episode: Episode) -> float:
+    # A sender whose clock ran ahead must not make the next firing, or the end, look older than this one.
+    return min(episode.starts_at, episode.opened_at)
 
 
 def _ends_at(alert: Alert, now: float) -> float:
@@ -159,7 +199,3 @@ def _ends_at(alert: Alert, now: float) -> float:
 def _stale(state: State, alert: Alert, now: float) -> bool:
     end = state.ends.get(alert.fingerprint)
     return end is not None and now - end.ts <= ENDS_KEPT and alert.starts_at <= end.ends_at
-
-
-def _redacted(values: Mapping[str, str], redact: frozenset[str]) -> dict[str, str]:
-    return {name: REDACTED if name in redact else value for name, value in values.items()}

@@ -30,6 +30,9 @@ from autoheal.state import Run, RunState
 
 ORPHAN_SECONDS = 0.2
 """How often recovery looks whether a command of the life before is gone."""
+FAULTS_BORNE = 3
+"""Unexpected exceptions after which a run is given up; before each new try it waits `FAULT_SECONDS` longer."""
+FAULT_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -80,24 +83,39 @@ class Runner:
         return self._ledger.state.runs[self.run_id]
 
     async def carry(self) -> None:
-        """Do what comes next until the run has ended."""
+        """Do what comes next until the run has ended. A fault of ours is tried again; at last people are told."""
+        faults = 0
         while self.run_id in self._ledger.state.runs and not self.run.ended:
-            await self._until_alone()
-            match self.run.state:
-                case RunState.PLANNED if self.run.mode is Mode.DRY_RUN:
-                    # A torn batch: the decision is there and its `action_dry_run` is not. It must never act.
-                    await self._ledger.insist(self._dry_run)
-                case RunState.PLANNED if self.run.step >= len(self.run.steps):
-                    await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
-                case RunState.PLANNED:
-                    async with self._world.slots:
-                        await self._next_step()
-                case RunState.ACTING:
-                    await self._close_interrupted()
-                case RunState.VERIFYING:
-                    await self._verify()
-                case _:
-                    await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
+            try:
+                await self._turn()
+            except JournalUnavailable as error:
+                _log.error("run_waits_for_the_log", run=self.run_id, error=str(error))
+                await self._ledger.healthy()
+            except Exception:  # noqa: BLE001 whatever it is, a run must not stay open for it
+                faults += 1
+                _log.exception("run_failed_here", run=self.run_id, faults=faults)
+                if faults > FAULTS_BORNE:
+                    await self._ledger.insist(self._given_up)
+                else:
+                    await self._clock.sleep(FAULT_SECONDS * faults)
+
+    async def _turn(self) -> None:
+        await self._until_alone()
+        match self.run.state:
+            case RunState.PLANNED if self.run.mode is Mode.DRY_RUN:
+                # A torn batch: the decision is there and its `action_dry_run` is not. It must never act.
+                await self._ledger.insist(self._dry_run)
+            case RunState.PLANNED if self.run.step >= len(self.run.steps):
+                await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
+            case RunState.PLANNED:
+                async with self._world.slots:
+                    await self._next_step()
+            case RunState.ACTING:
+                await self._close_interrupted()
+            case RunState.VERIFYING:
+                await self._verify()
+            case _:
+                await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
 
     async def _next_step(self) -> None:
         if self._world.winding_down():
@@ -236,17 +254,17 @@ class Runner:
 
         The gateway may have died over it, or a process outlived SIGKILL in the kernel.
         """
-        run = self.run
-        while run.step and not self._gone(run):
+        run, told = self.run, ""
+        while run.step:
+            try:
+                if orphan_gone(self._world.lock_dir, run.id, run.step):
+                    return
+            except OSError as error:
+                # Unknown is not gone: the target stays locked, and people are told why, once.
+                if told != str(error):
+                    _log.error("cannot_tell_whether_a_command_still_runs", run=run.id, error=str(error))
+                told = str(error)
             await self._clock.sleep(ORPHAN_SECONDS)
-
-    def _gone(self, run: Run) -> bool:
-        try:
-            return orphan_gone(self._world.lock_dir, run.id, run.step)
-        except OSError as error:
-            # Unknown is not gone: the target stays locked, and people are told why.
-            _log.error("cannot_tell_whether_a_command_still_runs", run=run.id, error=str(error))
-            return False
 
     async def _verify(self) -> None:
         run = self.run
@@ -290,6 +308,17 @@ class Runner:
         action = run.steps[0]["action"]
         detail = {"action": action, "plan": run.plan, "plan_digest": run.plan_digest}
         return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=Reason.DRY_RUN.value, **detail)]
+
+    def _given_up(self) -> Sequence[Draft]:
+        run, reason = self.run, "internal_error"
+        if run.ended:
+            return []
+        drafts = [self._draft(Kind.ESCALATED, reason=reason)]
+        if run.state is RunState.ACTING:
+            drafts.insert(
+                0, self._draft(Kind.ACTION_INTERRUPTED, reason=reason, action=run.steps[run.step - 1]["action"])
+            )
+        return drafts
 
     def _escalated(self, reason: str) -> Sequence[Draft]:
         return [] if self.run.ended else [self._draft(Kind.ESCALATED, reason=reason)]

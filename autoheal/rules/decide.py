@@ -17,6 +17,9 @@ from autoheal.rules.render import plan
 from autoheal.rules.schema import Rule, Window
 from autoheal.state import Episode, Run, State
 
+TEXT_SHOWN = 1000
+"""How much of a rule's own text a guard shows; the whole is kept by the rules' digest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Switches:
@@ -40,6 +43,7 @@ class Verdict:
 class Decision:
     """What is to happen with one episode by one rule, and why.
 
+    `now` is the time for which it was made (epoch seconds, whole microseconds: what a record can tell).
     `plan` is what would be executed; None when it could not be rendered or was not reached.
     `ask_again` (epoch seconds) is None when no passing of time alone can change the answer.
     """
@@ -47,6 +51,7 @@ class Decision:
     reason: Reason
     rule: str | None
     mode: Mode | None
+    now: float
     verdicts: tuple[Verdict, ...]
     plan: dict[str, Any] | None = None
     plan_digest: str | None = None
@@ -72,6 +77,7 @@ def decide(
     `run` is given when an accepted run asks again at the moment of execution: its own lock is then no obstacle,
     and from its second step on neither are cooldown and budget, which are charged once per run.
     """
+    now = round(now, 6)
     verdicts: list[Verdict] = []
     made: dict[str, Any] | None = None
     mode = None if rule is None else _mode(rule, switches)
@@ -81,16 +87,17 @@ def decide(
             reason=reason,
             rule=None if rule is None else rule.name,
             mode=mode,
+            now=now,
             verdicts=tuple(verdicts),
             plan=made,
             plan_digest=None if made is None else plan_digest(made),
             ask_again=ask_again,
         )
 
-    verdicts.append(Verdict(Reason.DISABLED, switches.enabled))
+    verdicts.append(Verdict(Reason.DISABLED, switches.enabled, {"enabled": switches.enabled}))
     if not switches.enabled:
         return conclude(Reason.DISABLED)
-    verdicts.append(Verdict(Reason.NO_RULE, rule is not None))
+    verdicts.append(Verdict(Reason.NO_RULE, rule is not None, {"rules": len(rules.rules)}))
     if rule is None:
         return conclude(Reason.NO_RULE)
     verdicts.append(_protected(episode, rule, rules))
@@ -102,8 +109,11 @@ def decide(
         except RenderError as error:
             verdicts.append(Verdict(Reason.BAD_TARGET, passed=False, saw={"error": str(error)}))
             return conclude(Reason.BAD_TARGET)
-        verdicts.append(Verdict(Reason.BAD_TARGET, passed=True, saw={"target": made["target"]}))
-    verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF))
+        allowed = None if rule.allow_target is None else rule.allow_target.text[:TEXT_SHOWN]
+        verdicts.append(
+            Verdict(Reason.BAD_TARGET, passed=True, saw={"target": made["target"], "allow_target": allowed})
+        )
+    verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
     for verdict in _waits(state, episode, rule, rules, made["target"], now, run):
@@ -122,8 +132,8 @@ def _mode(rule: Rule, switches: Switches) -> Mode:
 def _protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
     for matchers in (*rules.protect, *rule.protect):
         if all(matcher.matches(episode.labels) for matcher in matchers):
-            return Verdict(Reason.PROTECTED, passed=False, saw={"protect": ", ".join(map(str, matchers))})
-    return Verdict(Reason.PROTECTED, passed=True)
+            return Verdict(Reason.PROTECTED, passed=False, saw={"protect": ", ".join(map(str, matchers))[:TEXT_SHOWN]})
+    return Verdict(Reason.PROTECTED, passed=True, saw={"asked": len(rules.protect) + len(rule.protect)})
 
 
 def _waits(
@@ -134,11 +144,11 @@ def _waits(
     ripe = min(episode.starts_at, episode.opened_at) + rule.for_
     yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": _when(ripe)}, ripe)
     if run is None:
-        yield Verdict(Reason.RUN_ENDED, rule.name not in episode.ran)
+        yield Verdict(Reason.RUN_ENDED, rule.name not in episode.ran, {"episode": episode.id})
     holder = state.locks.get(target)
     own = episode.runs.get(rule.name)
     busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
-    yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)} if busy else {})
+    yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
     if run is not None and run.step > 0:
         return
     yield _cooldown(state, rule, target, now)
@@ -156,28 +166,26 @@ def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:
 
 def _budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None) -> Verdict:
     # Runs that were decided but have not begun count as spent: a hundred alerts in one body share one budget.
-    waiting = [charge for run_id, charge in state.waiting.items() if run is None or run_id != run.id]
-    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None, int]] = (
-        (
-            "target",
-            rule.budget.target,
-            rule.name,
-            target,
-            sum(c.rule == rule.name and c.target == target for c in waiting),
-        ),
-        ("rule", rule.budget.rule, rule.name, None, sum(c.rule == rule.name for c in waiting)),
-        ("all", rules.budget, None, None, len(waiting)),
+    own = None if run is None else state.waiting.get(run.id)
+    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None]] = (
+        ("target", rule.budget.target, rule.name, target),
+        ("rule", rule.budget.rule, rule.name, None),
+        ("all", rules.budget, None, None),
     )
     saw: list[dict[str, Any]] = []
-    for scope, windows, rule_name, target_name, pending in scopes:
+    for scope, windows, rule_name, target_name in scopes:
+        spent = state.spent_on(rule_name, target_name)
+        waiting = spent.waiting - (
+            own is not None and rule_name in (None, own.rule) and target_name in (None, own.target)
+        )
         for window in windows:
-            times = state.charged(rule_name, target_name, now - window.seconds)
-            used = len(times) + pending
+            first = spent.since(now - window.seconds)
+            used = len(spent.times) - first + waiting
             saw.append({"scope": scope, "used": used, "of": window.count, "window": window.seconds})
             if used >= window.count:
-                # The time at which enough charges have left the window; pending ones count as charged now.
-                over = used - window.count
-                free = (times[over] if over < len(times) else now) + window.seconds
+                # The time at which enough charges have left the window; waiting ones count as charged now.
+                over = first + used - window.count
+                free = (spent.times[over] if over < len(spent.times) else now) + window.seconds
                 return Verdict(Reason.BUDGET, passed=False, saw={"windows": saw}, ask_again=free)
     return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ class Context:
     """What checking a template needs besides its text: pydantic's validation context."""
 
     secrets: frozenset[str] = field(default_factory=frozenset)
-    redact: frozenset[str] = field(default_factory=frozenset)
+    redact: Container[str] = frozenset()
 
 
 def _template(value: Any, info: ValidationInfo, flavour: Flavour, names: frozenset[str]) -> Template:
@@ -24,7 +25,7 @@ def _template(value: Any, info: ValidationInfo, flavour: Flavour, names: frozens
         raise ValueError(f"should be text, not {_kind(value)}: quote it")  # noqa: TRY004 pydantic collects ValueError alone
     template = Template(value, flavour, names)
     context = info.context if isinstance(info.context, Context) else Context(secrets=template.references.secrets)
-    hidden = sorted(template.references.labels & context.redact)
+    hidden = sorted(name for name in template.references.labels if name in context.redact)
     if hidden:
         raise ValueError(f"{hidden[0]!r} is redacted (AUTOHEAL_REDACT): a rule cannot see its value")
     unknown = sorted(template.references.secrets - context.secrets)

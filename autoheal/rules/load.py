@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -57,7 +57,7 @@ class RuleSet:
         return found
 
 
-def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: frozenset[str] = frozenset()) -> RuleSet:
+def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Container[str] = frozenset()) -> RuleSet:
     """The rules in the file `path`, or in the `*.yaml` and `*.yml` files of the folder `path` in the order of names.
 
     `actions` maps the name of each action to the model of its parameters; `redact` are names of labels and
@@ -144,7 +144,7 @@ def _order(fault: Fault) -> tuple[str, int, int, str]:
     return file, int(line or 0), int(column or 0), fault.what
 
 
-def _rule_set(read: list[Any], texts: dict[str, str], redact: frozenset[str]) -> RuleSet:
+def _rule_set(read: list[Any], texts: dict[str, str], redact: Container[str]) -> RuleSet:
     top: dict[str, Any] = {
         key: getattr(document, key) for key in ONCE for document in read if key in document.model_fields_set
     }
@@ -157,7 +157,7 @@ def _rule_set(read: list[Any], texts: dict[str, str], redact: frozenset[str]) ->
     )
 
 
-def _rule(text: Any, defaults: Defaults, redact: frozenset[str]) -> Rule:
+def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
     return Rule(
         name=text.name,
         matchers=text.matchers,

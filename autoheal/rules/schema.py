@@ -6,7 +6,7 @@ what the rest of the program sees: defaults filled in, matchers parsed, template
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -211,7 +211,7 @@ class Rule:
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
     continue_: bool = False
-    redact: frozenset[str] = frozenset()
+    redact: Container[str] = frozenset()
 
 
 class RuleText(Strict):

@@ -6,7 +6,7 @@ Jinja's sandbox runs it; what is allowed here is far less than the sandbox would
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from enum import StrEnum
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -64,7 +64,7 @@ class Names:
 
     __slots__ = ("_redact", "_values", "_what")
 
-    def __init__(self, what: str, values: Mapping[str, str], redact: frozenset[str]) -> None:
+    def __init__(self, what: str, values: Mapping[str, str], redact: Container[str]) -> None:
         self._what = what
         self._values = values
         self._redact = redact

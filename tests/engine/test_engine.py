@@ -7,13 +7,21 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import orjson
 import pytest
 
-from autoheal.errors import ConfigError, JournalUnavailable
-from autoheal.model import Draft, Head, Kind, Mode, Record
+from autoheal.engine.deciding import decision_draft
+from autoheal.errors import ConfigError, Fault, JournalUnavailable
+from autoheal.journal import seal
+from autoheal.model import Draft, Head, Kind, Mode, Record, parse_rfc3339
+from autoheal.rules import RuleSet
+from autoheal.rules.decide import Switches, decide
+from autoheal.rules.render import MAX_PLAN_BYTES
+from autoheal.state import fold
+from autoheal.wire import MAX_ALERTNAME_BYTES
 from tests.support.clock import settle
 from tests.support.engine import Stage
-from tests.support.rules import ONE_RULE
+from tests.support.rules import ONE_RULE, rules_from
 
 
 async def test_dry_run_renders_the_very_plan_of_live(tmp_path: Path) -> None:
@@ -226,6 +234,122 @@ async def test_an_engine_whose_vital_work_failed_is_not_ready(tmp_path: Path) ->
     stage.engine._decide_all = broken  # type: ignore[method-assign]
     await stage.tell()
     assert not stage.engine.ready
+    assert stage.engine.failed.is_set()
     with pytest.raises(JournalUnavailable):
         await stage.tell()
+    await stage.engine.stop()
+
+
+async def test_a_decision_can_be_computed_again(tmp_path: Path) -> None:
+    """The records before it, the rules' texts and what it tells itself (`now`, `settings`) give the same decision."""
+    stage = Stage(tmp_path, ONE_RULE.replace("mode: live", "mode: live\n        for: 30s"))
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(100.123456789)
+    records = stage.journal.records
+    decisions = [record for record in records if record.kind is Kind.DECISION]
+    assert [record.reason for record in decisions] == ["not_yet", "act"]
+    for record in decisions:
+        state = fold(records[: record.seq - 1])
+        episode = state.episodes[str(record.fingerprint)]
+        rules = rules_from(stage.rules)
+        switches = Switches(**record.detail["settings"])
+        again = decide(
+            state, episode, rules.match(episode.labels)[0], rules, switches, parse_rfc3339(record.detail["now"])
+        )
+        draft = decision_draft(episode, again, switches, record.detail["rules_digest"], record.run)
+        assert seal(draft, records[record.seq - 2].head, record.ts).line == record.line
+    await stage.engine.stop()
+
+
+async def test_what_fits_no_record_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were a plan too long for a record, the decision would be `bad_target` and say so; nothing is executed."""
+    monkeypatch.setattr("autoheal.rules.render.MAX_PLAN_BYTES", 1_000_000)
+    stage = Stage(tmp_path, ONE_RULE.replace("{{ target }}", "{{ labels.big }}"))
+    await stage.start()
+    await stage.tell(stage.alert(big="x" * 40_000))
+    decision = stage.journal.records[-1]
+    assert (decision.kind, decision.reason) == (Kind.DECISION, "bad_target")
+    assert "would not fit" in decision.detail["guards"][-1]["error"]
+    assert stage.action.done == []
+    await stage.tell(stage.alert(big="x" * 40_000))
+    assert stage.story() == ["alert_firing", "decision bad_target"]
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("filler", ["x", "\x01", "é", '"'])
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+async def test_every_alert_that_is_taken_gets_its_decision(tmp_path: Path, filler: str, share: float) -> None:
+    """The longest alertname beside the longest plan, however its characters are escaped, fits a record."""
+    rules = ONE_RULE.replace("restart {{ target }}", "{{ labels.big }}").replace('alertname="Down"', 'job="x"')
+    stage = Stage(tmp_path, rules)
+    await stage.start()
+    width = len(orjson.dumps(filler)) - 2
+    name = filler * ((MAX_ALERTNAME_BYTES - 2) // width)
+    big = filler * int(share * MAX_PLAN_BYTES / width)
+    await stage.tell(stage.alert(alertname=name, job="x", big=big))
+    decided = [record for record in stage.journal.records if record.kind is Kind.DECISION]
+    assert [record.reason for record in decided] == ["act" if share < 1 else "bad_target"]
+    await stage.engine.stop()
+
+
+async def test_a_refused_reload_is_recorded_however_much_is_wrong(tmp_path: Path) -> None:
+    """Faults beyond what a record holds are counted; one is cut; none is lost silently."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    faults = [Fault("rules.yaml:1:1", "y" * 100_000), *(Fault(f"rules.yaml:{n}:1", "\ud800z" * 50) for n in range(500))]
+
+    def load() -> RuleSet:
+        raise ConfigError(faults)
+
+    stage.engine._load_rules = load
+    with pytest.raises(ConfigError):
+        await stage.engine.reload("ann")
+    record = stage.journal.records[-1]
+    assert (record.kind, record.actor) == (Kind.CONFIG_REJECTED, "ann")
+    assert len(record.detail["faults"]) > 10
+    assert len(record.detail["faults"]) + record.detail["more"] == 501
+    assert len(record.line) < 20_000
+    await stage.engine.stop()
+
+
+async def test_what_a_cancelled_run_had_reserved_is_free_for_others(tmp_path: Path) -> None:
+    """A run that is cancelled before it begins gives its share of the budget to an alert that waits for one."""
+    stage = Stage(tmp_path, ONE_RULE.replace("version: 1", "version: 1\n    budget: [1/1h]"))
+    await stage.start()
+    stage.engine.wind_down()
+    await stage.tell(stage.alert("api-1"))
+    await stage.tell(stage.alert("api-2"))
+    assert stage.story()[-2:] == ["alert_firing", "decision budget"]
+    await stage.engine.stop()
+    before = len(stage.journal.records)
+    stage.journal.held = True
+    starting = asyncio.ensure_future(stage.start())
+    await settle()
+    ending = asyncio.ensure_future(stage.tell(stage.alert("api-1", resolved=True)))
+    await settle()
+    stage.journal.held = False
+    stage.journal.release()
+    await asyncio.gather(starting, ending)
+    await settle()
+    story = [record.kind.value for record in stage.journal.records[before:]]
+    assert "action_cancelled" in story
+    assert [do for _, _, do in stage.action.done] == ["restart api-2"]
+    await stage.engine.stop()
+
+
+async def test_a_rule_that_comes_back_acts(tmp_path: Path) -> None:
+    """Its run was cancelled because a reload removed it: when a reload brings it back the episode is acted on."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.engine.wind_down()
+    await stage.tell()
+    await stage.engine.stop()
+    stage.rules = ONE_RULE.replace('"Down"', '"Other"')
+    await stage.start()
+    assert sorted(stage.story()[-2:]) == ["action_cancelled rule_removed", "decision no_rule"]
+    stage.rules = ONE_RULE
+    await stage.engine.reload()
+    await settle()
+    assert [do for _, _, do in stage.action.done] == ["restart api-1"]
     await stage.engine.stop()

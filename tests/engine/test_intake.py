@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from autoheal.engine.intake import batches, rejections, take_in
+import dataclasses
+
+from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.journal.record import seal_all
-from autoheal.model import Alert, AlertStatus, Kind, Rejected
+from autoheal.model import Alert, AlertStatus, Kind, Notification, Rejected
+from autoheal.redaction import HiddenNames, Redaction
 from autoheal.state import State
 
 NOW = 1_790_000_000.0
 FP = "df55e08d194b261e"
+REDACTION = Redaction(HiddenNames(["secret*"]), b"key")
 
 
 def firing(starts_at: float, fingerprint: str = FP) -> Alert:
@@ -35,7 +39,6 @@ class Told:
                 now=at,
                 how="webhook",
                 correlation_id="c",
-                redact=frozenset({"secretish"}),
                 can_ask=can_ask,
                 confirmed=confirmed,
             )
@@ -129,18 +132,60 @@ def test_a_late_word_on_the_firing_before_does_not_end_this_one() -> None:
     assert FP in told.state.episodes
 
 
-def test_redacted_labels_never_reach_a_record() -> None:
-    """What AUTOHEAL_REDACT names is replaced before anything is recorded or decided."""
-    intake = take_in(State(), [firing(NOW)], now=NOW, how="webhook", redact=frozenset({"secretish"}))
-    assert intake.drafts[0].labels == {"alertname": "Down", "secretish": "[redacted]"}
-    assert "s3cret" not in repr(intake.drafts)
+def test_a_start_in_the_future_holds_nothing_up() -> None:
+    """A sender whose clock ran an hour ahead: repeats are one episode; its end and the next firing are seen."""
+    told = Told()
+    assert told.tell(firing(NOW + 3600), at=NOW) == ["alert_firing"]
+    assert told.tell(firing(NOW + 3600), at=NOW + 300) == []
+    assert told.tell(resolved(NOW, NOW + 400), at=NOW + 401) == ["alert_resolved"]
+    assert told.tell(firing(NOW + 4100), at=NOW + 500) == ["alert_firing"]
+    assert told.tell(firing(NOW + 900), at=NOW + 901) == ["alert_resolved superseded", "alert_firing"]
+
+
+def test_a_long_address_is_cut() -> None:
+    """Of the generator's URL 2,048 characters are kept: it is for people, and nothing is decided by it."""
+    alert = dataclasses.replace(firing(NOW), generator_url="http://prometheus/" + "x" * 5000)
+    (draft,) = take_in(State(), [alert], now=NOW, how="webhook").drafts
+    assert draft.detail["generator_url"] == alert.generator_url[:2048]
+
+
+def test_an_end_is_news_again_after_a_day() -> None:
+    """What is forgotten after 24 hours is told anew: an end that a long outage kept back is recorded."""
+    told = Told()
+    told.tell(resolved(NOW, NOW + 50), at=NOW + 51)
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 51 + 86_399) == []
+    assert told.tell(resolved(NOW, NOW + 50), at=NOW + 51 + 86_401) == ["alert_resolved"]
+
+
+def test_what_is_hidden_reaches_neither_records_nor_rules() -> None:
+    """Values that AUTOHEAL_REDACT names and credentials in URLs are replaced before anything else is done."""
+    alert = dataclasses.replace(
+        firing(NOW), annotations={"runbook": "see http://u:s3cret@wiki/x"}, generator_url="http://u:s3cret@prom/graph"
+    )
+    hidden = hide(Notification(alerts=(alert,)), REDACTION)
+    assert "s3cret" not in repr(hidden)
+    assert hidden.alerts[0].annotations == {"runbook": "see http://*@wiki/x"}
+    assert hidden.alerts[0].generator_url == "http://*@prom/graph"
+    assert hidden.alerts[0].labels["secretish"].startswith("[redacted:")
+    assert hide(hidden, REDACTION) == hidden
 
 
 def test_a_redacted_alertname_is_redacted_everywhere() -> None:
-    """The record's own alertname field repeats a label: it is no way around AUTOHEAL_REDACT."""
-    intake = take_in(State(), [firing(NOW)], now=NOW, how="webhook", redact=frozenset({"alertname"}))
-    said = rejections([Rejected(0, ("x",), alertname="Down")], "c", frozenset({"alertname"}))
-    assert intake.drafts[0].alertname == said[0].alertname == "[redacted]"
+    """The record's own alertname field repeats a label, in rejections too: it is no way around AUTOHEAL_REDACT."""
+    names = Redaction(HiddenNames(["alertname"]), b"key")
+    told = hide(Notification(alerts=(firing(NOW),), rejected=(Rejected(0, ("x",), alertname="Down"),)), names)
+    intake = take_in(State(), told.alerts, now=NOW, how="webhook")
+    said = rejections(told.rejected, "c")
+    assert intake.drafts[0].alertname == said[0].alertname == names.of("alertname", "Down")
+
+
+def test_an_alert_that_redaction_makes_too_large_is_rejected() -> None:
+    """Four thousand empty hidden labels become four thousand tokens: that is no record, and no fault of ours."""
+    many = dataclasses.replace(firing(NOW), labels={"alertname": "Down"} | {f"secret{n}": "" for n in range(3000)})
+    told = hide(Notification(alerts=(firing(NOW), many)), REDACTION)
+    assert [alert.labels["alertname"] for alert in told.alerts] == ["Down"]
+    assert "too large once redacted" in told.rejected[0].faults[0]
+    assert (told.rejected[0].index, told.rejected[0].fingerprint) == (1, FP)
 
 
 def test_ids_are_the_seqs_of_their_records() -> None:

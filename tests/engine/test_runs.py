@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from autoheal.actions import Outcome
 from autoheal.errors import JournalUnavailable
@@ -358,4 +361,102 @@ async def test_an_edited_rule_stops_the_ladder(tmp_path: Path) -> None:
     await stage.clock.advance(301)
     assert len(stage.action.done) == 1
     assert stage.story()[-2:] == ["heal_failed not_resolved", "escalated rule_removed"]
+    await stage.engine.stop()
+
+
+async def test_a_plan_that_changed_stops_the_ladder(tmp_path: Path) -> None:
+    """The rule's next step is another one since a reload: what was decided on is not what would be done now."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    stage.rules = ONE_RULE.replace("replace {{ target }}", "burn {{ target }}")
+    await stage.engine.reload()
+    await stage.clock.advance(301)
+    assert [do for _, _, do in stage.action.done] == ["restart api-1"]
+    assert stage.story()[-2:] == ["heal_failed not_resolved", "escalated plan_changed"]
+    await stage.engine.stop()
+
+
+async def test_a_fault_of_ours_is_tried_again(tmp_path: Path) -> None:
+    """An exception where none is expected costs a run some seconds, not its end."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    faults = [RuntimeError("a fault of ours")] * 2
+    describe = stage.action.describe
+
+    def broken(params: Mapping[str, Any]) -> str:
+        if faults:
+            raise faults.pop()
+        return describe(params)
+
+    stage.action.describe = broken  # type: ignore[method-assign]
+    await stage.tell()
+    assert stage.action.done == []
+    await stage.clock.advance(60)
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_a_fault_of_ours_that_stays_is_escalated(tmp_path: Path) -> None:
+    """A run that cannot be carried ends as `escalated`, gives its target free, and is not begun again."""
+    stage = Stage(tmp_path)
+    await stage.start()
+
+    def broken(params: Mapping[str, Any]) -> str:
+        raise RuntimeError("a fault of ours")
+
+    stage.action.describe = broken  # type: ignore[method-assign]
+    await stage.tell()
+    await stage.clock.advance(120)
+    assert stage.story() == ["alert_firing", "decision act", "escalated internal_error"]
+    assert stage.engine.state.locks == {}
+    await stage.engine.reload()
+    await settle()
+    assert stage.story()[-1] == "decision run_ended"
+    await stage.engine.stop()
+
+
+async def test_an_action_whose_end_cannot_be_told_is_closed(tmp_path: Path) -> None:
+    """A fault between an action's start and its record leaves no run open: it counts as interrupted."""
+    stage = Stage(tmp_path)
+    await stage.start()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    gate = asyncio.Event()
+    stage.action.answers = [gate]
+    await stage.tell()
+    (runner,) = stage.engine._runners.values()
+    runner._tell = broken  # type: ignore[method-assign, assignment]
+    runner._close_interrupted = broken  # type: ignore[method-assign, assignment]
+    gate.set()
+    await stage.clock.advance(120)
+    assert stage.story()[-2:] == ["action_interrupted internal_error", "escalated internal_error"]
+    await stage.engine.stop()
+
+
+async def test_a_lock_that_cannot_be_read_keeps_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a command of the life before still runs is unknown: unknown is not gone, and is told once."""
+    stage = Stage(tmp_path)
+    stage.action.answers = [asyncio.Event()]
+    await stage.start()
+    await stage.tell()
+    await stage.crash()
+    broken = True
+
+    def gone(*_: object) -> bool:
+        if broken:
+            raise PermissionError(13, "Permission denied")
+        return True
+
+    monkeypatch.setattr("autoheal.engine.runs.orphan_gone", gone)
+    with structlog.testing.capture_logs() as logs:
+        await stage.start()
+        await stage.clock.advance(30)
+    assert stage.story()[-1] == "action_started"
+    assert [log["event"] for log in logs].count("cannot_tell_whether_a_command_still_runs") == 1
+    broken = False
+    await stage.clock.advance(1)
+    assert "action_interrupted gateway_died" in stage.story()
     await stage.engine.stop()

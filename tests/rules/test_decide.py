@@ -62,9 +62,7 @@ def ask(
 
 
 def charge(state: State, rule: str, target: str, ts: float) -> None:
-    state.charges.append(Charge(ts, rule, target))
-    state.charges_by_rule.setdefault(rule, []).append(ts)
-    state.charges_by_target.setdefault(rule, {}).setdefault(target, []).append(ts)
+    state.charge(Charge(ts, rule, target))
 
 
 def a_run(target: str = "api-1", rule: str = "restart", step: int = 0) -> Run:
@@ -174,10 +172,23 @@ def test_budgets_per_target_rule_and_all() -> None:
 
 def test_runs_that_wait_to_begin_count_as_spent() -> None:
     """A hundred alerts of one moment share the budget: what was decided and has not begun is spent."""
-    state = State(waiting={"r1": Charge(NOW, "restart", "api-7"), "r2": Charge(NOW, "restart", "api-8")})
+    state = State()
+    state.reserve("r1", Charge(NOW, "restart", "api-7"))
+    state.reserve("r2", Charge(NOW, "restart", "api-8"))
     assert ask(state).reason is Reason.ACT
-    state.waiting["r3"] = Charge(NOW, "restart", "api-9")
+    state.reserve("r3", Charge(NOW, "restart", "api-9"))
     assert ask(state).reason is Reason.BUDGET
+
+
+def test_a_run_is_not_in_its_own_way() -> None:
+    """What a run itself has reserved is no reason to refuse it, in none of the scopes."""
+    state = State()
+    charge(state, "restart", "api-1", NOW - 1)
+    state.reserve("r9", Charge(NOW, "restart", "api-1"))
+    assert ask(state).reason is Reason.BUDGET
+    assert ask(state, run=a_run()).reason is Reason.ACT
+    state.reserve("r8", Charge(NOW, "restart", "api-1"))
+    assert ask(state, run=a_run()).reason is Reason.BUDGET
 
 
 def test_later_steps_are_not_charged_again() -> None:
@@ -226,7 +237,8 @@ def test_total_and_never_act_against_a_guard(
         state.last_action = {"restart": {target: last}}
     for rule, ts in sorted(charged, key=lambda one: one[1]):
         charge(state, rule, target, ts)
-    state.waiting = {f"w{n}": Charge(NOW, "restart", "other") for n in range(waiting)}
+    for number in range(waiting):
+        state.reserve(f"w{number}", Charge(NOW, "restart", "other"))
     run = None if step is None else a_run(target, step=step)
     decision = ask(state, about, switches=switches, run=run)
     again = ask(state, about, switches=switches, run=run)

@@ -12,6 +12,7 @@ from autoheal.actions import Context, Outcome
 from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.model import Alert, AlertStatus, Notification, Record
+from autoheal.redaction import HiddenNames, Redaction
 from autoheal.state import fold
 from tests.support.clock import FakeClock, settle
 from tests.support.journal import MemoryJournal
@@ -64,6 +65,7 @@ class Stage:
             load_rules=lambda: rules_from(self.rules),
             actions={"fake": self.action},
             alertmanager=self.alertmanager,
+            redaction=Redaction(HiddenNames(["*secret*"]), b"key"),
             clock=self.clock,
         )
         await self.engine.start()

@@ -260,6 +260,10 @@ def test_an_alert_that_no_record_could_hold_is_rejected_not_cut() -> None:
         "alerts[0]: too large: 49,153 bytes of labels, annotations and URL, at most 49,152"
     )
     assert "too large" in str(refused(body(alert(labels={"alertname": "x" * 30_000}))))
+    assert str(refused(body(alert(labels={"alertname": "x" * 1023})))) == (
+        "alerts[0].labels.alertname: too long: 1,025 bytes, at most 1,024"
+    )
+    assert len(decode(body(alert(labels={"alertname": "x" * 1022}))).alerts) == 1
     assert "too large" in str(refused(body(alert(labels={"a": "\x00" * 9000}))))
     assert "too large" in str(refused(body(alert(generatorURL="x" * 50_000))))
 
