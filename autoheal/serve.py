@@ -30,7 +30,7 @@ from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.metrics import Metrics
 from autoheal.model import Record
-from autoheal.redaction import Redaction, load_key
+from autoheal.redaction import HiddenNames, Redaction, load_key
 from autoheal.rules import RuleSet, load
 from autoheal.state import State
 from autoheal.web.connection import Connection
@@ -64,7 +64,7 @@ def serve(settings: Settings) -> int:
         return 0
 
 
-def load_rules(path: Path, redact: frozenset[str]) -> RuleSet:
+def load_rules(path: Path, redact: HiddenNames) -> RuleSet:
     """The rules at `path`, as the engine loads them at start and at each reload. Raises ConfigError."""
     return load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
 

@@ -160,7 +160,9 @@ def test_no_hint_names_the_opposite(name: str) -> None:
 
 def test_one_setting_alone() -> None:
     """It is there whatever is wrong with others, and has its own fault."""
-    assert load_one({"AUTOHEAL_REDACT": "a,b", "AUTOHEAL_PORT": "x", "AUTOHEAL_X": "x"}, "redact") == {"a", "b"}
+    assert load_one({"AUTOHEAL_REDACT": "a,b", "AUTOHEAL_PORT": "x", "AUTOHEAL_X": "x"}, "redact") == HiddenNames(
+        ["a", "b"]
+    )
     assert load_one({}, "port") == 9009
     with pytest.raises(ConfigError, match="AUTOHEAL_PORT: 'x' is not a port"):
         load_one({"AUTOHEAL_PORT": "x", "AUTOHEAL_HOST": "0.0.0.0"}, "port")
