@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import httpx
@@ -49,7 +50,7 @@ class Poll:
 
     `unreadable` are the fingerprints of listed alerts that cannot be taken (too large for a record, no labels …).
     `answered` is whether all gave a usable answer; `errors` says who did not, and why, and which alerts are unreadable.
-    `uptime` is that of the youngest, in seconds; None when one did not tell.
+    `uptime` is that of the youngest, in seconds by its own clock; None when one did not tell.
     """
 
     alerts: Mapping[str, Seen] = field(default_factory=dict)
@@ -85,8 +86,7 @@ class Alertmanager:
         timeout: float = TIMEOUT_SECONDS,
         max_body: int = MAX_BODY_BYTES,
     ) -> None:
-        self._peers = [_Peer(url, client, timeout, max_body) for url in urls]
-        self._clock = clock
+        self._peers = [_Peer(url, client, clock, timeout, max_body) for url in urls]
 
     async def poll(self, *, filters: Sequence[str] = (), receiver: str | None = None) -> Poll:
         """Ask all of them at once for what fires, silenced and inhibited alerts included.
@@ -99,13 +99,13 @@ class Alertmanager:
         for answer in answers:
             for fingerprint, seen in answer.alerts.items():
                 merged[fingerprint] = _merge(merged.get(fingerprint), seen)
-        started = [answer.started for answer in answers if answer.started is not None]
+        uptimes = [answer.uptime for answer in answers if answer.uptime is not None]
         return Poll(
             alerts=merged,
             unreadable=frozenset().union(*(answer.unreadable for answer in answers)) - merged.keys(),
             answered=bool(answers) and all(answer.listed for answer in answers),
             errors=tuple(error for answer in answers for error in answer.errors),
-            uptime=self._clock.now() - max(started) if answers and len(started) == len(answers) else None,
+            uptime=min(uptimes) if answers and len(uptimes) == len(answers) else None,
         )
 
 
@@ -123,6 +123,15 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _date(text: str | None) -> float | None:
+    """An HTTP date (RFC 9110 section 5.6.7) in epoch seconds; None for anything else."""
+    try:
+        parsed = parsedate_to_datetime(text or "")
+    except (ValueError, OverflowError):
+        return None
+    return None if parsed.tzinfo is None else parsed.timestamp()
+
+
 def _merge(first: Seen | None, second: Seen) -> Seen:
     if first is None:
         return second
@@ -134,7 +143,7 @@ class _Answer:
     alerts: dict[str, Seen] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     listed: bool = False
-    started: float | None = None
+    uptime: float | None = None
     errors: list[str] = field(default_factory=list)
 
 
@@ -145,13 +154,14 @@ class _Unusable(Exception):
 class _Peer:
     """One Alertmanager."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient, timeout: float, max_body: int) -> None:
+    def __init__(self, url: str, client: httpx.AsyncClient, clock: Clock, timeout: float, max_body: int) -> None:
         parsed = httpx.URL(url)
         # Credentials leave the URL here: httpx logs the URLs that it asks, and its errors may name them.
         self._auth = httpx.BasicAuth(parsed.username, parsed.password) if parsed.userinfo else None
         self._base = parsed.copy_with(userinfo=b"", path=parsed.path.rstrip("/") + "/api/v2/")
         self._name = str(parsed.copy_with(userinfo=b""))
         self._client = client
+        self._clock = clock
         self._timeout = timeout
         self._max_body = max_body
 
@@ -165,14 +175,16 @@ class _Peer:
 
     async def _list(self, answer: _Answer, params: _Params) -> None:
         try:
-            self._read(answer, await self._get("alerts", params))
+            self._read(answer, (await self._get("alerts", params))[0])
         except _Unusable as error:
             answer.errors.append(f"{self._name} (alerts): {error}")
 
     async def _status(self, answer: _Answer) -> None:
         try:
-            raw = await self._get("status", ())
-            answer.started = parse_rfc3339(raw["uptime"])
+            raw, date = await self._get("status", ())
+            # By its own clock: were ours minutes ahead, one that has just started would seem to have settled.
+            now = self._clock.now() if date is None else date
+            answer.uptime = max(0.0, now - parse_rfc3339(raw["uptime"]))  # a Date is whole seconds
         except _Unusable as error:
             answer.errors.append(f"{self._name} (status): {error}")
         except (TypeError, KeyError, ValueError, OverflowError):
@@ -203,7 +215,8 @@ class _Peer:
         else:
             answer.alerts[fingerprint] = Seen(alert, bool(status.get("silencedBy")), bool(status.get("inhibitedBy")))
 
-    async def _get(self, path: str, params: _Params) -> Any:
+    async def _get(self, path: str, params: _Params) -> tuple[Any, float | None]:
+        """The answer's JSON, and what the server's clock said (epoch seconds) if it told."""
         try:
             async with (
                 asyncio.timeout(self._timeout),
@@ -228,6 +241,6 @@ class _Peer:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Unusable(str(error) or type(error).__name__) from None
         try:
-            return orjson.loads(body)
+            return orjson.loads(body), _date(response.headers.get("Date"))
         except orjson.JSONDecodeError:
             raise _Unusable("did not answer JSON") from None
