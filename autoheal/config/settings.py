@@ -43,6 +43,11 @@ class Settings:
         return self.key_dir or self.data_dir / "keys"
 
     @property
+    def address(self) -> str:
+        """Host and port as a URL has them: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def on_loopback(self) -> bool:
         """Whether only programs on this machine can reach the service."""
         return is_loopback(self.host)
