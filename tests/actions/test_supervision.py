@@ -102,15 +102,19 @@ def test_a_guardian_that_lacks_something_says_what(
     context: Context, loop: str, tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch, call: str, error: str
 ) -> None:
     """No process or no descriptor for it: the command does not run on, and the outcome says why."""
-    script = tmp_path / "guardian.py"
+    script, begun = tmp_path / "guardian.py", tmp_path / "begun"
     script.write_text(
-        "import errno, os, runpy\n"
-        "def broken(*_): raise OSError(errno.EAGAIN, 'injected')\n"
+        "import errno, os, runpy, time\n"
+        "def broken(*_):\n"
+        f"    while {call!r} != 'fork' and not os.path.exists({str(begun)!r}): time.sleep(0.01)\n"
+        "    raise OSError(errno.EAGAIN, 'injected')\n"
         f"os.{call} = broken\n"
         f"runpy.run_path({guardian.__file__!r}, run_name='__main__')\n"
     )
     monkeypatch.setattr(supervision, "_GUARDIAN", str(script))
-    outcome = run_on(loop, run(context, sys.executable, "-c", SLEEPER, victim, timeout=60))
+    family = '"$1" -c "$2" "$3" & : > "$4"; wait'
+    argv = ["/bin/sh", "-c", family, "sh", sys.executable, SLEEPER, victim, str(begun)]
+    outcome = run_on(loop, run(context, *argv, timeout=60))
     assert not outcome.ok
     assert outcome.detail["error"] == error + os.strerror(errno.EAGAIN)
     assert outcome.detail["output"] == ""
