@@ -19,8 +19,8 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from autoheal import serve
 from autoheal.config import load as load_settings
+from autoheal.serve import server
 from tests.support import signalled
 from tests.support.monitoring import answers
 from tests.support.ports import free_port
@@ -110,11 +110,11 @@ def test_a_reload_asked_for_while_the_rules_are_read_is_done_once_it_serves(tmp_
 
 
 POINTS = [
-    "autoheal.serve:load_rules",
-    "autoheal.serve:_listen",
-    "autoheal.serve:_serve",
+    "autoheal.serve.process:load_rules",
+    "autoheal.serve.server:listen",
+    "autoheal.serve.process:_serve",
     "autoheal.engine.core:Engine.__init__",
-    "autoheal.serve:_until_stopped",
+    "autoheal.serve.process:_until_stopped",
     "uvicorn.server:Server.serve",
     "autoheal.engine.core:Engine.start",
     "uvicorn.server:Server.main_loop",
@@ -165,7 +165,7 @@ class BrokenEngine:
 async def test_a_reload_that_fails_in_any_way_is_logged() -> None:
     """And does not end whoever asked for it."""
     with capture_logs() as logs:
-        await serve._reload(BrokenEngine())  # type: ignore[arg-type]
+        await server._reload(BrokenEngine())  # type: ignore[arg-type]
     assert [line["event"] for line in logs] == ["reload_failed"]
     assert "on fire" in str(logs[0]["exc_info"])
 
@@ -222,7 +222,7 @@ def test_two_colons_are_every_address_of_the_machine(tmp_path: Path) -> None:
 def test_a_reader_that_takes_nothing_is_noticed_soon(tmp_path: Path) -> None:
     """Connections have a small buffer, and the kernel gives one up after half a minute without an acknowledgement."""
     settings = load_settings({"AUTOHEAL_PORT": str(free_port())})
-    with serve._listen(settings) as listener, socket.create_connection(listener.getsockname()):
+    with server.listen(settings) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
@@ -244,13 +244,13 @@ def listening() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as web:
+        thread = threading.Thread(target=web.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+            yield f"http://127.0.0.1:{web.server_address[1]}", asked
         finally:
-            server.shutdown()
+            web.shutdown()
             thread.join()
 
 
