@@ -144,6 +144,15 @@ def test_a_stop_at_any_moment_of_the_start_ends_it_in_good_order(tmp_path: Path,
     )
 
 
+def test_a_reload_asked_for_before_anything_is_loaded_is_nothing(tmp_path: Path) -> None:
+    """It does not kill: the process comes as far as the rules, which are not there."""
+    argv = [sys.executable, signalled.__file__, "SIGHUP", "autoheal.config.settings:load"]
+    env = environment(tmp_path, free_port(), AUTOHEAL_RULES=str(tmp_path / "missing.yaml"))
+    ended = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "missing.yaml" in ended.stderr
+
+
 def test_a_stop_while_the_log_is_folded_does_not_wait_for_its_end(tmp_path: Path) -> None:
     """However long the log is: a bad line at its end, over which a start would fail, is not even reached."""
     assert signalled_at(tmp_path, "SIGTERM", "autoheal.engine.core:Engine.start") == 0

@@ -17,7 +17,7 @@ shared = pytest.mark.asyncio(loop_scope="module")
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /alert HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 KIB = 1024
-SHORT = 0.2
+SHORT = 0.4
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
