@@ -134,6 +134,8 @@ def test_each_operation_does_what_its_name_says(source: str, text: str) -> None:
         "{{ labels.x + 1 }}",
         "{{ 1 + labels.x }}",
         "{{ labels.x | length | first }}",
+        "{{ labels.x.split('b').upper() }}",
+        "{{ labels.x['upper'] }}",
         "{{ labels.x.replace('a', 'b', labels.x) }}",
     ],
 )
