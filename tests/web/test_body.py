@@ -87,7 +87,7 @@ async def test_a_body_is_held_until_it_is_answered(gate: Gateway, monkeypatch: p
 
 
 async def test_a_body_that_drips_is_not_waited_for(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503, so that it is sent again; the connection ends, and its share is free again; a byte now and then does not put it off."""
+    """503, so that it is sent again, and its share is free; a byte now and then puts nothing off."""
     monkeypatch.setattr(body, "BODY_SECONDS", SHORT)
     monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
     got = await dripped(gate.port, head(19_900) + b" " * 19_000, b" ", SHORT / 10)
