@@ -24,6 +24,9 @@ class Kind(StrEnum):
 
     LOG_CREATED = "log_created"
     LOG_REPAIRED = "log_repaired"
+    LOG_OPENED = "log_opened"
+    SNAPSHOT = "snapshot"
+    CHECKPOINT = "checkpoint"
     SERVICE_STARTED = "service_started"
     SERVICE_STOPPED = "service_stopped"
     CONFIG_LOADED = "config_loaded"
