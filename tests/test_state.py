@@ -179,7 +179,7 @@ def opened(state: State) -> list[Record]:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "PART_BYTES", 100)
+    monkeypatch.setattr(snapshot, "PART_BYTES", 60)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
