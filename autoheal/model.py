@@ -27,6 +27,8 @@ class Kind(StrEnum):
     LOG_OPENED = "log_opened"
     SNAPSHOT = "snapshot"
     CHECKPOINT = "checkpoint"
+    SPACE_LOW = "space_low"
+    SPACE_OK = "space_ok"
     SERVICE_STARTED = "service_started"
     SERVICE_STOPPED = "service_stopped"
     CONFIG_LOADED = "config_loaded"
@@ -61,6 +63,7 @@ class Reason(StrEnum):
     IN_PROGRESS = "in_progress"
     COOLDOWN = "cooldown"
     BUDGET = "budget"
+    LOW_SPACE = "low_space"
     DRY_RUN = "dry_run"
     ACT = "act"
 

@@ -184,6 +184,8 @@ class State:
     ended_runs: list[str] = field(default_factory=list)
     locks: dict[str, str] = field(default_factory=dict)
     """The unfinished run of each target."""
+    space_low: bool = False
+    """Whether the log's disk has less left than it should: no live run begins."""
     waiting: dict[str, Charge] = field(default_factory=dict)
     """Runs decided but not begun: budgets count them as spent."""
     last_action: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -292,6 +294,13 @@ def fold(records: Iterable[Record], state: State | None = None) -> State:
     for record in records:
         state.apply(record)
     return state
+
+
+def _space(*, low: bool) -> Callable[[State, Record], None]:
+    def change(state: State, _: Record) -> None:
+        state.space_low = low
+
+    return change
 
 
 def _alert_firing(state: State, record: Record) -> None:
@@ -413,6 +422,8 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
 
 
 _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
+    Kind.SPACE_LOW: _space(low=True),
+    Kind.SPACE_OK: _space(low=False),
     Kind.ALERT_FIRING: _alert_firing,
     Kind.ALERT_RESOLVED: _alert_resolved,
     Kind.ALERT_SUSPECT: _alert_suspect,

@@ -41,6 +41,10 @@ class Journal(Protocol):
         """Hand over records; raises JournalUnavailable or JournalConflict and keeps nothing then."""
         ...
 
+    def free(self) -> int | None:
+        """Bytes that the log's disk has left; None when it is not this machine's to know."""
+        ...
+
     async def wait(self, seq: int) -> None:
         """Return when `seq` is durable; raises JournalUnavailable when its batch was given up."""
         ...

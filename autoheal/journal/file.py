@@ -102,6 +102,14 @@ class FileJournal:
         """Whether records can be made durable now."""
         return self._writer.healthy
 
+    def free(self) -> int | None:
+        """Bytes that the service may still write on the log's disk; None when the system does not tell."""
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError:
+            return None
+        return disk.f_bavail * disk.f_frsize
+
     def append(self, drafts: Sequence[Draft], expected: Head) -> tuple[Record, ...]:
         """Seal `drafts` after `expected` and hand them to the writer, all or none; does not wait for the disk.
 

@@ -19,6 +19,7 @@ class MemoryJournal:
         self.records = list(records)
         self._pending: list[Record] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.free_bytes: int | None = 2**40
         self.held = False
         self.healthy = True
 
@@ -31,6 +32,9 @@ class MemoryJournal:
     @property
     def log_id(self) -> str:
         return self.records[0].hash[:16]
+
+    def free(self) -> int | None:
+        return self.free_bytes
 
     def append(self, drafts: Sequence[Draft], expected: Head) -> tuple[Record, ...]:
         if not self.healthy:
