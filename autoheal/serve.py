@@ -71,11 +71,16 @@ def load_rules(path: Path, redact: HiddenNames) -> RuleSet:
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Whoever says `::` means every address of the machine, those of IPv4 as well.
+    both = settings.host == "::" and socket.has_dualstack_ipv6()
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.create_server(
+            (settings.host, settings.port), family=family, backlog=2048, dualstack_ipv6=both
+        )
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise ConfigError([Fault("AUTOHEAL_HOST, AUTOHEAL_PORT", f"cannot listen on {where}: {error}")]) from None
+        raise ConfigError(
+            [Fault("AUTOHEAL_HOST, AUTOHEAL_PORT", f"cannot listen on {settings.address}: {error}")]
+        ) from None
     # The connections inherit these.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,7 +128,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
             )
             _log.info(
                 "serving",
-                address="{}:{}".format(*listener.getsockname()[:2]),
+                address=settings.address,
                 rules=len(engine.rules.rules),
                 enabled=settings.enabled,
                 dry_run=settings.dry_run,

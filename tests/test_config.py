@@ -189,6 +189,14 @@ def test_loopback_needs_no_permission(host: str) -> None:
     assert load({"AUTOHEAL_HOST": host}).on_loopback
 
 
+@pytest.mark.parametrize(
+    ("host", "address"), [("127.0.0.1", "127.0.0.1:9009"), ("::1", "[::1]:9009"), ("localhost", "localhost:9009")]
+)
+def test_an_address_is_written_as_in_a_url(host: str, address: str) -> None:
+    """With brackets around IPv6: without them, nobody can tell the port."""
+    assert load({"AUTOHEAL_HOST": host}).address == address
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "localhost.evil.example", "127.1"])
 def test_other_addresses_need_permission(host: str) -> None:
     """Any other address, and any other name, is refused unless AUTOHEAL_INSECURE says otherwise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -197,3 +198,15 @@ def test_a_service_whose_engine_fails_ends_with_1(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert [line["level"] for line in said(tmp_path, "engine_failed")] == ["critical"]
     assert records(tmp_path)[-1]["kind"] == "service_stopped"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_two_colons_are_every_address_of_the_machine(tmp_path: Path) -> None:
+    """`::` is reached by IPv4 as well, whose loopback is local then too, and the log shows it in brackets."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    port = free_port()
+    env = environment(tmp_path, port, AUTOHEAL_HOST="::", AUTOHEAL_INSECURE="true")
+    with running(SERVE, lambda: answers(f"http://127.0.0.1:{port}/readyz"), tmp_path / "log", env=env):
+        assert answers(f"http://127.0.0.1:{port}/audit")
+        assert answers(f"http://[::1]:{port}/audit")
+    assert [line["address"] for line in said(tmp_path, "serving")] == [f"[::]:{port}"]

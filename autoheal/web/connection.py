@@ -14,6 +14,8 @@ from typing import Any
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from autoheal.web.security import WHOLE_URL
+
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line with its headers, and of trailers: up to a slice more may have come before it is noticed."""
 HEAD_SECONDS = 10.0
@@ -92,6 +94,8 @@ class Connection(HttpToolsProtocol):
         self._place = _Place.BODY
         self._head_has_come()
         super().on_headers_complete()
+        if not self.url.startswith((b"/", b"*")):
+            self.scope["extensions"] = {WHOLE_URL: {}}
 
     def on_body(self, body: bytes) -> None:
         """Bodies are bounded where they are read (web/body.py)."""

@@ -26,7 +26,7 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
         return []
     more = f" and {len(live) - 1} more" if len(live) > 1 else ""
     warning = (
-        f"Whoever reaches {settings.host}:{settings.port} can make rule {live[0]!r}{more} act: POST /alert asks for no "
+        f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
         "credential. Listen on loopback, or let a firewall and AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
     )
     return [warning]

@@ -11,6 +11,8 @@ from autoheal.model import parse_rfc3339
 from autoheal.rules.units import parse_duration
 from autoheal.web.errors import BadParameter
 
+_UNITS = ("y", "w", "d", "h", "m", "s", "ms")
+_AGO = re.compile("".join(rf"(?:([0-9]{{1,15}}){unit})?" for unit in _UNITS))
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
@@ -42,10 +44,8 @@ def moment(given: dict[str, str], name: str, now: float) -> float | None:
     text = given.get(name)
     if text is None:
         return None
-    try:
-        return now - parse_duration(text)
-    except ValueError:
-        pass
+    if (ago := _ago(text)) is not None:
+        return now - ago
     try:
         # In a query string `+` is a space, and `+02:00` is what people paste.
         return parse_rfc3339(text.replace(" ", "+") if " " in text[19:] else text)
@@ -53,3 +53,13 @@ def moment(given: dict[str, str], name: str, now: float) -> float | None:
         raise BadParameter(
             name, "must be an RFC 3339 time (2026-05-01T12:00:00Z) or a duration back from now (24h)"
         ) from None
+
+
+def _ago(text: str) -> float | None:
+    """Seconds of a duration, written as in rules but as long as one likes; None for anything else."""
+    found = _AGO.fullmatch(text) if text != "0" else _AGO.fullmatch("0s")
+    if not text or found is None:
+        return None
+    return sum(
+        int(count) * parse_duration(f"1{unit}") for count, unit in zip(found.groups(), _UNITS, strict=True) if count
+    )

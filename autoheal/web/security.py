@@ -5,6 +5,7 @@
 | comes from this machine, directly | answered | answered |
 | comes from another address | answered | 403 |
 | was forwarded by a proxy (it says so) | answered | 403: its sender may be anywhere |
+| has a whole URL for its target, as proxies are sent | answered | 403: it was meant for another host |
 | asks for a Host that is not loopback | answered | 403: DNS rebinding |
 | was caused by a page of another site | answered | 403: that page must not drive or read us |
 
@@ -27,10 +28,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _HOST = re.compile(r"(localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _FORWARDED = re.compile(
-    r"forwarded|via|x-forwarded(-.*)?|x-original-.*|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip"
-    r"|cf-connecting-ip|fly-client-ip|fastly-client-ip",
+    r"forwarded|via|cdn-loop|surrogate-capability|akamai-origin-hop|(.*-)?client-ip|cf-.*"
+    r"|x-(forwarded|original|real|proxy|proxyuser|envoy|azure|appgw|arr)(-.*)?"
+    r"|x-originating-ip|x-remote-(ip|addr)|x-rewrite-url|x-amzn-trace-id|x-amz-cf-id|x-varnish",
     re.IGNORECASE,
 )
+"""What proxies, load balancers and content networks add. One too many costs a 403 that says why."""
+WHOLE_URL = "autoheal.whole_url"
+"""Extension of a request's scope: its target was a whole URL (RFC 9112 section 3.2.2), which uvicorn does not keep."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -77,6 +82,8 @@ def not_local(scope: Scope) -> str | None:
     for name in headers:
         if _FORWARDED.fullmatch(name):
             return f"the header {name} says that the request was forwarded"
+    if WHOLE_URL in scope.get("extensions", ()):
+        return "its target is a whole URL, as it is sent to proxies"
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not _is_loopback_host(hosts[0]):
         return "the Host header is not localhost, 127.0.0.0/8 or [::1] (DNS rebinding)"

@@ -75,6 +75,18 @@ async def test_since_and_until_bound_the_time(gate: Gateway) -> None:
     assert first.ts < second.ts
 
 
+@pytest.mark.parametrize("since", ["400d", "1000y", "999999999999999y", "1y1d", "0001-01-01T00:00:00Z"])
+async def test_the_far_past_is_a_time_like_others(gate: Gateway, since: str) -> None:
+    """The bound on durations in rules is none on how far back one may look."""
+    assert seqs((await gate.client.get("/audit", params={"since": since})).json()) == [1]
+
+
+async def test_nothing_ago_is_now(gate: Gateway) -> None:
+    """`0` needs no unit, as in rules."""
+    assert seqs((await gate.client.get("/audit?since=0")).json()) == []
+    assert seqs((await gate.client.get("/audit?until=0")).json()) == [1]
+
+
 async def test_a_pasted_offset_is_understood(gate: Gateway) -> None:
     """`+02:00` unescaped in a query string, where `+` means a space, is still that offset."""
     assert (await gate.client.get("/audit?since=2026-05-01T12:00:00+02:00")).status_code == 200
@@ -94,6 +106,10 @@ async def test_a_pasted_offset_is_understood(gate: Gateway) -> None:
         ("before=0", "before"),
         ("limit=3", "limit"),
         ("since=yesterday", "since"),
+        ("since=", "since"),
+        ("since=1h1d", "since"),
+        ("since=1h1h", "since"),
+        ("since=5", "since"),
         ("until=2026-05-01T12:00:00", "until"),
         ("since=9999-12-31T23:59:60Z", "since"),
         ("q=kind", "q"),

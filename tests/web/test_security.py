@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_network
 from typing import Any
@@ -72,10 +73,6 @@ def test_programs_and_people_on_this_machine_are_local(request_scope: dict[str, 
         (scope("127.0.0.1", ("Host", "localhost\n")), "rebinding"),
         (scope("127.0.0.1", ("Host", "0.0.0.0:9009")), "rebinding"),
         (scope("127.0.0.1", ("Host", "localhost@evil.example")), "rebinding"),
-        *((scope("127.0.0.1", HOST, (name, "x")), "forwarded") for name in (
-            *("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded", "True-Client-IP"),
-            *("X-Original-Host", "CF-Connecting-IP", "X-Client-IP"),
-        )),
         (scope("127.0.0.1", HOST, ("Origin", "https://evil.example")), "Origin"),
         (scope("127.0.0.1", HOST, ("Origin", "null")), "Origin"),
         (scope("127.0.0.1", HOST, ("Origin", "http://localhost:3000")), "Origin"),
@@ -88,6 +85,87 @@ def test_programs_and_people_on_this_machine_are_local(request_scope: dict[str, 
 def test_everything_else_is_not_and_is_told_why(request_scope: dict[str, Any], why: str) -> None:
     """Another address, a proxy, another name, another site: each has its own sentence."""
     assert why in (not_local(request_scope) or "")
+
+
+OF_PROXIES = [
+    "Forwarded",
+    "Via",
+    "X-Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Server",
+    "X-Real-IP",
+    "X-Original-Host",
+    "X-Original-URL",
+    "X-Original-Forwarded-For",
+    "X-Rewrite-URL",
+    "X-Client-IP",
+    "Client-IP",
+    "X-Cluster-Client-IP",
+    "True-Client-IP",
+    "Fly-Client-IP",
+    "Fastly-Client-IP",
+    "WL-Proxy-Client-IP",
+    "X-ProxyUser-Ip",
+    "X-Originating-IP",
+    "X-Remote-IP",
+    "X-Remote-Addr",
+    "CF-Connecting-IP",
+    "CF-Connecting-IPv6",
+    "CF-Ray",
+    "CF-Visitor",
+    "CDN-Loop",
+    "Akamai-Origin-Hop",
+    "Surrogate-Capability",
+    "X-Envoy-External-Address",
+    "X-Envoy-Expected-Rq-Timeout-Ms",
+    "X-Amzn-Trace-Id",
+    "X-Amz-Cf-Id",
+    "X-Azure-ClientIP",
+    "X-Azure-SocketIP",
+    "X-AppGW-Trace-Id",
+    "X-ARR-LOG-ID",
+    "X-Varnish",
+]
+"""Of nginx, HAProxy, Envoy, Varnish, IIS, AWS, Azure, Cloudflare and others; a list apart from the product's own."""
+OF_CLIENTS = [
+    "Accept",
+    "User-Agent",
+    "Authorization",
+    "Cookie",
+    "X-Requested-With",
+    "X-Request-ID",
+    "traceparent",
+    "Cache-Control",
+    "TE",
+]
+
+
+@pytest.mark.parametrize("name", OF_PROXIES)
+def test_every_header_that_proxies_add_is_known(name: str) -> None:
+    """Whatever its value: the sender may be anywhere."""
+    assert f"the header {name.lower()} says" in (not_local(scope("127.0.0.1", HOST, (name, ""))) or "")
+
+
+@pytest.mark.parametrize("name", OF_CLIENTS)
+def test_headers_that_clients_send_are_none_of_them(name: str) -> None:
+    """A program on this machine is not taken for a proxy."""
+    assert not_local(scope("127.0.0.1", HOST, (name, "x"))) is None
+
+
+@pytest.mark.parametrize("target", ["http://evil.example/audit", "http://localhost/audit", "HTTPS://localhost/audit"])
+@shared
+async def test_a_whole_url_is_a_request_to_a_proxy(gate: Gateway, target: str) -> None:
+    """It names a host of its own, for which the Host header does not stand; public routes answer it."""
+    for path, status in ((target, b"403"), (target.replace("audit", "healthz"), b"200")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert status == b"200" or b"whole URL" in answer
 
 
 @pytest.mark.parametrize("path", SENSITIVE)

@@ -1,0 +1,124 @@
+"""The one list of what may be set; docs/configuration.md is held to it by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoheal.config import parsers
+from autoheal.redaction import DEFAULT_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One variable. `parse` takes its text and raises ValueError that says what is allowed.
+
+    `setting` is its field of Settings, or empty for one that has a single value in this version: a file of variables
+    that several versions share may name it. A `secret` may also come from the file that `NAME_FILE` names, and its
+    value stands in no message.
+    """
+
+    name: str
+    setting: str
+    default: str
+    parse: Callable[[str], Any]
+    help: str
+    secret: bool = False
+
+
+OPTIONS: Sequence[Option] = (
+    Option(
+        "AUTOHEAL_ENABLED", "enabled", "true", parsers.boolean, "`false`: alerts are recorded, and no rule is asked."
+    ),
+    Option(
+        "AUTOHEAL_DRY_RUN",
+        "dry_run",
+        "true",
+        parsers.boolean,
+        "`true`: every live rule is a dry run, whatever it says.",
+    ),
+    Option("AUTOHEAL_RULES", "rules", "rules.yaml", parsers.path, "The rules: a YAML file, or a folder of them."),
+    Option(
+        "AUTOHEAL_DATA_DIR",
+        "data_dir",
+        "./data",
+        parsers.path,
+        "Where the service keeps its data; the log is `audit.jsonl` in it.",
+    ),
+    Option(
+        "AUTOHEAL_KEY_DIR",
+        "key_dir",
+        "",
+        parsers.optional_path,
+        "Where the installation's own keys lie, made at the first start. Empty: `keys` in the data directory.",
+    ),
+    Option(
+        "AUTOHEAL_REDACT",
+        "redact",
+        ",".join(DEFAULT_NAMES),
+        parsers.names,
+        "Names of labels and annotations, comma-separated, `*` for any characters: their values are hidden at intake.",
+    ),
+    Option(
+        "AUTOHEAL_HOST",
+        "host",
+        "127.0.0.1",
+        parsers.host,
+        "The address to listen on. Other than loopback needs `AUTOHEAL_INSECURE=true`.",
+    ),
+    Option("AUTOHEAL_PORT", "port", "9009", parsers.port, "The port to listen on, 1 to 65535."),
+    Option(
+        "AUTOHEAL_INSECURE",
+        "insecure",
+        "false",
+        parsers.boolean,
+        "`true` allows an `AUTOHEAL_HOST` that other machines can reach.",
+    ),
+    Option(
+        "AUTOHEAL_ALERT_ALLOWLIST",
+        "alert_allowlist",
+        "",
+        parsers.networks,
+        "Networks, comma-separated, that may `POST /alert`. Empty: all.",
+    ),
+    Option(
+        "ALERTMANAGER_URL",
+        "alertmanager_urls",
+        "",
+        parsers.urls,
+        "Alertmanager's addresses, comma-separated; may carry a path prefix and `user:password@`.",
+        secret=True,
+    ),
+    Option(
+        "AUTOHEAL_JOURNAL",
+        "",
+        "file",
+        parsers.only("file", "this version keeps its log in a file, and nowhere else"),
+        "Where the log lives: this version knows `file` alone.",
+    ),
+    Option(
+        "AUTOHEAL_WEBHOOK_AUTH",
+        "",
+        "none",
+        parsers.only(
+            "none", "this version asks Alertmanager for no credential; AUTOHEAL_ALERT_ALLOWLIST says who may post"
+        ),
+        "What `POST /alert` asks for: this version knows `none` alone.",
+    ),
+    Option(
+        "AUTOHEAL_EVENTS_AUTH",
+        "",
+        "false",
+        parsers.off("this version has no identities: /events shows strangers what happens, without labels and details"),
+        "`true` is refused: this version has no identities.",
+    ),
+    Option(
+        "OIDC_ENABLED",
+        "",
+        "false",
+        parsers.off("this version has no OIDC: the sensitive routes answer on loopback only"),
+        "`true` is refused: this version has no OIDC.",
+    ),
+)
+"""Every variable that this version reads."""

@@ -1,0 +1,132 @@
+"""What each kind of setting may be: text in, value out, ValueError for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+
+import httpx
+
+from autoheal.redaction import HiddenNames
+
+Network = IPv4Network | IPv6Network
+
+
+def boolean(text: str) -> bool:
+    """A switch, in every usual spelling."""
+    match text.lower():
+        case "true" | "1" | "yes" | "on":
+            return True
+        case "false" | "0" | "no" | "off":
+            return False
+        case _:
+            raise ValueError(f"{_shown(text)} is neither true (1, yes, on) nor false (0, no, off)")
+
+
+def off(because: str) -> Callable[[str], bool]:
+    """A switch that only later versions can turn on."""
+
+    def parse(text: str) -> bool:
+        if boolean(text):
+            raise ValueError(f"{because}; leave it unset or false")
+        return False
+
+    return parse
+
+
+def only(value: str, because: str) -> Callable[[str], str]:
+    """A choice of which only later versions have more than `value`."""
+
+    def parse(text: str) -> str:
+        if text.lower() != value:
+            raise ValueError(f"{because}; leave it unset or {value}")
+        return value
+
+    return parse
+
+
+def path(text: str) -> Path:
+    """A file or a folder, which need not exist."""
+    if "\0" in text:
+        raise ValueError("a path holds no NUL")
+    return Path(text)
+
+
+def port(text: str) -> int:
+    """A TCP port."""
+    if re.fullmatch(r"[0-9]{1,5}", text) is None or not 1 <= int(text) <= 65535:
+        raise ValueError(f"{_shown(text)} is not a port: a whole number from 1 to 65535")
+    return int(text)
+
+
+def host(text: str) -> str:
+    """An address or a name to listen on."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", text):
+            return text
+        raise ValueError(
+            f"{_shown(text)} is no address to listen on: an IP address without brackets or port, or a host name"
+        ) from None
+
+
+def _items(text: str) -> list[str]:
+    return [item for item in (part.strip() for part in text.split(",")) if item]
+
+
+def names(text: str) -> HiddenNames:
+    """Patterns of names, with commas between them."""
+    items = _items(text)
+    for item in items:
+        # Taken for one name, `password token` would hide neither.
+        if re.search(r"""[\s;"']""", item):
+            raise ValueError(f"{_shown(item)} is not a name: commas stand between names, and no quotes around them")
+    return HiddenNames(items)
+
+
+def optional_path(text: str) -> Path | None:
+    """A path, or None for nothing."""
+    return path(text) if text else None
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks, with commas between them; an address is a network of one."""
+    found: list[Network] = []
+    for item in _items(text):
+        try:
+            found.append(ip_network(item))
+        except ValueError:
+            raise ValueError(f"{_shown(item)} is not a network such as 10.0.0.0/8 or fd00::/8{_meant(item)}") from None
+    return tuple(found)
+
+
+def _meant(item: str) -> str:
+    try:
+        return f"; did you mean {ip_network(item, strict=False)}?"
+    except ValueError:
+        return ""
+
+
+def urls(text: str) -> tuple[str, ...]:
+    """Addresses, with commas between them. They may carry credentials: a fault names one by its place."""
+    items = _items(text)
+    for place, item in enumerate(items, 1):
+        which = f"address {place} of {len(items)}"
+        try:
+            url = httpx.URL(item)
+        except (httpx.InvalidURL, ValueError):
+            raise ValueError(f"{which} is not a URL such as http://alertmanager:9093") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError(f"{which} must start with http:// or https:// and a host")
+        if url.port is not None and not 1 <= url.port <= 65535:
+            raise ValueError(f"{which} has a port that is not from 1 to 65535")
+        if url.query or url.fragment:
+            raise ValueError(f"{which} must end with the path: no ? and no #")
+    return tuple(items)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")

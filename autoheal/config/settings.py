@@ -1,0 +1,162 @@
+"""From the environment to `Settings`, with every fault on the way."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from autoheal.config.options import OPTIONS, Option
+from autoheal.config.parsers import Network
+from autoheal.errors import ConfigError, Fault
+from autoheal.redaction import HiddenNames
+
+PREFIX = "AUTOHEAL_"
+MAX_SECRET_BYTES = 64 * 1024
+HINT_RATIO = 0.8
+"""How alike (difflib's ratio) an unknown name and an option must be before one is taken for the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says. Times are seconds; paths are as given, relative to the working directory."""
+
+    enabled: bool
+    dry_run: bool
+    rules: Path
+    data_dir: Path
+    key_dir: Path | None
+    redact: HiddenNames
+    host: str
+    port: int
+    insecure: bool
+    alert_allowlist: tuple[Network, ...]
+    alertmanager_urls: tuple[str, ...] = field(repr=False)
+
+    @property
+    def keys(self) -> Path:
+        """Where this installation's own keys lie; in the data directory unless `AUTOHEAL_KEY_DIR` says otherwise."""
+        return self.key_dir or self.data_dir / "keys"
+
+    @property
+    def address(self) -> str:
+        """Host and port as a URL has them: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only programs on this machine can reach the service."""
+        return is_loopback(self.host)
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings that `environ` asks for. An empty value counts as not set.
+
+    Raises ConfigError with every fault: the variable, what is wrong with it and what is allowed.
+    """
+    faults = _unknown(environ)
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        try:
+            value = _value(option, environ)
+        except ConfigError as error:
+            faults += error.faults
+        else:
+            values |= {option.setting: value} if option.setting else {}
+    if {"host", "insecure"} <= values.keys() and not values["insecure"] and not is_loopback(values["host"]):
+        what = (
+            f"{values['host']} is not a loopback address: whoever reaches it could see alerts and make rules act."
+            " Listen on 127.0.0.1, ::1 or localhost, or set AUTOHEAL_INSECURE=true when something else keeps"
+            " strangers out"
+        )
+        faults.append(Fault("AUTOHEAL_HOST", what))
+    if faults:
+        raise ConfigError(faults)
+    return Settings(**values)
+
+
+def load_one(environ: Mapping[str, str], setting: str) -> Any:
+    """The one field `setting` of Settings, whatever is wrong with others. Raises ConfigError when it is faulty."""
+    (option,) = (option for option in OPTIONS if option.setting == setting)
+    return _value(option, environ)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is `localhost` or a literal loopback address. No other name is: who resolves it may lie."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _value(option: Option, environ: Mapping[str, str]) -> Any:
+    try:
+        return option.parse(_given(option, environ))
+    except ValueError as error:
+        hint = _service_link(option.name) if environ.get(option.name, "").startswith("tcp://") else ""
+        raise ConfigError([Fault(option.name, f"{error}{hint}")]) from None
+
+
+def _given(option: Option, environ: Mapping[str, str]) -> str:
+    """The option's text from its variable, its file or its default."""
+    value = environ.get(option.name, "").strip()
+    path = environ.get(f"{option.name}_FILE", "").strip() if option.secret else ""
+    if value and path:
+        raise ValueError(f"is set twice: by itself and by {option.name}_FILE")
+    return (_read(path) if path else value) or option.default
+
+
+def _read(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"the file {path!r} that it comes from cannot be read: {reason}") from None
+    if len(content) > MAX_SECRET_BYTES:
+        raise ValueError(f"the file {path!r} that it comes from is larger than {MAX_SECRET_BYTES:,} bytes")
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {path!r} that it comes from is not UTF-8") from None
+    if not text:
+        # A mount that has not arrived yet must not pass for "not wanted".
+        raise ValueError(f"the file {path!r} that it comes from is empty")
+    return text
+
+
+def _unknown(environ: Mapping[str, str]) -> list[Fault]:
+    """A misspelt switch that was ignored could leave a gateway live that was meant to be dry."""
+    known = {option.name for option in OPTIONS} | {f"{option.name}_FILE" for option in OPTIONS if option.secret}
+    faults = []
+    for name in sorted(environ):
+        if name in known or not name.startswith(PREFIX) or not environ[name].strip():
+            continue
+        hint = _service_link(name) or _meant_name(name) or "; docs/configuration.md lists what is"
+        faults.append(Fault(name if name.isprintable() else repr(name), f"not known to this version{hint}"))
+    return faults
+
+
+def _meant_name(name: str) -> str:
+    """The option that `name` is a slip of the pen for: none beats one that would do the opposite."""
+    stem = name.removeprefix(PREFIX).removesuffix("_FILE")
+    options = {option.name.removeprefix(PREFIX): option.name for option in OPTIONS}
+    for close in difflib.get_close_matches(stem, options, n=1, cutoff=HINT_RATIO):
+        # SECURE and INSECURE, NO_DRY_RUN and DRY_RUN: what stands before a word turns it into its contrary.
+        if close == stem or not (close.endswith(stem) or stem.endswith(close)):
+            return f"; did you mean {options[close]}?"
+    return ""
+
+
+_SERVICE_LINK = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT.*|PORT(_[0-9]+_.*)?)")
+
+
+def _service_link(name: str) -> str:
+    """Why `name` may be there: Kubernetes gives every pod such variables of each Service, one named autoheal too."""
+    if _SERVICE_LINK.fullmatch(name) is None:
+        return ""
+    return "; Kubernetes sets it for a Service named autoheal: set enableServiceLinks: false for the pod"
