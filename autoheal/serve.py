@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
+import os
+import select
 import signal
 import socket
 import sys
@@ -28,6 +31,7 @@ from autoheal.engine import Engine
 from autoheal.errors import ConfigError, Fault, JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
+from autoheal.journal.checkpoint import Signer
 from autoheal.metrics import Metrics
 from autoheal.model import Record
 from autoheal.redaction import HiddenNames, Redaction, load_key
@@ -35,6 +39,7 @@ from autoheal.rules import RuleSet, load
 from autoheal.state import State
 from autoheal.web.connection import Connection
 from autoheal.web.health import warnings
+from autoheal.witness import Witness
 
 OPEN_STREAMS_SECONDS = 5
 """How long uvicorn waits at stop for answers under way."""
@@ -42,6 +47,9 @@ SEND_BUFFER_BYTES = 64 * 1024
 """Of each connection: the default lets a reader that stalled absorb megabytes before anyone notices."""
 STALLED_MILLISECONDS = 30_000
 """After this the kernel gives up a reader that takes nothing: closing alone would wait for it."""
+_STDOUT = 1
+LAST_WORD_SECONDS = 5.0
+"""How long the last checkpoint may take to leave the host at stop."""
 
 _log = structlog.get_logger("autoheal")
 
@@ -92,6 +100,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
     metrics = Metrics()
     state = State()
     feed: Feed | None = None
+    witness: Witness | None = None
 
     def replayed(record: Record) -> None:
         signals.go_on()
@@ -101,6 +110,8 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
         metrics.count(records)
         if feed is not None:
             feed.publish(records)
+        if witness is not None:
+            witness.tell(records)
 
     journal = FileJournal.open(
         settings.data_dir,
@@ -114,18 +125,8 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
         signals.go_on()
         feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
-            engine = Engine(
-                settings=settings,
-                journal=journal,
-                state=state,
-                load_rules=lambda: load_rules(settings.rules, settings.redact),
-                actions=ACTIONS,
-                alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
-                if settings.alertmanager_urls
-                else None,
-                redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
-                clock=clock,
-            )
+            witness = Witness(_print, settings.checkpoint_url, client, clock)
+            engine = _engine(settings, journal, state, client, clock)
             _log.info(
                 "serving",
                 address=settings.address,
@@ -137,10 +138,42 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
             )
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
-            app = build(settings, engine, journal, feed, metrics)
-            return await _until_stopped(_Server(web_server(app), engine, signals), signals, listener, feed)
+            app = build(settings, engine, journal, feed, metrics, clock=clock)
+            server = _Server(web_server(app), engine, signals)
+            telling = asyncio.create_task(witness.run())
+            try:
+                return await _until_stopped(server, signals, listener, feed)
+            finally:
+                # The last checkpoint is durable by now, and may still be on its way.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(witness.told(), LAST_WORD_SECONDS)
+                telling.cancel()
     finally:
         await journal.close()
+
+
+def _engine(settings: Settings, journal: FileJournal, state: State, client: httpx.AsyncClient, clock: Clock) -> Engine:
+    signer = Signer.load(settings.keys)
+    return Engine(
+        settings=settings,
+        journal=journal,
+        state=state,
+        load_rules=lambda: load_rules(settings.rules, settings.redact),
+        actions=ACTIONS,
+        alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
+        if settings.alertmanager_urls
+        else None,
+        redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
+        sign=lambda head: signer.draft(journal.log_id, head),
+        clock=clock,
+    )
+
+
+def _print(line: bytes) -> None:
+    """Write to standard output, unless nobody reads there: waiting for a reader would hold up everything."""
+    if not select.select([], [_STDOUT], [], 0)[1]:
+        raise BlockingIOError(errno.EAGAIN, "nobody reads what stands there already")
+    os.write(_STDOUT, line)
 
 
 def web_server(app: Starlette) -> uvicorn.Config:

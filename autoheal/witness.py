@@ -29,17 +29,14 @@ _log = structlog.get_logger(__name__)
 class Witness:
     """Tells `write` (one line, newline included; may raise OSError) and `url` (may be None) of each checkpoint.
 
-    `url` may carry `user:password@`, which no log line repeats.
+    `url` may carry `user:password@` and a query, which no log line repeats.
     """
 
-    def __init__(self, write: Callable[[bytes], object], url: str | None, client: httpx.AsyncClient, clock: Clock) -> None:
+    def __init__(
+        self, write: Callable[[bytes], object], url: str | None, client: httpx.AsyncClient, clock: Clock
+    ) -> None:
         self._write = write
-        self._url: httpx.URL | None = None
-        self._auth: httpx.BasicAuth | None = None
-        if url is not None:
-            given = httpx.URL(url)
-            self._auth = httpx.BasicAuth(given.username, given.password) if given.userinfo else None
-            self._url = given.copy_with(userinfo=b"")
+        self._url = httpx.URL(url) if url is not None else None
         self._client = client
         self._clock = clock
         self._waiting: deque[bytes] = deque(maxlen=KEPT)
@@ -76,6 +73,7 @@ class Witness:
 
     async def _deliver(self, line: bytes) -> None:
         assert self._url is not None, "nothing waits without an address"
+        to = str(self._url.copy_with(userinfo=b"", query=None))
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(1, TRIES + 1):
             try:
@@ -83,18 +81,17 @@ class Witness:
                     self._url,
                     content=line,
                     headers={"Content-Type": "application/json"},
-                    auth=self._auth,
                     timeout=TIMEOUT_SECONDS,
                     follow_redirects=False,
                 )
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 what = str(error) or type(error).__name__
             else:
                 if response.is_success:
                     return
                 what = f"answered {response.status_code}"
-            _log.warning("checkpoint_not_delivered", to=str(self._url), attempt=attempt, of=TRIES, error=what)
+            _log.warning("checkpoint_not_delivered", to=to, attempt=attempt, of=TRIES, error=what)
             if attempt < TRIES:
                 await self._clock.sleep(pause)
                 pause *= 2
-        _log.error("checkpoint_given_up", to=str(self._url))
+        _log.error("checkpoint_given_up", to=to)

@@ -177,10 +177,12 @@ def test_a_life_of_the_service(tmp_path: Path) -> None:
         assert "autoheal_config_last_reload_successful 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert kinds()[-1] == "service_stopped"
+    assert kinds()[-2:] == ["service_stopped", "checkpoint"]
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert '"event": "serving"' in said
+    printed = [line for line in said.splitlines() if '"kind":"checkpoint"' in line]
+    assert printed == (data / "audit.jsonl").read_text().splitlines()[-1:]
 
 
 def test_a_live_rule_on_an_open_address_is_a_loud_warning(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the log needs from time to time: a fresh file after rotation, a signed head, a warning before the disk is full."""
+"""What the log needs from time to time: a fresh file after rotation, a signed head, a warning while there is room."""
 
 from __future__ import annotations
 
