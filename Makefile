@@ -16,8 +16,8 @@ help: ## say what there is
 
 install: .venv/.run ## autoheal with what it needs, at .venv/bin/autoheal
 
-demo: .venv/.run ## kill a small service and watch it being healed; ONCE=1 ends afterwards
-	@$(BIN)/autoheal demo $(if $(filter 1,$(ONCE)),--once)
+demo: .venv/.run ## kill a small service and watch it being healed; ONCE=1 ends afterwards, PORT=9010 listens there
+	@$(BIN)/autoheal demo $(if $(filter 1,$(ONCE)),--once) $(if $(PORT),--port '$(PORT)')
 
 test: .venv/.dev components ## the whole suite with branch coverage; ARGS="…" for pytest
 	$(BIN)/pytest -m "not hammer" --cov --cov-report=term:skip-covered $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from autoheal.redaction import Redaction
 from autoheal.rules import load
 from autoheal.state import State
 from autoheal.web.security import Door
-from tests.support.gateway import StubEngine, gateway, until
+from tests.support.gateway import StubEngine, decision, firing, gateway, until
 from tests.support.server import serving
 from tests.support.sse import Reader
 
@@ -82,6 +83,43 @@ async def test_the_engine_lives_as_long_as_the_application(tmp_path: Path) -> No
         await until(lambda: gate.feed.subscribers == 1)
     assert gate.engine.life == ["started", "stopped"]
     await asyncio.wait_for(reader, 5)
+
+
+class Searches:
+    """Stands for the log's readers: each waits to be let go, and how many do at the same time is counted."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.running = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, *_: object) -> list[Record]:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.let_go.wait(10)
+        with self._lock:
+            self.running -= 1
+        return []
+
+
+async def test_two_searches_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of /audit and of /runs/{id} together; the next wait their turn, and others are answered meanwhile."""
+    async with gateway(tmp_path) as gate:
+        await gate.log(firing(1), decision(3))
+        searches = Searches()
+        monkeypatch.setattr(gate.journal, "newest_first", lambda _: iter(searches()))
+        monkeypatch.setattr(gate.journal, "read", searches)
+        asked = [asyncio.create_task(gate.client.get(path)) for path in ("/audit", "/runs/r3") * 4]
+        try:
+            await until(lambda: searches.running == 2)
+            for _ in range(20):
+                assert (await gate.client.get("/healthz")).status_code == 200
+            assert searches.running == 2
+        finally:
+            searches.let_go.set()
+        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+        assert searches.most == 2
 
 
 RULES = """\

@@ -7,14 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from autoheal import serve
+from autoheal.config import load as load_settings
+from autoheal.serve import server
 from tests.support import signalled
 from tests.support.monitoring import answers
 from tests.support.ports import free_port
@@ -29,6 +35,7 @@ rules:
     steps: [{command: {argv: [/bin/true]}}]
 """
 ROOT = Path(__file__).parents[1]
+PAYLOAD = ROOT / "tests" / "payloads" / "01_firing_single.json"
 SERVE = [sys.executable, "-m", "autoheal", "serve"]
 
 
@@ -110,11 +117,11 @@ def test_a_reload_asked_for_while_the_rules_are_read_is_done_once_it_serves(tmp_
 
 
 POINTS = [
-    "autoheal.serve:load_rules",
-    "autoheal.serve:_listen",
-    "autoheal.serve:_serve",
+    "autoheal.serve.process:load_rules",
+    "autoheal.serve.server:listen",
+    "autoheal.serve.process:_serve",
     "autoheal.engine.core:Engine.__init__",
-    "autoheal.serve:_until_stopped",
+    "autoheal.serve.process:_until_stopped",
     "uvicorn.server:Server.serve",
     "autoheal.engine.core:Engine.start",
     "uvicorn.server:Server.main_loop",
@@ -165,7 +172,7 @@ class BrokenEngine:
 async def test_a_reload_that_fails_in_any_way_is_logged() -> None:
     """And does not end whoever asked for it."""
     with capture_logs() as logs:
-        await serve._reload(BrokenEngine())  # type: ignore[arg-type]
+        await server._reload(BrokenEngine())  # type: ignore[arg-type]
     assert [line["event"] for line in logs] == ["reload_failed"]
     assert "on fire" in str(logs[0]["exc_info"])
 
@@ -217,3 +224,69 @@ def test_two_colons_are_every_address_of_the_machine(tmp_path: Path) -> None:
         assert answers(f"http://127.0.0.1:{port}/audit")
         assert answers(f"http://[::1]:{port}/audit")
     assert [line["address"] for line in said(tmp_path, "serving")] == [f"[::]:{port}"]
+
+
+def test_a_reader_that_takes_nothing_is_noticed_soon(tmp_path: Path) -> None:
+    """Connections have a small buffer, and the kernel gives one up after half a minute without an acknowledgement."""
+    settings = load_settings({"AUTOHEAL_PORT": str(free_port())})
+    with server.listen(settings) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+            # The kernel doubles what it is told (socket(7)).
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 64 * 1024
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """A web server on loopback, and the first lines of the requests that it got; it knows nothing."""
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.requestline)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{web.server_address[1]}", asked
+        finally:
+            web.shutdown()
+            thread.join()
+
+
+def test_no_proxy_stands_between_the_gateway_and_alertmanager(tmp_path: Path) -> None:
+    """Whatever HTTP_PROXY says: what fires would be a stranger's word."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    body = {**orjson.loads(PAYLOAD.read_bytes()), "truncatedAlerts": 1}
+    port = free_port()
+    with listening() as (alertmanager, asked), listening() as (proxy, seen):
+        more = {"ALERTMANAGER_URL": alertmanager, "HTTP_PROXY": proxy, "http_proxy": proxy, "ALL_PROXY": proxy}
+        env = environment(tmp_path, port, **more)
+        with running(SERVE, lambda: answers(f"http://127.0.0.1:{port}/readyz"), tmp_path / "log", env=env):
+            url = f"http://127.0.0.1:{port}/alert"
+            assert httpx.post(url, content=orjson.dumps(body), trust_env=False).status_code == 200
+            wait_until(lambda: bool(asked or seen), what="a question to Alertmanager")
+    assert asked[0].startswith("GET /api/v2/")
+    assert seen == []
+
+
+def test_the_real_process_bounds_heads_and_believes_no_header(tmp_path: Path) -> None:
+    """What tests of the web layer prove of its server is so in the process that people run."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    port = free_port()
+    env = environment(tmp_path, port, AUTOHEAL_ALERT_ALLOWLIST="203.0.113.0/24")
+    with running(SERVE, lambda: answers(f"http://127.0.0.1:{port}/readyz"), tmp_path / "log", env=env):
+        claim = {"X-Forwarded-For": "203.0.113.7"}
+        answer = httpx.post(f"http://127.0.0.1:{port}/alert", content=b"{}", headers=claim, trust_env=False)
+        assert answer.status_code == 403
+        assert "server" not in answer.headers
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 70_000)
+            assert client.recv(100).startswith(b"HTTP/1.1 431 ")

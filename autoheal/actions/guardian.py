@@ -8,6 +8,7 @@ the gateway has: its end of file, by closing or by death, ends the command. REPO
 
     stop           the gateway has gone or wants the command ended, and it had not ended yet
     cwd N, exec N  the command could not be started, with errno
+    watch N        it could not be watched, with errno, and was ended
     exit N         the command's exit code
     signal N       the signal that ended it
 
@@ -55,14 +56,24 @@ def main() -> int:
     with open(spec, "rb") as file:
         command = file.read().split(b"\0")
     own = os.getpid()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        _tell(report, f"exec {error.errno}")
+        return 127
     if child == 0:
         _become(command, report, own)
     try:
         os.setpgid(child, child)  # both sides do: neither may be first to need it
     except OSError:
         pass  # the child has, and is past exec
-    events.register(os.pidfd_open(child), select.POLLIN)
+    try:
+        watched = os.pidfd_open(child)
+    except OSError as error:
+        _tell(report, f"watch {error.errno}")
+        _end(grace)
+        return 127
+    events.register(watched, select.POLLIN)
     stopping = all(descriptor == life for descriptor, _ in events.poll())
     if stopping:
         _tell(report, "stop")

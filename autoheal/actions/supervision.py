@@ -21,6 +21,11 @@ MARGIN_SECONDS = 5.0
 """How long a command is waited for after its SIGKILL: nothing ends a process that the kernel holds."""
 
 _GUARDIAN = str(Path(guardian.__file__).resolve())
+_FAULTS = {
+    "cwd": "the working directory cannot be entered",
+    "exec": "the program cannot be executed",
+    "watch": "the process could not be watched, so it was ended",
+}
 _DRAIN_READS = 16  # 1 MiB, the most that a pipe holds by default: a daemon that goes on writing must not keep us here
 
 
@@ -83,8 +88,8 @@ async def supervise(
     spec = _spec(argv, cwd, env)
     try:
         guarded = _Guarded(spec, grace, lock, output)
-    except BlockingIOError:
-        return Ending(fault="a command of this very step is still running")
+    except _NotSupervisedError as error:
+        return Ending(fault=str(error))
     except OSError as error:
         return Ending(fault=f"no process could be started: {error}")
     try:
@@ -109,10 +114,15 @@ def _spec(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> bytes:
         raise ValueError("text that is not valid Unicode cannot be passed to a program") from None
 
 
+class _NotSupervisedError(Exception):
+    """Why no command runs, for people."""
+
+
 class _Guarded:
     """A guardian and its command. `ended` is set when both are gone and every descriptor is closed.
 
-    Raises OSError when it cannot be started, BlockingIOError when `lock` is held.
+    Raises OSError when it cannot be started, _NotSupervisedError when `lock` is held or it cannot be watched; nothing
+    of it is left then.
     """
 
     def __init__(self, spec: bytes, grace: float, lock: Path, output: Excerpt) -> None:
@@ -127,6 +137,8 @@ class _Guarded:
             life, self._life = _pipe(theirs, ours_if_started, ours=1)
             self._report, report = _pipe(theirs, ours_if_started, ours=0)
             self._out, out = _pipe(theirs, ours_if_started, ours=0)
+            for descriptor in (self._out, self._report):
+                os.set_blocking(descriptor, False)
             self._process = subprocess.Popen(  # noqa: S603 no shell; the arguments are in `spec`
                 [sys.executable, "-I", "-S", _GUARDIAN, *map(str, (given, life, report, locked, grace))],
                 stdin=subprocess.DEVNULL,
@@ -136,12 +148,17 @@ class _Guarded:
                 pass_fds=(given, life, report, locked),
                 start_new_session=True,
             )
-            self._pidfd = os.pidfd_open(self._process.pid)
+            ours_if_started.callback(self._abandon)
+            try:
+                self._pidfd = os.pidfd_open(self._process.pid)
+                ours_if_started.callback(os.close, self._pidfd)
+                self._loop.add_reader(self._out, self._read)
+                ours_if_started.callback(self._loop.remove_reader, self._out)
+                self._loop.add_reader(self._pidfd, self._gone)
+            except OSError as error:
+                what = f"the process could not be watched, so it was killed at once: {error.strerror}"
+                raise _NotSupervisedError(what) from None
             ours_if_started.pop_all()
-        for descriptor in (self._out, self._report):
-            os.set_blocking(descriptor, False)
-        self._loop.add_reader(self._out, self._read)
-        self._loop.add_reader(self._pidfd, self._gone)
 
     def stop(self) -> None:
         """Tell the guardian to end the command; the kernel says the same when this process dies."""
@@ -170,8 +187,7 @@ class _Guarded:
                 break
         state = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
         if state is not None and state.si_code != os.CLD_EXITED:
-            # Somebody killed the guardian. Its session's id cannot be another's before it is reaped.
-            guardian.signal_groups(guardian.working_groups(self._process.pid), signal.SIGKILL)
+            self._kill_session()  # somebody killed the guardian
         code = self._process.wait()
         report = ""
         with contextlib.suppress(BlockingIOError):
@@ -183,12 +199,29 @@ class _Guarded:
         if not self.ended.done():
             self.ended.set_result(_ending(report, code))
 
+    def _abandon(self) -> None:
+        """Kill what nobody would watch. It was started a moment ago, so that waiting for its end is short."""
+        self._process.kill()
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._kill_session()
+        self._process.wait()
+
+    def _kill_session(self) -> None:
+        """Kill what the dead guardian's command left: its session's id cannot be another's before it is reaped."""
+        # Without a descriptor to read /proc with, the command itself still dies with its guardian.
+        with contextlib.suppress(OSError):
+            guardian.signal_groups(guardian.working_groups(self._process.pid), signal.SIGKILL)
+
 
 def _locked(path: Path, stack: contextlib.ExitStack) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     stack.callback(os.close, descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Told apart here: no process to be had (EAGAIN of fork) is the same exception.
+        raise _NotSupervisedError("a command of this very step is still running") from None
     return descriptor
 
 
@@ -212,7 +245,7 @@ def _pipe(theirs: contextlib.ExitStack, undo: contextlib.ExitStack, *, ours: int
 def _ending(report: str, code: int) -> Ending:
     told = {line.partition(" ")[0]: line.partition(" ")[2] for line in report.splitlines()}
     stopped = "stop" in told
-    for stage, what in (("cwd", "the working directory cannot be entered"), ("exec", "the program cannot be executed")):
+    for stage, what in _FAULTS.items():
         if stage in told:
             return Ending(fault=f"{what}: {os.strerror(int(told[stage]))}", stopped=stopped)
     if "exit" in told:

@@ -247,26 +247,6 @@ async def test_a_secret_that_cannot_be_read_fails_the_action(context: Context, n
     assert outcome.detail == {"duration_ms": 0, "error": error, "output": "", "output_truncated": False}
 
 
-async def test_a_lock_directory_that_cannot_be_is_an_outcome(context: Context, tmp_path: Path) -> None:
-    """No traceback: the action has failed and says why."""
-    (tmp_path / "locks").write_text("a file")
-    outcome = await run(context, "/bin/true")
-    assert not outcome.ok
-    assert outcome.detail["error"].startswith("no process could be started: ")
-
-
-async def test_a_process_that_cannot_be_started_leaves_nothing(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As when the machine has no memory or no process ids left: an outcome, no descriptor, no lock file."""
-    monkeypatch.setattr(sys, "executable", "/no/python")
-    before = _descriptors()
-    outcome = await run(context, "/bin/true")
-    assert outcome.detail["error"].startswith("no process could be started: ")
-    assert _descriptors() == before
-    assert list(context.lock_dir.iterdir()) == []
-
-
 def test_cancelling_ends_the_command_first(context: Context, loop: str, victim: str) -> None:
     """CancelledError comes out when the whole family is gone and the lock is free."""
 
@@ -281,18 +261,6 @@ def test_cancelling_ends_the_command_first(context: Context, loop: str, victim: 
     run_on(loop, cancelled())
     assert marked(victim) == []
     assert orphan_gone(context.lock_dir, "run-1", 2)
-
-
-async def test_a_step_that_still_runs_is_not_started_again(context: Context, victim: str) -> None:
-    """One step, one command: the lock file says that the last one is there, and stays the last one's."""
-    task = asyncio.ensure_future(run(context, sys.executable, "-c", SLEEPER, victim))
-    await asyncio.to_thread(wait_until, lambda: bool(marked(victim)))
-    outcome = await run(context, "/bin/true")
-    assert not outcome.ok
-    assert outcome.detail["error"] == "a command of this very step is still running"
-    assert not orphan_gone(context.lock_dir, "run-1", 2)
-    task.cancel()
-    await asyncio.wait([task])
 
 
 async def test_a_command_that_cannot_be_ended_is_reported_and_keeps_its_lock(
@@ -344,26 +312,6 @@ async def test_sigterm_to_the_guardian_does_not_free_the_lock(context: Context, 
     outcome = await task
     assert outcome.ok
     assert outcome.detail["exit_code"] == 0
-
-
-async def test_no_descriptor_and_no_file_is_left(context: Context) -> None:
-    """However an execution ends."""
-
-    async def some() -> None:
-        await run(context, "/bin/true")
-        await run(context, "/no/such")
-        await run(context, "/bin/sleep", "600", timeout=0.1)
-        await run(context, "/bin/echo", "⟦secret:missing⟧")
-
-    await some()
-    before = _descriptors()
-    await some()
-    assert _descriptors() == before
-    assert list(context.lock_dir.iterdir()) == []
-
-
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_describe_is_one_line() -> None:

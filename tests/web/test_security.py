@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,3 +224,11 @@ async def test_every_answer_carries_the_security_headers(gate: Gateway, path: st
     assert headers["cross-origin-resource-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
     assert "server" not in headers
+
+
+@pytest.mark.parametrize(("network", "status"), [("127.0.0.0/8", 400), ("203.0.113.0/24", 403)])
+async def test_the_peer_is_who_connects(tmp_path: Path, network: str, status: int) -> None:
+    """Whatever X-Forwarded-For says, from loopback too: else anybody could claim an address of the allowlist."""
+    async with gateway(tmp_path, {"AUTOHEAL_ALERT_ALLOWLIST": network}) as gate:
+        answer = await gate.client.post("/alert", content=b"{}", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert answer.status_code == status

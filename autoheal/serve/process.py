@@ -1,0 +1,154 @@
+"""The wiring of one process, from its settings to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import structlog
+import uvloop
+
+from autoheal.actions import ACTIONS
+from autoheal.alertmanager import Alertmanager
+from autoheal.app import build
+from autoheal.clock import Clock, SystemClock
+from autoheal.config import Settings
+from autoheal.engine import Engine
+from autoheal.errors import JournalUnavailable
+from autoheal.feed import Feed
+from autoheal.journal import FileJournal
+from autoheal.journal.checkpoint import Signer
+from autoheal.metrics import Metrics
+from autoheal.model import Record
+from autoheal.redaction import HiddenNames, Redaction, load_key
+from autoheal.rules import RuleSet, load
+from autoheal.serve.log import configure_logging, print_line
+from autoheal.serve.server import Server, listen, web_server
+from autoheal.serve.signals import Signals, Stopped
+from autoheal.state import State
+from autoheal.web.health import warnings
+from autoheal.witness import Witness
+
+LAST_WORD_SECONDS = 5.0
+"""How long the last checkpoint may take to leave the host at stop."""
+
+_log = structlog.get_logger("autoheal")
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads the rules. All three are minded during the start as well.
+
+    The exit code is 0 after a stop that was asked for, and 1 when the engine failed: a new start folds the log anew.
+    Raises ConfigError for rules that cannot be used, and JournalError for a log that cannot be opened.
+    """
+    signals = Signals()
+    configure_logging()
+    try:
+        load_rules(settings.rules, settings.redact)  # all faults, and the address, before the log is touched
+        signals.go_on()
+        with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, listener, SystemClock(), signals))
+    except Stopped:
+        _log.info("stopped_before_serving")
+        return 0
+
+
+def load_rules(path: Path, redact: HiddenNames) -> RuleSet:
+    """The rules at `path`, as the engine loads them at start and at each reload. Raises ConfigError."""
+    return load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
+
+
+async def _serve(settings: Settings, listener: socket.socket, clock: Clock, signals: Signals) -> int:
+    metrics = Metrics()
+    state = State()
+    feed: Feed | None = None
+    witness: Witness | None = None
+
+    def replayed(record: Record) -> None:
+        signals.go_on()
+        state.apply(record)
+
+    def durable(records: Sequence[Record]) -> None:
+        metrics.count(records)
+        if feed is not None:
+            feed.publish(records)
+        if witness is not None:
+            witness.tell(records)
+
+    journal = FileJournal.open(
+        settings.data_dir,
+        clock,
+        on_durable=durable,
+        on_replay=replayed,
+        observe=metrics.journal_append.observe,
+        on_error=lambda error: _journal_error(metrics, error),
+    )
+    try:
+        signals.go_on()
+        feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+            witness = Witness(print_line, settings.checkpoint_url, client, clock)
+            engine = _engine(settings, journal, state, client, clock)
+            _log.info(
+                "serving",
+                address=settings.address,
+                rules=len(engine.rules.rules),
+                enabled=settings.enabled,
+                dry_run=settings.dry_run,
+                log=journal.log_id,
+                seq=journal.head.seq,
+            )
+            for warning in warnings(settings, engine.rules):
+                _log.warning("danger", warning=warning)
+            app = build(settings, engine, journal, feed, metrics, clock=clock)
+            server = Server(web_server(app), engine, signals)
+            telling = asyncio.create_task(witness.run())
+            try:
+                return await _until_stopped(server, signals, listener, feed)
+            finally:
+                # The last checkpoint is durable by now, and may still be on its way.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(witness.told(), LAST_WORD_SECONDS)
+                telling.cancel()
+    finally:
+        await journal.close()
+
+
+def _engine(settings: Settings, journal: FileJournal, state: State, client: httpx.AsyncClient, clock: Clock) -> Engine:
+    signer = Signer.load(settings.keys)
+    return Engine(
+        settings=settings,
+        journal=journal,
+        state=state,
+        load_rules=lambda: load_rules(settings.rules, settings.redact),
+        actions=ACTIONS,
+        alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
+        if settings.alertmanager_urls
+        else None,
+        redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
+        sign=lambda head: signer.draft(journal.log_id, head),
+        clock=clock,
+    )
+
+
+async def _until_stopped(server: Server, signals: Signals, listener: socket.socket, feed: Feed) -> int:
+    signals.attach(server.stop)
+    # What lives as long as the process need not be looked at by every collection: a shorter tail of latencies.
+    gc.freeze()
+    try:
+        await server.serve(sockets=[listener])
+    except SystemExit:
+        # How uvicorn gives up when the application does not start.
+        raise JournalUnavailable("the service could not start: its log says why") from None
+    feed.close()
+    return server.exit_code
+
+
+def _journal_error(metrics: Metrics, error: OSError) -> None:
+    metrics.journal_errors.inc()
+    _log.error("journal_error", error=str(error))
