@@ -21,7 +21,7 @@ from autoheal.engine.texts import keep_texts
 from autoheal.engine.waiting import Alarms
 from autoheal.engine.watch import Watch
 from autoheal.errors import ConfigError, JournalUnavailable
-from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Reason, Receipt, Record
+from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Notification, Reason, Receipt, Record
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.state import TERMINAL, Episode, Run, State
@@ -37,7 +37,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Engine:
-    """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered."""
+    """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered.
+
+    `sign` makes a checkpoint of a log id and a head.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Engine:
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
         clock: Clock,
+        sign: Callable[[str, Head], Draft] | None = None,
     ) -> None:
         self.settings = settings
         self.rules = load_rules()
@@ -56,7 +60,7 @@ class Engine:
         self._load_rules = load_rules
         self._actions = actions
         self._clock = clock
-        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up)
+        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._dirty: dict[str, None] = {}
         self._work = asyncio.Event()
         self._alarms = Alarms(clock, self._ask_again)
@@ -86,6 +90,8 @@ class Engine:
     async def start(self) -> None:
         """Say so in the log, take up what the log left open, and begin to decide."""
         self._running = True
+        # The log may have been rotated while nobody wrote to it.
+        self._ledger.refresh()
         self._ledger.commit(
             [
                 Draft(
@@ -102,6 +108,7 @@ class Engine:
         )
         await self._ledger.settle()
         self._keep_texts()
+        self._spawn(self._ledger.keep_up(), vital=True)
         self._spawn(self._alarms.run(), vital=True)
         self._spawn(self._decide_forever(), vital=True)
         if self._watch is not None:

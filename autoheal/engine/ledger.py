@@ -10,11 +10,12 @@ import structlog
 
 from autoheal.clock import Clock
 from autoheal.errors import JournalConflict, JournalUnavailable
-from autoheal.model import Draft, Head, Record
+from autoheal.model import Draft, Head, Kind, Record
 from autoheal.state import State, fold
 
 RETRY_SECONDS = 0.5
 """How often an outcome that the log refused is offered again."""
+TURN_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -41,12 +42,20 @@ class Journal(Protocol):
         """Hand over records; raises JournalUnavailable or JournalConflict and keeps nothing then."""
         ...
 
+    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+        """Append what follows from something done to the log behind its back: a fresh file after a rotation, say.
+
+        A fresh file begins with the records of `snapshot`. The answer is as a rule nothing; raises
+        JournalUnavailable.
+        """
+        ...
+
     async def wait(self, seq: int) -> None:
         """Return when `seq` is durable; raises JournalUnavailable when its batch was given up."""
         ...
 
     def replay(self) -> Iterator[Record]:
-        """Every durable record, oldest first."""
+        """The durable records from which the state folds, oldest first."""
         ...
 
 
@@ -55,7 +64,7 @@ class Ledger:
 
     A record is folded when it is handed over, before it is durable; whoever lets something leave the process (an
     answer, an action) waits with `settle` first. When the journal gives a batch up, the state is folded again from
-    what is durable.
+    what is durable. `sign` makes a checkpoint of a log id and a head; one follows each snapshot.
     """
 
     def __init__(
@@ -66,12 +75,14 @@ class Ledger:
         *,
         changed: Callable[[Sequence[Record]], None],
         refolded: Callable[[], None],
+        sign: Callable[[str, Head], Draft] | None = None,
     ) -> None:
         self.journal = journal
         self.state = state
         self._clock = clock
         self._changed = changed
         self._refolded = refolded
+        self._sign = sign
 
     def commit(self, drafts: Sequence[Draft]) -> tuple[Record, ...]:
         """Append `drafts` as one batch and fold them. Raises JournalUnavailable, and keeps nothing then."""
@@ -81,15 +92,15 @@ class Ledger:
             # What the drafts were made from is gone; whoever made them looks again.
             self.refresh()
             raise JournalUnavailable("the log was cut back while this was written") from conflict
-        for record in records:
-            self.state.apply(record)
-        self._changed(records)
+        self._fold(records)
         return records
 
     def refresh(self) -> None:
-        """Fold again from the durable log when a batch was given up since the last look.
+        """Fold again from the durable log when a batch was given up since the last look, and begin a fresh file when
+        the current one was rotated away.
 
-        Raises JournalUnavailable when the log cannot be read now.
+        Whoever makes ids of the head asks for this first. Raises JournalUnavailable when the log cannot be read now,
+        or cannot take the fresh file's first records.
         """
         if self.state.head != self.journal.head:
             _log.warning("state_folded_again", had=self.state.head.seq, has=self.journal.head.seq)
@@ -98,6 +109,13 @@ class Ledger:
             except OSError as error:
                 raise JournalUnavailable(f"the log cannot be read again now: {error}") from error
             self._refolded()
+        if records := self.journal.turn(self.state.snapshot, self.state.head):
+            first = records[0]
+            tell = _log.info if first.detail.get("how") == "renamed" else _log.warning
+            tell(first.kind.value, seq=first.seq, **first.detail)
+            self._fold(records)
+            if self._sign is not None and any(record.kind is Kind.SNAPSHOT for record in records):
+                self.commit([self._sign(self.journal.log_id, self.state.head)])
 
     async def settle(self) -> None:
         """Return when all that is folded now is durable. Raises JournalUnavailable when it will not be."""
@@ -117,6 +135,13 @@ class Ledger:
             else:
                 return
 
+    async def keep_up(self) -> None:
+        """Look once a second, for ever, whether the log's file is still where it was: also while nothing happens."""
+        while True:
+            await self._clock.sleep(TURN_SECONDS)
+            with contextlib.suppress(JournalUnavailable):
+                self.refresh()
+
     async def healthy(self) -> None:
         """Return when the journal takes records again."""
         while True:
@@ -125,3 +150,8 @@ class Ledger:
                     self.refresh()
                     return
             await self._clock.sleep(RETRY_SECONDS)
+
+    def _fold(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.state.apply(record)
+        self._changed(records)
