@@ -156,8 +156,10 @@ class Backward:
 
     def _piece(self, at: int, size: int) -> bytes:
         """Up to `size` bytes, without touching the block that `lines` is at."""
-        piece = bytearray(size)
-        return bytes(piece[: self._source.read(memoryview(piece), at)])
+        piece = bytearray(max(0, min(size, self._source.size - at)))
+        if self._source.read(memoryview(piece), at) < len(piece):
+            raise CutShort
+        return bytes(piece)
 
     def _fill(self, begin: int, end: int) -> bytearray:
         """The buffer, with those bytes of the file at its beginning."""

@@ -20,7 +20,7 @@ import orjson
 
 from autoheal.errors import JournalDamaged
 from autoheal.journal import manifest as manifests
-from autoheal.journal.backward import FIRST_BLOCK_BYTES, Backward, CutShort, Source, head, too_long
+from autoheal.journal.backward import FIRST_BLOCK_BYTES, Backward, CutShort, head, too_long
 from autoheal.journal.files import BLOCK_BYTES, LogFile, Storage, log_files, open_again, open_stored
 from autoheal.journal.inflate import Inflated
 from autoheal.journal.manifest import Manifest
@@ -156,16 +156,24 @@ class Walk:
     def _file(self, file: LogFile, stored: io.FileIO, *, newest: bool) -> Generator[Step, None, bool]:
         """The steps of one file; whether the search ends with it."""
         if file.storage is Storage.PLAIN:
-            return (yield from self._lines(file.path, _Plain(stored.fileno()), newest=newest))
+            reader = Backward(file.path, _Plain(stored.fileno()), self._buffer)
+            try:
+                return (yield from self._lines(file.path, reader, newest=newest))
+            except JournalDamaged:
+                # Cut short and already longer again: these are other lines than those that stood here.
+                if reader.head(0)[0] != file.first:
+                    raise CutShort from None
+                raise
         with self._indices.of(file.path, stored.fileno()) as content:
             content.file = stored
             if not content.complete(self._stop):
                 yield self._bound or file.first, None
                 return True
-            return (yield from self._lines(file.path, content, newest=newest))
+            reader = Backward(file.path, content, self._buffer)
+            return (yield from self._lines(file.path, reader, newest=newest))
 
-    def _lines(self, path: Path, source: Source, *, newest: bool) -> Generator[Step, None, bool]:
-        asked, reader = self._asked, Backward(path, source, self._buffer)
+    def _lines(self, path: Path, reader: Backward, *, newest: bool) -> Generator[Step, None, bool]:
+        asked = self._asked
         end = reader.end_of(asked.durable) if newest and asked.durable is not None else None
         end = reader.whole_end() if end is None else end
         start = 0
@@ -177,14 +185,20 @@ class Walk:
             start = reader.first(end, lambda _, ts: ts >= rfc3339(since))
         for count, (offset, line) in enumerate(reader.lines(start, end, self._needles)):
             if line is None:
-                self._bound = reader.head(offset)[0]
-                yield self._bound, None
+                self._advance(path, offset, reader.head(offset)[0])
+                yield self._bound or 0, None
             elif (record := asked.matches(path, offset, line)) is not None:
-                self._bound = record.seq
+                self._advance(path, offset, record.seq, by=1)
                 yield record.seq, line
             if count % BREATH_LINES == 0:
                 time.sleep(0)
         return start > 0
+
+    def _advance(self, path: Path, offset: int, seq: int, *, by: int = 0) -> None:
+        """All from `seq` on is done. Going backward, seqs fall."""
+        if self._bound is not None and seq + by > self._bound:
+            raise JournalDamaged(f"{path}, byte {offset}: seq {seq} stands before seq {self._bound}")
+        self._bound = seq
 
 
 class Forward:
