@@ -139,14 +139,16 @@ class FileJournal:
         self._acks.loop = asyncio.get_running_loop()
         if not self._writer.healthy or expected != self._writer.head or self._acks.turning:
             return ()
-        standing = before = None
-        with contextlib.suppress(OSError):
+        try:
             standing = self._writer.standing()
             if standing is Standing.RENAMED and (tally := self._acks.ahead()).first_seq:
                 previous = rotation.previous_digest(self._data_dir, tally.first_seq)
                 before = tally.manifest(self.log_id, previous)
-        if before is not None:
-            return self._hand_over([rotation.renamed(self.log_id, expected, before), *snapshot()], expected, before)
+                drafts = [rotation.renamed(self.log_id, expected, before), *snapshot()]
+                return self._hand_over(drafts, expected, before)
+        except OSError as error:
+            self._writer.look(error)
+            return ()
         if standing not in (Standing.SAME, Standing.RENAMED):
             # The writer's thread mends it, or refuses all until somebody does.
             self._writer.look()

@@ -85,6 +85,7 @@ class History:
                 found, stream = open_again(self._data_dir, file)
                 with stream, tempfile.TemporaryFile() as plain:
                     shutil.copyfileobj(stream, plain, reading.BLOCK_BYTES)
+                    plain.flush()
                     yield from reading.newest_first(found.path, plain, plain.tell(), before)
 
     def close(self) -> None:

@@ -75,6 +75,7 @@ class Writer:
         self._queued = 0
         self._stopping = False
         self._disturbed = False
+        self._doubt: OSError | None = None
         self._trouble: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -110,10 +111,11 @@ class Writer:
         with self._changed:
             return self._standing()
 
-    def look(self) -> None:
-        """Have the thread look at the file now, and mend what it can."""
+    def look(self, error: OSError | None = None) -> None:
+        """Have the thread look at the file now, and mend what it can; or refuse everything because of `error`."""
         with self._changed:
             self._disturbed = True
+            self._doubt = error
             self._changed.notify()
 
     def open_current(self) -> tuple[BinaryIO, End] | None:
@@ -266,7 +268,11 @@ class Writer:
         self._acks.post(self._acks.truncated, expected, found, left)
 
     def _look(self) -> None:
+        with self._changed:
+            doubt, self._doubt = self._doubt, None
         try:
+            if doubt is not None:
+                raise doubt
             self._mend()
         except OSError as error:
             self._fail([], error, 0)
@@ -289,6 +295,7 @@ class Writer:
     def _probe(self) -> None:
         """Take batches again once the disk holds as much as the failed one needed."""
         try:
+            self._own()
             self._fill(self._path.with_name(".probe"))
             self._mend()
             if self._fd >= 0:
