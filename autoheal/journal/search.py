@@ -67,7 +67,7 @@ class Search:
     def newest_first(self, ask: Ask, stop: Callable[[], bool] = lambda: False) -> Generator[Step, None, None]:
         """What `ask` asks for (`limit` aside), with a step of None after each block: the caller may end there.
 
-        `stop` is asked while a compressed file is unpacked; when it says so, the last step says how far it came.
+        While a compressed file is unpacked there is nothing to give: such a step comes when `stop` says so.
         Raises JournalDamaged, naming file and byte, for a line that is not what was sealed, and OSError.
         """
         walk = Walk(self._range(ask), self._indices, stop)

@@ -30,6 +30,8 @@ from autoheal.model import MAX_RECORD_BYTES, Record, rfc3339
 from autoheal.query import Query
 
 KEPT_INDICES = 4
+UNBOUND = 2**53
+"""A seq beyond every record, as in JavaScript's numbers."""
 BREATH_LINES = 64
 """After so many parsed lines other threads get their turn: by itself Python lets them wait for 5 ms."""
 
@@ -166,9 +168,9 @@ class Walk:
                 raise
         with self._indices.of(file.path, stored.fileno()) as content:
             content.file = stored
-            if not content.complete(self._stop):
-                yield self._bound or file.first, None
-                return True
+            while not content.complete(self._stop):
+                # Nothing of this file has been looked at; what was unpacked is kept for the next search, too.
+                yield self._bound or UNBOUND, None
             reader = Backward(file.path, content, self._buffer)
             return (yield from self._lines(file.path, reader, newest=newest))
 
