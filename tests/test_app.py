@@ -159,7 +159,7 @@ async def test_one_webhook_and_all_that_tells_of_it(tmp_path: Path) -> None:
         actions=ACTIONS,
         alertmanager=None,
         redaction=Redaction(settings.redact, b"key"),
-        sign=lambda head: Draft(kind=Kind.CHECKPOINT),
+        sign=lambda *_: Draft(kind=Kind.CHECKPOINT),
         clock=clock,
     )
     try:

@@ -39,7 +39,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Engine:
-    """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered."""
+    """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered.
+
+    `sign` makes a checkpoint of a log id and a head.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Engine:
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
         redaction: Redaction,
-        sign: Callable[[Head], Draft],
+        sign: Callable[[str, Head], Draft],
         clock: Clock,
     ) -> None:
         self.settings = settings
@@ -61,8 +64,8 @@ class Engine:
         self._actions = actions
         self._redaction = redaction
         self._clock = clock
-        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up)
-        self._upkeep = Upkeep(self._ledger, clock, sign, settings.audit_min_free)
+        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
+        self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free)
         self._dirty: dict[str, None] = {}
         self._work = asyncio.Event()
         self._alarms = Alarms(clock, self._ask_again)
@@ -99,6 +102,8 @@ class Engine:
     async def start(self) -> None:
         """Say so in the log, take up what the log left open, and begin to decide."""
         self._running = True
+        # The log may have been rotated while nobody wrote to it.
+        self._ledger.refresh()
         self._ledger.commit(
             [
                 Draft(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import structlog
 
 from autoheal.clock import Clock
 from autoheal.engine.ledger import Ledger
 from autoheal.errors import JournalUnavailable
-from autoheal.model import Draft, Head, Kind
+from autoheal.model import Draft, Kind
 
 TICK_SECONDS = 1.0
 """How often the log is looked at while nothing is written to it."""
@@ -22,12 +20,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Upkeep:
-    """Keeps one log. `sign` makes the checkpoint of a head, `min_free` is in bytes."""
+    """Keeps one log. `min_free` is in bytes."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, sign: Callable[[Head], Draft], min_free: int) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, min_free: int) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._sign = sign
         self._min_free = min_free
         self._due = clock.monotonic() + CHECKPOINT_SECONDS
 
@@ -46,7 +43,7 @@ class Upkeep:
 
     def checkpoint(self) -> None:
         """Sign the head as it is now. Raises JournalUnavailable."""
-        self._ledger.commit([self._sign(self._ledger.state.head)])
+        self._ledger.checkpoint()
         self._due = self._clock.monotonic() + CHECKPOINT_SECONDS
 
     def look_at_space(self) -> None:

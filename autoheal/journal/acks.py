@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVarTuple
+from typing import Any, TypeVarTuple
 
 from autoheal.errors import JournalUnavailable
+from autoheal.journal.manifest import Manifest, Tally
 from autoheal.model import Draft, Kind, Record
 
 _Ts = TypeVarTuple("_Ts")
+_DISTRUSTED = "fdatasync failed"
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The records of one append, and who waits for them. `handed_over` is monotonic time in seconds."""
+    """The records of one append, and who waits for them. `handed_over` is monotonic time in seconds.
+
+    With a `manifest`, that of the file before, a fresh file begins with it.
+    """
 
     records: tuple[Record, ...]
     handed_over: float
+    manifest: Manifest | None = None
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
@@ -30,17 +36,25 @@ class Batch:
 
 
 class Acks:
-    """Batches under way, oldest first. All but `post` belongs to the event loop, which `loop` names."""
+    """Batches under way, oldest first. All but `post` belongs to the event loop, which `loop` names.
+
+    `tally` describes the durable content of the current file; `truncations` are those that no record tells of yet,
+    as bytes acknowledged and bytes found.
+    """
 
     def __init__(
         self,
         file_name: str,
+        tally: Tally,
+        reports: Sequence[Mapping[str, Any]],
         on_durable: Callable[[Sequence[Record]], object],
         observe: Callable[[float], object],
         on_error: Callable[[OSError], object],
     ) -> None:
         # Set by whoever hands over or closes: before that there is nothing to tell.
         self.loop: asyncio.AbstractEventLoop
+        self.tally = tally
+        self.truncations: list[tuple[int, int]] = []
         self._file_name = file_name
         self._on_durable = on_durable
         self._observe = observe
@@ -48,6 +62,7 @@ class Acks:
         self._pending: deque[Batch] = deque()
         self._distrusted = 0
         self._last_error = ""
+        self._reports = list(reports)
 
     def post(self, callback: Callable[[*_Ts], None], *args: *_Ts) -> None:
         """Have `callback` run on the event loop; from any thread, in the order of the calls."""
@@ -56,9 +71,27 @@ class Acks:
             self.loop.call_soon_threadsafe(callback, *args)
 
     def add(self, batch: Batch) -> None:
-        """A batch was handed over; a `log_repaired` that was due is in it."""
+        """A batch was handed over; what it tells of is not due any more."""
         self._pending.append(batch)
-        self._distrusted = 0
+        for record in batch.records:
+            if record.kind is Kind.LOG_REPAIRED:
+                self._distrusted = 0
+                self._reports.clear()
+            elif record.kind is Kind.LOG_OPENED and "found_bytes" in record.detail:
+                self.truncations.clear()
+
+    @property
+    def turning(self) -> bool:
+        """Whether a fresh file is under way."""
+        return any(batch.manifest is not None for batch in self._pending)
+
+    def ahead(self) -> Tally:
+        """What the current file will hold when all that is under way is in it."""
+        tally = self.tally.copy()
+        for batch in self._pending:
+            for record in batch.records:
+                tally.add(record)
+        return tally
 
     def waiter(self, seq: int) -> asyncio.Future[None] | None:
         """Resolved when the newest batch under way with `seq` in it is durable, or failed; None without such."""
@@ -70,16 +103,12 @@ class Acks:
         return None
 
     def repairs(self) -> list[Draft]:
-        """A `log_repaired` when descriptors were given up that no record tells of yet."""
-        if not self._distrusted:
-            return []
-        detail = {
-            "problem": "fdatasync failed",
-            "file": self._file_name,
-            "failures": self._distrusted,
-            "error": self._last_error,
-        }
-        return [Draft(kind=Kind.LOG_REPAIRED, detail=detail)]
+        """A `log_repaired` for each repair that no record tells of yet."""
+        details = list(self._reports)
+        if self._distrusted:
+            about = {"failures": self._distrusted, "error": self._last_error}
+            details.append({"problem": _DISTRUSTED, "file": self._file_name, **about})
+        return [Draft(kind=Kind.LOG_REPAIRED, detail=detail) for detail in details]
 
     def committed(self, count: int, at: float) -> None:
         """The oldest `count` batches are durable since `at` (monotonic)."""
@@ -88,6 +117,10 @@ class Acks:
             for waiter in batch.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+            if batch.manifest is not None:
+                self.tally = Tally()
+            for record in batch.records:
+                self.tally.add(record)
             self._observe(at - batch.handed_over)
         self._on_durable([record for batch in group for record in batch.records])
 
@@ -96,9 +129,7 @@ class Acks:
         for _ in range(count):
             batch = self._pending.popleft()
             for record in batch.records:
-                # What a lost record told of is due again.
-                if record.kind is Kind.LOG_REPAIRED:
-                    self._distrusted += record.detail["failures"]
+                self._due_again(record)
             for waiter in batch.waiters:
                 if not waiter.done():
                     waiter.set_exception(JournalUnavailable(why))
@@ -109,6 +140,15 @@ class Acks:
         self._last_error = str(error)
         self._on_error(error)
 
+    def restored(self) -> None:
+        """The file had been deleted, and was put back."""
+        self._reports.append({"problem": "file deleted", "file": self._file_name})
+
+    def truncated(self, expected: int, found: int, tally: Tally) -> None:
+        """Somebody cut the file, of which `expected` bytes were acknowledged; `tally` is what it holds now."""
+        self.truncations.append((expected, found))
+        self.tally = tally
+
     def erred(self, error: OSError) -> None:
         """A write, a probe or a second fdatasync failed."""
         self._on_error(error)
@@ -116,3 +156,13 @@ class Acks:
     def ended(self) -> None:
         """The writer's thread is gone: what is still under way has nobody to finish it."""
         self.failed(len(self._pending), "the audit log's writer has ended")
+
+    def _due_again(self, lost: Record) -> None:
+        """What a lost record told of is to be told once more."""
+        if lost.kind is Kind.LOG_REPAIRED:
+            if lost.detail["problem"] == _DISTRUSTED:
+                self._distrusted += lost.detail["failures"]
+            else:
+                self._reports.append(lost.detail)
+        elif lost.kind is Kind.LOG_OPENED and "found_bytes" in lost.detail:
+            self.truncations.append((lost.detail["expected_bytes"], lost.detail["found_bytes"]))

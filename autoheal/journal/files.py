@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from autoheal.errors import JournalDamaged
 
@@ -30,6 +30,7 @@ TRIES = 10
 _GZIP_MAGIC = b"\x1f\x8b"
 _BEGINNING = re.compile(rb'\{"seq":([0-9]{1,18}),')
 _BEGINNING_BYTES = 32
+_BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
 class Storage(StrEnum):
@@ -78,26 +79,30 @@ def log_files(data_dir: Path) -> list[LogFile]:
 def open_plain(path: Path) -> BinaryIO:
     """The file's lines as they were written, for reading from the beginning; memory does not grow with the file.
 
-    A plain file's stream has a `fileno` and can seek. Reading a gzip'd file that is not whole raises JournalDamaged.
+    Reading a gzip'd file that is not whole raises JournalDamaged.
     """
-    file = path.open("rb", buffering=BLOCK_BYTES)
-    if not _peek(file).startswith(_GZIP_MAGIC):
-        return file
-    return cast("BinaryIO", io.BufferedReader(_Inflated(path, file), BLOCK_BYTES))
+    return _content(path, path.open("rb", buffering=0))
 
 
 def open_again(data_dir: Path, file: LogFile) -> tuple[LogFile, BinaryIO]:
-    """`open_plain`, wherever the file is by now, and how it is stored there.
+    """`open_plain`, wherever the file is by now. Raises what `open_stored` raises."""
+    found, stored = open_stored(data_dir, file)
+    return found, _content(found.path, stored)
+
+
+def open_stored(data_dir: Path, file: LogFile) -> tuple[LogFile, io.FileIO]:
+    """The bytes on disk of `file`, wherever it is by now, and how they are stored there.
 
     Raises FileNotFoundError when no file that begins with its first seq is there any more.
     """
     for _ in range(TRIES):
         with contextlib.ExitStack() as undo, contextlib.suppress(FileNotFoundError):
-            stream = undo.enter_context(open_plain(file.path))
+            stored = undo.enter_context(file.path.open("rb", buffering=0))
             # Another file may have come to bear that name.
-            if _first_seq(_peek(stream)) == file.first:
+            if _first_seq(_beginning(file.path, stored)) == file.first:
+                stored.seek(0)
                 undo.pop_all()
-                return file, stream
+                return file, stored
         again = [other for other in log_files(data_dir) if other.first == file.first]
         if not again:
             raise FileNotFoundError(f"{file.path}: the file that began with seq {file.first} is gone")
@@ -108,7 +113,7 @@ def open_again(data_dir: Path, file: LogFile) -> tuple[LogFile, BinaryIO]:
 class _Inflated(io.RawIOBase):
     """A gzip'd file's content. zlib gives the GIL free while it works."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: io.FileIO) -> None:
         self._path = path
         self._file = file
         self._content = gzip.GzipFile(fileobj=file)
@@ -119,8 +124,8 @@ class _Inflated(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         try:
             data = self._content.read(len(buffer))
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise JournalDamaged(f"{self._path}: not a whole gzip file: {error}") from None
+        except _BAD_GZIP as error:
+            raise _not_whole(self._path, error) from None
         buffer[: len(data)] = data
         return len(data)
 
@@ -145,13 +150,9 @@ def _look(path: Path, names: Iterable[str]) -> LogFile | None:
     if not stat.S_ISREG(found.st_mode) or not found.st_size:
         return None
     with path.open("rb", buffering=0) as file:
-        beginning = file.read(_BEGINNING_BYTES)
-    storage = Storage.PLAIN
-    if beginning.startswith(_GZIP_MAGIC):
-        storage = Storage.GZIP
+        storage = Storage.GZIP if _is_gzip(file) else Storage.PLAIN
         try:
-            with path.open("rb") as compressed, _Inflated(path, compressed) as content:
-                beginning = content.read(_BEGINNING_BYTES) or b""
+            beginning = _beginning(path, file)
         except JournalDamaged:
             # Half compressed: the plain file is removed only after the last byte of this one was written.
             if path.stem in names:
@@ -168,8 +169,29 @@ def _look(path: Path, names: Iterable[str]) -> LogFile | None:
     )
 
 
-def _peek(stream: IO[bytes]) -> bytes:
-    return cast("io.BufferedReader", stream).peek(_BEGINNING_BYTES)[:_BEGINNING_BYTES]
+def _content(path: Path, stored: io.FileIO) -> BinaryIO:
+    raw = _Inflated(path, stored) if _is_gzip(stored) else stored
+    return cast("BinaryIO", io.BufferedReader(raw, BLOCK_BYTES))
+
+
+def _beginning(path: Path, stored: io.FileIO) -> bytes:
+    """The first bytes of the first line."""
+    if not _is_gzip(stored):
+        return stored.read(_BEGINNING_BYTES)
+    try:
+        return gzip.GzipFile(fileobj=stored).read(_BEGINNING_BYTES)
+    except _BAD_GZIP as error:
+        raise _not_whole(path, error) from None
+
+
+def _is_gzip(stored: io.FileIO) -> bool:
+    magic = stored.read(len(_GZIP_MAGIC))
+    stored.seek(0)
+    return magic == _GZIP_MAGIC
+
+
+def _not_whole(path: Path, error: Exception) -> JournalDamaged:
+    return JournalDamaged(f"{path}: not a whole gzip file: {error}")
 
 
 def _first_seq(beginning: bytes) -> int | None:

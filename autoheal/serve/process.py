@@ -120,7 +120,6 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
 
 
 def _engine(settings: Settings, journal: FileJournal, state: State, client: httpx.AsyncClient, clock: Clock) -> Engine:
-    signer = Signer.load(settings.keys)
     return Engine(
         settings=settings,
         journal=journal,
@@ -131,7 +130,7 @@ def _engine(settings: Settings, journal: FileJournal, state: State, client: http
         if settings.alertmanager_urls
         else None,
         redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
-        sign=lambda head: signer.draft(journal.log_id, head),
+        sign=Signer.load(settings.keys).draft,
         clock=clock,
     )
 

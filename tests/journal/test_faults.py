@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal import FileJournal
 from autoheal.journal.reading import replay
+from autoheal.journal.record import parse
 from autoheal.model import Draft, Kind, Record
 from tests.support.clock import FakeClock
 from tests.support.faults import FaultyDisk, until
@@ -217,22 +219,35 @@ async def test_a_lost_repair_report_is_made_again(log: Log) -> None:
     assert repaired.detail["failures"] == 2
 
 
-async def test_a_file_that_shrank_is_not_written_to(log: Log) -> None:
-    """Cutting a shorter file back to the acknowledged size would fill it with NUL bytes: it stays unready instead."""
+@pytest.mark.parametrize("cut", [0, 500])
+async def test_a_file_that_shrank_while_the_disk_failed_is_not_filled_up(log: Log, cut: int) -> None:
+    """Cutting a shorter file back to the acknowledged size would fill it with NUL bytes: the log goes on after the
+    last whole line that is left, and says what was there.
+    """
     await log.put("x" * 1000)
-    content = log.path.read_bytes()
+    created = len(log.path.read_bytes().splitlines(keepends=True)[0])
+    log.disk.gate.clear()
+    log.disk.waiting.clear()
+    lost = log.append("lost")
+    await until(log.disk.waiting.is_set)
     log.disk.bad_syncs = 1
-    log.path.write_bytes(content[:500])
+    os.truncate(log.path, cut)
+    log.disk.gate.set()
     with pytest.raises(JournalUnavailable, match=r"has .* bytes where .* were acknowledged"):
-        await log.put("lost")
-    probed = len(log.errors)
-    await until(lambda: len(log.errors) > probed + 2)
-    assert not log.journal.healthy
-    assert b"\0" not in log.path.read_bytes()
-    log.path.write_bytes(content)
+        await log.journal.wait(lost[-1].seq)
     await until(lambda: log.journal.healthy)
+    opened, *_ = log.journal.turn(tuple, log.journal.head)
+    assert (opened.kind, opened.detail["how"]) == (Kind.LOG_OPENED, "truncated")
+    assert 0 <= opened.detail["found_bytes"] < opened.detail["expected_bytes"]
     await log.put("after")
-    assert [record.kind for record in log.on_disk()][2:] == [Kind.DECISION, Kind.LOG_REPAIRED]
+    left = log.path.read_bytes()
+    assert b"\0" not in left
+    assert [parse(line).kind for line in left.splitlines()][-3:] == [
+        Kind.LOG_OPENED,
+        Kind.DECISION,
+        Kind.LOG_REPAIRED,
+    ]
+    assert len(left.splitlines()) == 3 + (cut >= created)
 
 
 async def test_closing_while_the_disk_is_ill_does_not_wait_for_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from autoheal.errors import JournalDamaged
+from autoheal.journal import files
 from autoheal.journal.files import BLOCK_BYTES, FILE_NAME, Storage, log_files, open_again, open_plain
 from autoheal.journal.record import seal_all
 from autoheal.model import Draft, Head, Kind, Record
@@ -148,11 +149,26 @@ def test_no_file_is_missed_while_all_are_renamed(tmp_path: Path) -> None:
     thread.start()
     try:
         for _ in range(100):
-            files = log_files(tmp_path)
-            assert [file.first for file in files] == [part[0].seq for part in parts]
-            _, stream = open_again(tmp_path, files[3])
+            listed = log_files(tmp_path)
+            assert [file.first for file in listed] == [part[0].seq for part in parts]
+            _, stream = open_again(tmp_path, listed[3])
             with stream:
                 assert stream.read() == text(parts[3])
     finally:
         done.set()
         thread.join()
+
+
+def test_a_listing_that_missed_a_file_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory may be read just while a file is renamed, and show it under neither name."""
+    (tmp_path / "audit.jsonl-1").write_bytes(text(CHAIN[:10]))
+    (tmp_path / FILE_NAME).write_bytes(text(CHAIN[10:]))
+    names, looks = files._names, iter((FILE_NAME,))
+
+    def look(folder: Path) -> dict[str, int]:
+        found = names(folder)
+        found.pop(next(looks, ""), None)
+        return found
+
+    monkeypatch.setattr(files, "_names", look)
+    assert found(tmp_path) == [("audit.jsonl-1", 1, Storage.PLAIN), (FILE_NAME, 11, Storage.PLAIN)]

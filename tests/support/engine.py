@@ -66,7 +66,7 @@ class Stage:
             actions={"fake": self.action},
             alertmanager=self.alertmanager,
             redaction=Redaction(HiddenNames(["*secret*"]), b"key"),
-            sign=lambda head: Draft(kind=Kind.CHECKPOINT, detail={"seq": head.seq, "hash": head.hash}),
+            sign=lambda _, head: Draft(kind=Kind.CHECKPOINT, detail={"seq": head.seq, "hash": head.hash}),
             clock=self.clock,
         )
         await self.engine.start()

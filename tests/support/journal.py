@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal.record import seal_all
@@ -22,6 +22,7 @@ class MemoryJournal:
         self.free_bytes: int | None = 2**40
         self.held = False
         self.healthy = True
+        self.rotated = False
 
     @property
     def head(self) -> Head:
@@ -46,6 +47,13 @@ class MemoryJournal:
         if not self.held:
             asyncio.get_running_loop().call_soon(self.release)
         return sealed
+
+    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+        """As a rotation does, once `rotated` is set."""
+        if not (self.rotated and self.healthy):
+            return ()
+        self.rotated = False
+        return self.append([Draft(kind=Kind.LOG_OPENED, detail={"how": "renamed"}), *snapshot()], expected)
 
     async def wait(self, seq: int) -> None:
         if not self._pending or seq < self._pending[0].seq:
