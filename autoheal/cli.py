@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the thing checked is bad or the service failed, 2 wrong us
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -111,10 +112,14 @@ def _serve() -> int:
 def _rules_faults() -> Sequence[Fault]:
     """Beside faulty settings: who mends those should not meet these only then."""
     from autoheal.config import load_one  # noqa: PLC0415
+    from autoheal.redaction import HiddenNames  # noqa: PLC0415
     from autoheal.serve import load_rules  # noqa: PLC0415
 
+    redact = HiddenNames(())
+    with contextlib.suppress(ConfigError):
+        redact = load_one(os.environ, "redact")
     try:
-        path, redact = load_one(os.environ, "rules"), load_one(os.environ, "redact")
+        path = load_one(os.environ, "rules")
     except ConfigError:
         return ()
     try:

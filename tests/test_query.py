@@ -23,10 +23,18 @@ RECORD: dict[str, Any] = {
     "rule": "restart-api",
     "step": 0,
     "actor": "system",
-    "labels": {"alertname": "HighCPU", "сервис.имя": "значение", "port": "8080", "odd name": "x", "empty": ""},
+    "labels": {
+        "alertname": "HighCPU",
+        "сервис.имя": "значение",
+        "port": "8080",
+        "odd name": "x",
+        "empty": "",
+        "big": "18446744073709551615",
+    },
     "annotations": {"summary": "a (very) odd AND long one"},
     "detail": {
         "exit_code": 1.0,
+        "big": 9223372036854775807,
         "ok": False,
         "plan": {"argv": ["/bin/true"], "a.b": "deep"},
         "error": None,
@@ -67,6 +75,10 @@ RECORD: dict[str, Any] = {
         ("alertname<5", False),
         ("alertname>=HighCPU AND alertname<HighCPV", True),
         ("seq>abc OR seq<abc", False),
+        ("detail.big=9223372036854775807 AND detail.big=9223372036854775807.00", True),
+        ("detail.big=9223372036854775806 OR detail.big=9223372036854775808", False),
+        ("detail.big>9223372036854775806 AND detail.big<9223372036854775808", True),
+        ("labels.big>18446744073709551614 AND labels.big<18446744073709551616", True),
         # booleans read as their JSON
         ("detail.ok=false", True),
         ("detail.ok=0", False),
@@ -177,6 +189,8 @@ def test_records_of_other_shapes_match_nothing() -> None:
         ("ts<0001-01-01T00:00:00+23:00", 4, "RFC 3339"),
         ("ts IN (2026-11-21T05:18:39Z, x)", 30, "RFC 3339"),
         ("kind=\ud800", 6, "surrogate"),
+        ("kind \u0131n (a)", 6, "is expected"),
+        ("kind exi\u017fts", 6, "is expected"),
         ("kind=\x00", 6, "a value is missing"),
     ],
 )
@@ -243,6 +257,7 @@ def test_canonical_text() -> None:
     assert str(parse("(kind=a AND (rule=b AND step=1)) OR (kind=c OR kind=d)")) == (
         "kind=a AND rule=b AND step=1 OR kind=c OR kind=d"
     )
+    assert str(parse("labels.x=\u0131n AND rule=nOt_")) == "labels.x=\u0131n AND rule=nOt_"
     assert str(parse("ts>2026-11-21T07:00:00+02:00")) == "ts>2026-11-21T05:00:00.000000Z"
 
 

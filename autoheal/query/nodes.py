@@ -45,6 +45,12 @@ NAME = re.compile(r"[^\s\x00-\x1f\x7f()=!~<>,\".]+")
 """A name of a path that dots divide."""
 
 
+def keyword(word: str) -> str | None:
+    """The keyword that `word` is, in upper case; in ASCII alone, for the upper case of a Turkish dotless i is I too."""
+    upper = word.upper()
+    return upper if word.isascii() and upper in KEYWORDS else None
+
+
 class Operator(StrEnum):
     """What a term may ask of its field."""
 
@@ -144,7 +150,7 @@ def terms(node: Node) -> Iterator[Term]:
 
 
 def _value_text(value: str) -> str:
-    return value if WORD.fullmatch(value) and value.upper() not in KEYWORDS else quoted(value)
+    return value if WORD.fullmatch(value) and keyword(value) is None else quoted(value)
 
 
 def quoted(text: str) -> str:

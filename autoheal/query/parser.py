@@ -13,7 +13,6 @@ from autoheal.model import parse_rfc3339, rfc3339
 from autoheal.query.nodes import (
     ENVELOPE,
     FLAT,
-    KEYWORDS,
     NAME,
     NESTED,
     WORD,
@@ -24,6 +23,7 @@ from autoheal.query.nodes import (
     Operator,
     Or,
     Term,
+    keyword,
     quoted,
 )
 
@@ -126,7 +126,7 @@ class Parser:
     def _field(self) -> Field:
         start = self._at
         match = NAME.match(self._text, start)
-        if match is None or match[0].upper() in KEYWORDS:
+        if match is None or keyword(match[0]) is not None:
             self._fail(f"a field is expected{f', not {self._here()}' if start < len(self._text) else ''}")
         root = match[0]
         self._at = match.end()
@@ -169,7 +169,7 @@ class Parser:
             value = self._string()
         else:
             match = WORD.match(self._text, start)
-            if match is None or match[0].upper() in KEYWORDS:
+            if match is None or keyword(match[0]) is not None:
                 before = f" before {self._here()}" if start < len(self._text) else ""
                 self._fail(f"a value is missing{before}; one that is a keyword or has special characters needs quotes")
             value = match[0]
@@ -196,9 +196,9 @@ class Parser:
         self._at = match.end()
         return str(value)
 
-    def _keyword(self, keyword: str) -> bool:
+    def _keyword(self, wanted: str) -> bool:
         match = WORD.match(self._text, self._at)
-        if match is None or match[0].upper() != keyword:
+        if match is None or keyword(match[0]) != wanted:
             return False
         self._at = match.end()
         self._skip()

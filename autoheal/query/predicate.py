@@ -89,6 +89,7 @@ def _text(found: Any) -> str | None:
             return None
 
 
+_EXACT_DIGITS = 40
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -97,9 +98,9 @@ def _number(text: str) -> float | None:
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    # Whole numbers stay exact as far as any counter goes; int() refuses thousands of digits, float() does not.
-    whole = match[1] is None and match[2] is None and len(text) <= 18
-    return int(text) if whole else float(text)
+    # Whole numbers stay exact, 64 bits and more. int() refuses thousands of digits, float() does not.
+    whole = match[2] is None and not (match[1] or "").strip(".0") and len(text) <= _EXACT_DIGITS
+    return int(text.partition(".")[0]) if whole else float(text)
 
 
 def _glob(pieces: list[str], text: str) -> bool:

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from autoheal.errors import RenderError
 from autoheal.rules.address import check_url
+from autoheal.rules.environment import CLOSE, OPEN, Names, Secrets
 from autoheal.rules.fields import Argument, Json, Text, Url
 from autoheal.rules.schema import Probe, Rule
-from autoheal.rules.template import CLOSE, OPEN, Names, Secrets, Template
+from autoheal.rules.template import Template
 
 __all__ = ["Argument", "Firing", "Json", "Text", "Url", "check_url", "plan", "reveal"]
 

@@ -6,23 +6,18 @@ Jinja's sandbox runs it; what is allowed here is far less than the sandbox would
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, nodes
-from jinja2.runtime import Context
-from jinja2.sandbox import SandboxedEnvironment
-from jinja2.visitor import NodeTransformer
+from jinja2 import TemplateSyntaxError, UndefinedError, nodes
 
 from autoheal.errors import RenderError
 from autoheal.rules.address import check_endpoint, check_url
-from autoheal.rules.operations import FILTERS, METHODS, TESTS, added, concatenated, joined, text_of
-
-OPEN, CLOSE = "⟦", "⟧"
-"""The brackets of a secret's place in a plan. No other text may hold them, so no label can forge one."""
+from autoheal.rules.environment import CLOSE, OPEN, Concatenations, Environment, Marker
+from autoheal.rules.operations import FILTERS, METHODS, TESTS, text_of
 
 OF_TARGET = frozenset({"labels", "annotations", "alertname", "fingerprint"})
 OF_PROBE = OF_TARGET | {"target"}
@@ -31,7 +26,6 @@ OF_PARAMS = OF_PROBE | {"secret"}
 MAX_NESTING = 40
 """Levels of one expression, conditions around it included; Python itself refuses some 70."""
 
-_CONCATENATE = "~"
 _TOO_DEEP = "the template is nested too deeply"
 _MAPPINGS = frozenset({"labels", "annotations", "secret"})
 _NODES = (
@@ -57,86 +51,6 @@ class References(NamedTuple):
     labels: frozenset[str]
     """Names of labels and annotations."""
     secrets: frozenset[str]
-
-
-class Names:
-    """What `labels` and `annotations` are inside a template: names to values and nothing else."""
-
-    __slots__ = ("_redact", "_values", "_what")
-
-    def __init__(self, what: str, values: Mapping[str, str], redact: Container[str]) -> None:
-        self._what = what
-        self._values = values
-        self._redact = redact
-
-    def look(self, name: object) -> str | Undefined:
-        """The value of `name`; undefined when it is not set. Raises RenderError when it is redacted."""
-        if name in self._redact:
-            raise RenderError(f"{self._what} {_brief(name)} is redacted (AUTOHEAL_REDACT)")
-        value = self._values.get(name) if isinstance(name, str) else None
-        return StrictUndefined(f"{self._what} {_brief(name)} is not set") if value is None else value
-
-
-class _Marker(str):
-    """A secret's place in a plan; only `Secrets` makes them."""
-
-    __slots__ = ()
-
-
-class Secrets(Names):
-    """What `secret` is inside a template: markers that `autoheal.rules.render.reveal` replaces."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__("secret", {}, frozenset())
-
-    def look(self, name: object) -> str | Undefined:
-        """The marker of `name`; which names exist was checked at load."""
-        return _Marker(f"{OPEN}secret:{name}{CLOSE}")
-
-
-class _Environment(SandboxedEnvironment):
-    """Jinja reduced to names, string methods and a few filters, none of which depends on time or chance."""
-
-    intercepted_binops = frozenset("+")
-    concat = staticmethod(joined)  # of what a template yields piece by piece
-
-    def __init__(self, finalize: Callable[[Any], str]) -> None:
-        super().__init__(undefined=StrictUndefined, finalize=finalize, keep_trailing_newline=True, autoescape=False)
-        self.globals.clear()
-        self.filters = {**FILTERS, _CONCATENATE: concatenated}
-        self.tests = {name: self.tests[name] for name in TESTS}
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        # Jinja would look for a Python attribute first: a label called `items` must be the label.
-        if isinstance(obj, Names):
-            return obj.look(attribute)
-        if isinstance(obj, str) and attribute in METHODS:
-            return partial(METHODS[attribute], obj)
-        return StrictUndefined(f"there is no {attribute!r} here")
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ARG002 Jinja's
-        return added(left, right)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        if isinstance(obj, Names):
-            return obj.look(argument)
-        if isinstance(obj, str | list | tuple) and isinstance(argument, int):
-            try:
-                return obj[argument]
-            except IndexError:
-                return StrictUndefined(f"there is no part {argument}")
-        return StrictUndefined(f"there is no {_brief(argument)} here")
-
-
-class _Concatenations(NodeTransformer):
-    """Turns each `~`, for which Jinja has no hook, into a filter that no author can name."""
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802 Jinja's name
-        self.generic_visit(node)
-        parts = nodes.List(node.nodes, lineno=node.lineno)
-        return nodes.Filter(parts, _CONCATENATE, [], [], None, None, lineno=node.lineno)
 
 
 class Template:
@@ -191,7 +105,7 @@ def _compile(
         labels: set[str] = set()
         secrets: set[str] = set()
         _inspect(tree, names, labels, secrets)
-        tree = _Concatenations().visit(tree).set_environment(environment)
+        tree = Concatenations().visit(tree).set_environment(environment)
         compiled = environment.from_string(tree)
     except TemplateSyntaxError as error:
         raise ValueError(f"{source[:200]!r} is not a template: {error.message}") from None
@@ -285,13 +199,13 @@ def _misused(name: str, names: frozenset[str]) -> str:
 
 
 @lru_cache(maxsize=len(Flavour))
-def _environment(flavour: Flavour) -> _Environment:
-    return _Environment(_encoded if flavour is Flavour.URL else _plain)
+def _environment(flavour: Flavour) -> Environment:
+    return Environment(_encoded if flavour is Flavour.URL else _plain)
 
 
 def _plain(value: Any) -> str:
     """A placeholder's value as text. Raises RenderError when it is none, or could pass for something else."""
-    if isinstance(value, _Marker):
+    if isinstance(value, Marker):
         return value
     text = text_of(value)
     if "\0" in text:
@@ -307,7 +221,7 @@ def _plain(value: Any) -> str:
 
 def _encoded(value: Any) -> str:
     """As `_plain`, percent-encoded, so that a label cannot end its part of the URL."""
-    return _plain(value) if isinstance(value, _Marker) else quote(_plain(value), safe=":[]")
+    return _plain(value) if isinstance(value, Marker) else quote(_plain(value), safe=":[]")
 
 
 def _check(text: str, flavour: Flavour, *, leads: bool) -> None:
@@ -322,7 +236,3 @@ def _check(text: str, flavour: Flavour, *, leads: bool) -> None:
 def _is_marker(text: str) -> bool:
     """Whether a secret is the whole text: what it is can then be judged only once it is revealed."""
     return text.startswith(f"{OPEN}secret:") and text.find(CLOSE) == len(text) - 1
-
-
-def _brief(name: object) -> str:
-    return repr(name)[:80]

@@ -247,9 +247,9 @@ async def test_a_secret_that_is_the_whole_url_is_checked_when_it_is_known(contex
     (tmp_path / "token").write_text("file:///etc/passwd")
     outcome = await send(context, "⟦secret:token⟧")
     assert not outcome.ok
+    assert outcome.detail.pop("duration_ms") < 10_000
     assert outcome.detail == {
         "attempts": 0,
-        "duration_ms": 0,
         "error": "the URL, its secrets filled in, is not acceptable",
     }
 

@@ -153,3 +153,15 @@ async def test_time_before_a_restart_counts() -> None:
     task = world.begin(passed=9999.0, probe=TCP)
     await settle()
     assert (await task).outcome is Outcome.CONFIRMED
+
+
+@pytest.mark.parametrize("passed", [0.0, 45.0])
+async def test_a_probe_has_what_is_left_of_its_time(passed: float) -> None:
+    """`within` counts from the end of the action: what has passed by then is taken off."""
+    world = World()
+    task = world.begin(passed=passed, probe=TCP)
+    await world.clock.advance(60.0 - passed - 0.5)
+    assert not task.done()
+    await world.clock.advance(1.0)
+    assert task.done()
+    assert task.result().outcome is Outcome.FAILED

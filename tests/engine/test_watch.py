@@ -191,6 +191,7 @@ async def test_a_poll_that_raises_is_unknown(tmp_path: Path, capsys: pytest.Capt
     log = capsys.readouterr().out
     assert "poll_raised" in log
     assert "truncated_group_given_up" in log
+    assert "alertmanager_did_not_answer" in log
     assert Broken.quoted not in log
     await stage.engine.stop()
 

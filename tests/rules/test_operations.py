@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoheal.errors import RenderError
+from autoheal.rules.environment import Names
 from autoheal.rules.operations import FILTERS, MAX_CHARACTERS, METHODS, TESTS
-from autoheal.rules.template import OF_TARGET, Flavour, Names, Template
+from autoheal.rules.template import OF_TARGET, Flavour, Template
 
 LONG = 48 * 1024  # what an alert may have all together
 
@@ -133,6 +134,8 @@ def test_each_operation_does_what_its_name_says(source: str, text: str) -> None:
         "{{ labels.x + 1 }}",
         "{{ 1 + labels.x }}",
         "{{ labels.x | length | first }}",
+        "{{ labels.x.split('b').upper() }}",
+        "{{ labels.x['upper'] }}",
         "{{ labels.x.replace('a', 'b', labels.x) }}",
     ],
 )

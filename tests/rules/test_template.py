@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from autoheal.errors import RenderError
 from autoheal.rules.address import check_url
-from autoheal.rules.template import MAX_NESTING, OF_PARAMS, OF_PROBE, OF_TARGET, Flavour, Names, Secrets, Template
+from autoheal.rules.environment import Names, Secrets
+from autoheal.rules.template import MAX_NESTING, OF_PARAMS, OF_PROBE, OF_TARGET, Flavour, Template
 
 ODD_NAMES = ["items", "get", "keys", "values", "look", "_values", "__class__", "copy", "upper", "if", "None"]
 

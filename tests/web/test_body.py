@@ -12,6 +12,7 @@ import pytest
 
 from autoheal.model import Notification, Receipt
 from autoheal.web import body
+from tests.support.dripping import dripped
 from tests.support.gateway import Gateway, gateway, until
 
 PAYLOAD = (Path(__file__).parents[1] / "payloads" / "01_firing_single.json").read_bytes()
@@ -89,16 +90,11 @@ async def test_a_body_that_drips_is_not_waited_for(gate: Gateway, monkeypatch: p
     """408, the connection ends, and its share is free again; a byte now and then does not put it off."""
     monkeypatch.setattr(body, "BODY_SECONDS", SHORT)
     monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
-    async with sending(gate, head(19_900) + b" " * 19_000) as (reader, writer), asyncio.timeout(10):
-        answer = asyncio.ensure_future(reader.read())
-        with contextlib.suppress(ConnectionError):
-            while not answer.done():
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.wait([answer], timeout=SHORT / 10)
-        got = await answer
+    got = await dripped(gate.port, head(19_900) + b" " * 19_000, b" ", SHORT / 10)
     assert got.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in got
+    monkeypatch.undo()
+    monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
     assert await status(gate, 19_000) == 200
 
 
