@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from autoheal.audit import verify
+from autoheal.audit import export, query, tail, verify
 from autoheal.errors import AutohealError
 
-COMMANDS = (verify,)
+COMMANDS = (query, tail, export, verify)
 
 
 def register(audit: argparse.ArgumentParser) -> None:
