@@ -251,9 +251,9 @@ async def test_a_fresh_file_that_cannot_be_made_is_tried_again(tmp_path: Path, f
             case "half full":
                 book.disk.free = 700
             case "open":
-                book.disk.bad_opens = 2
+                book.disk.bad_opens = 1_000_000
             case "sync":
-                book.disk.bad_syncs = 2
+                book.disk.bad_syncs = 1_000_000
             case "manifest":
                 (book.dir / "manifests").write_text("in the way")
         book.ledger.refresh()
@@ -263,6 +263,7 @@ async def test_a_fresh_file_that_cannot_be_made_is_tried_again(tmp_path: Path, f
         assert not book.path.exists()
         assert old.read_bytes() == before
         book.disk.free = None
+        book.disk.bad_opens = book.disk.bad_syncs = 0
         if fault == "manifest":
             (book.dir / "manifests").unlink()
         await until(lambda: book.journal.healthy)
