@@ -2,13 +2,16 @@
 
     .venv/bin/python benchmarks/journal.py [DIRECTORY]
 
-DIRECTORY is where the file is written (a temporary directory when absent): the figures are those of its disk, so
-only the ratios of one run mean something. Each client appends one record and waits until it is durable.
+DIRECTORY is where the files are written (a temporary directory when absent): the figures are those of its disk, so
+only the ratios of one run mean something. Each writer appends one record and waits until it is durable; the bare loop
+writes as many lines at once as there are writers. Beside it the event loop's lag: how much later than asked a timer
+of 1 ms rings.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -22,8 +25,10 @@ from autoheal.clock import SystemClock
 from autoheal.journal import FileJournal, seal
 from autoheal.model import Draft, Head, Kind, Mode
 
+WRITERS = (1, 10, 100, 1000)
 SECONDS = 1.5
-ROUNDS = 3
+ROUNDS = 5
+REACH = {1: 0.8, 1000: 0.3}
 DRAFT = Draft(
     kind=Kind.DECISION,
     alertname="HighCPU",
@@ -41,26 +46,28 @@ DRAFT = Draft(
 )
 
 
-def bare(path: Path, line: bytes) -> float:
-    """Lines a second with one write and one fdatasync each."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def bare(path: Path, lines: int) -> float:
+    """Lines a second with one write and one fdatasync for each `lines` of them."""
+    data = (seal(DRAFT, Head(), time.time()).line + b"\n") * lines
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < SECONDS:
-        os.write(fd, line)
+        os.write(fd, data)
         os.fdatasync(fd)
-        count += 1
+        count += lines
     seconds = time.perf_counter() - begin
     os.close(fd)
     return count / seconds
 
 
-async def grouped(data_dir: Path, clients: int) -> tuple[float, list[float]]:
-    """Records a second, and the seconds from hand-over to durable of each."""
+async def grouped(data_dir: Path, writers: int) -> tuple[float, list[float], list[float]]:
+    """Records a second; the seconds from hand-over to durable of each; the event loop's lags in seconds."""
     latencies: list[float] = []
+    lags: list[float] = []
     journal = FileJournal.open(data_dir, SystemClock(), on_durable=lambda _: None, observe=latencies.append)
     begin = time.perf_counter()
 
-    async def client() -> int:
+    async def writer() -> int:
         count = 0
         while time.perf_counter() - begin < SECONDS:
             (record,) = journal.append([DRAFT], journal.head)
@@ -68,10 +75,20 @@ async def grouped(data_dir: Path, clients: int) -> tuple[float, list[float]]:
             count += 1
         return count
 
-    count = sum(await asyncio.gather(*(client() for _ in range(clients))))
+    async def watch() -> None:
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(0.001)
+            lags.append(time.perf_counter() - asked - 0.001)
+
+    watching = asyncio.get_running_loop().create_task(watch())
+    # As the service does: what is there at start is not looked at by every collection.
+    gc.freeze()
+    count = sum(await asyncio.gather(*(writer() for _ in range(writers))))
     seconds = time.perf_counter() - begin
+    watching.cancel()
     await journal.close()
-    return count / seconds, latencies
+    return count / seconds, latencies, lags
 
 
 def replay(data_dir: Path) -> tuple[int, float]:
@@ -93,31 +110,33 @@ def replay(data_dir: Path) -> tuple[int, float]:
     return count, seconds / count * 1e6
 
 
+def share(values: list[float], part: float) -> float:
+    """The value below which `part` of `values` lie, in milliseconds."""
+    return sorted(values)[int(len(values) * part)] * 1000
+
+
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None) as name:
         folder = Path(name)
-        loops: list[float] = []
-        rates: dict[int, list[float]] = {1: [], 16: [], 64: []}
-        waits: dict[int, list[float]] = {1: [], 16: [], 64: []}
-        for _ in range(ROUNDS):
-            loops.append(bare(folder / "bare", seal(DRAFT, Head(), time.time()).line + b"\n"))
-            for clients, measured in rates.items():
+        print("writers   bare lines/s   journal records/s   ratio   durable after p50, p99   loop lag p50, p99")
+        for writers in WRITERS:
+            bases, rates, latencies, lags = [], [], [], []
+            for _ in range(ROUNDS):
+                bases.append(bare(folder / "bare", writers))
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    rate, latencies = runner.run(grouped(folder / str(clients), clients))
-                measured.append(rate)
-                waits[clients] += latencies
-        base = median(loops)
-        print(f"bare write + fdatasync      {base:9,.0f} lines/s   1.00   (median of {ROUNDS} rounds)")
-        for clients, measured in rates.items():
-            ordered = sorted(waits[clients])
-            p50, p99 = (ordered[int(len(ordered) * share)] * 1000 for share in (0.5, 0.99))
-            rate = median(measured)
+                    rate, found, late = runner.run(grouped(folder / str(writers), writers))
+                rates.append(rate)
+                latencies += found
+                lags += late
+            ratio = median(rate / base for rate, base in zip(rates, bases, strict=True))
+            reach = f" (to reach: {REACH[writers]})" if writers in REACH else ""
             print(
-                f"journal, {clients:3} clients        {rate:9,.0f} records/s {rate / base:5.2f}"
-                f"   durable after p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+                f"{writers:7}   {median(bases):12,.0f}   {median(rates):17,.0f}   {ratio:5.2f}"
+                f"   {share(latencies, 0.5):7.2f} ms, {share(latencies, 0.99):6.2f} ms"
+                f"   {share(lags, 0.5):5.2f} ms, {share(lags, 0.99):5.2f} ms{reach}"
             )
-        count, each = replay(folder / "64")
+        count, each = replay(folder / "100")
         print(f"start-up: {count:,} records read, checked and parsed, {each:.1f} µs each")
 
 

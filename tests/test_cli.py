@@ -81,7 +81,7 @@ def test_wrong_usage_is_2() -> None:
 
 def test_help_shows_examples_and_the_version() -> None:
     """Every command's --help has examples; --version and a completion script are there."""
-    for command in ("serve", "check", "demo"):
+    for command in ("serve", "check", "demo", "audit"):
         said = autoheal(command, "--help")
         assert said.returncode == 0
         assert f"autoheal {command}" in said.stdout.split("examples:")[1]

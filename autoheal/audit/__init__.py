@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from autoheal.audit import verify
+from autoheal.audit import backup, export, query, restore, tail, verify
 from autoheal.errors import AutohealError
 
-COMMANDS = (verify,)
+COMMANDS = (query, tail, export, verify, backup, restore)
 
 
 def register(audit: argparse.ArgumentParser) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVarTuple
 
 from autoheal.errors import JournalUnavailable
-from autoheal.journal.manifest import Manifest, Tally
+from autoheal.journal.manifest import Manifest
 from autoheal.model import Draft, Kind, Record
 
 _Ts = TypeVarTuple("_Ts")
@@ -21,31 +21,25 @@ _DISTRUSTED = "fdatasync failed"
 class Batch:
     """The records of one append, and who waits for them. `handed_over` is monotonic time in seconds.
 
-    With a `manifest`, that of the file before, a fresh file begins with it.
+    `size` is in bytes, newlines included. With a `manifest`, that of the file before, a fresh file begins with it.
     """
 
     records: tuple[Record, ...]
+    size: int
     handed_over: float
     manifest: Manifest | None = None
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Bytes in the file, newlines included."""
-        return sum(len(record.line) + 1 for record in self.records)
 
 
 class Acks:
     """Batches under way, oldest first. All but `post` belongs to the event loop, which `loop` names.
 
-    `tally` describes the durable content of the current file; `truncations` are those that no record tells of yet,
-    as bytes acknowledged and bytes found.
+    `truncations` are those that no record tells of yet, as bytes acknowledged and bytes found.
     """
 
     def __init__(
         self,
         file_name: str,
-        tally: Tally,
         reports: Sequence[Mapping[str, Any]],
         on_durable: Callable[[Sequence[Record]], object],
         observe: Callable[[float], object],
@@ -53,7 +47,6 @@ class Acks:
     ) -> None:
         # Set by whoever hands over or closes: before that there is nothing to tell.
         self.loop: asyncio.AbstractEventLoop
-        self.tally = tally
         self.truncations: list[tuple[int, int]] = []
         self._file_name = file_name
         self._on_durable = on_durable
@@ -85,13 +78,9 @@ class Acks:
         """Whether a fresh file is under way."""
         return any(batch.manifest is not None for batch in self._pending)
 
-    def ahead(self) -> Tally:
-        """What the current file will hold when all that is under way is in it."""
-        tally = self.tally.copy()
-        for batch in self._pending:
-            for record in batch.records:
-                tally.add(record)
-        return tally
+    def beyond(self, seq: int) -> Iterator[Record]:
+        """The records under way that follow `seq`."""
+        return (record for batch in self._pending for record in batch.records if record.seq > seq)
 
     def waiter(self, seq: int) -> asyncio.Future[None] | None:
         """Resolved when the newest batch under way with `seq` in it is durable, or failed; None without such."""
@@ -104,6 +93,8 @@ class Acks:
 
     def repairs(self) -> list[Draft]:
         """A `log_repaired` for each repair that no record tells of yet."""
+        if not (self._reports or self._distrusted):
+            return []
         details = list(self._reports)
         if self._distrusted:
             about = {"failures": self._distrusted, "error": self._last_error}
@@ -117,10 +108,6 @@ class Acks:
             for waiter in batch.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            if batch.manifest is not None:
-                self.tally = Tally()
-            for record in batch.records:
-                self.tally.add(record)
             self._observe(at - batch.handed_over)
         self._on_durable([record for batch in group for record in batch.records])
 
@@ -144,10 +131,9 @@ class Acks:
         """The file had been deleted, and was put back."""
         self._reports.append({"problem": "file deleted", "file": self._file_name})
 
-    def truncated(self, expected: int, found: int, tally: Tally) -> None:
-        """Somebody cut the file, of which `expected` bytes were acknowledged; `tally` is what it holds now."""
+    def truncated(self, expected: int, found: int) -> None:
+        """Somebody cut the file, of which `expected` bytes were acknowledged, to `found`."""
         self.truncations.append((expected, found))
-        self.tally = tally
 
     def erred(self, error: OSError) -> None:
         """A write, a probe or a second fdatasync failed."""

@@ -15,7 +15,7 @@ from autoheal.journal.acks import Acks, Batch
 from autoheal.journal.disk import Disk
 from autoheal.journal.files import FILE_NAME
 from autoheal.journal.history import History
-from autoheal.journal.manifest import Manifest
+from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.record import seal_all
 from autoheal.journal.rotation import Standing
 from autoheal.journal.start import Lock
@@ -81,11 +81,12 @@ class FileJournal:
             except OSError as error:
                 raise JournalUnavailable(f"the audit log in {data_dir} cannot be opened: {error}") from error
             undo.pop_all()
-        acks = Acks(FILE_NAME, begun.tally, begun.reports, on_durable, observe, on_error)
+        acks = Acks(FILE_NAME, begun.reports, on_durable, observe, on_error)
         writer = Writer(
             data_dir / FILE_NAME,
             begun.fd,
             begun.end,
+            begun.tally,
             disk=disk,
             clock=clock,
             acks=acks,
@@ -150,7 +151,7 @@ class FileJournal:
             return ()
         try:
             standing = self._writer.standing()
-            if standing is Standing.RENAMED and (tally := self._acks.ahead()).first_seq:
+            if standing is Standing.RENAMED and (tally := self._ahead()).first_seq:
                 previous = rotation.previous_digest(self._data_dir, tally.first_seq)
                 before = tally.manifest(self.log_id, previous)
                 drafts = [rotation.renamed(self.log_id, expected, before), *snapshot()]
@@ -212,11 +213,19 @@ class FileJournal:
         self._history.close()
         self._lock.release()
 
+    def _ahead(self) -> Tally:
+        """What the current file will hold when all that is under way is in it."""
+        tally, seq = self._writer.tally()
+        for record in self._acks.beyond(seq):
+            tally.add(record)
+        return tally
+
     def _hand_over(
         self, drafts: Sequence[Draft], expected: Head, manifest: Manifest | None = None
     ) -> tuple[Record, ...]:
         records = seal_all(drafts, expected, self._clock.now())
-        batch = Batch(records, self._clock.monotonic(), manifest)
+        size = sum([len(record.line) + 1 for record in records])
+        batch = Batch(records, size, self._clock.monotonic(), manifest)
         self._acks.loop = asyncio.get_running_loop()
         self._writer.hand_over(batch, expected)
         self._acks.add(batch)

@@ -38,7 +38,8 @@ class _State:
 class Inflated:
     """The content of one gzip'd file, for one reader at a time.
 
-    About 8 MiB of states and twice a part of content are held: parts have 4 MiB, and more in files beyond 512 MiB.
+    At most 128 states of about 60 KiB are held, and while it is read two parts of content: they have 4 MiB, and more in
+    files beyond 512 MiB.
     """
 
     def __init__(self, path: Path, *, part_bytes: int = PART_BYTES, max_parts: int = MAX_PARTS) -> None:
@@ -79,16 +80,20 @@ class Inflated:
             done += len(piece)
         return done
 
+    def rest(self) -> None:
+        """Keep only what the next reader cannot do without: the states."""
+        self._parts.clear()
+
     def _part(self, at: int) -> tuple[int, bytes]:
         """The part that holds byte `at`, and where it begins. The last two are kept: lines span them."""
         number = sum(state.at <= at for state in self._states) - 1
         state = self._states[number]
         part = self._parts.pop(number, None)
+        while len(self._parts) > 1:
+            del self._parts[next(iter(self._parts))]
         if part is None:
             last = number + 1 == len(self._states)
             part = self._inflate(state.copy(), self.size if last else self._states[number + 1].at)
-        while len(self._parts) > 1:
-            del self._parts[next(iter(self._parts))]
         self._parts[number] = part
         return state.at, part
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,14 +96,18 @@ class Tally:
 
     def add(self, record: Record) -> None:
         """Count the file's next record."""
+        self.extend([record], record.line + b"\n")
+
+    def extend(self, records: Sequence[Record], lines: bytes) -> None:
+        """Count the file's next records, whose lines with their newlines are `lines`; at least one."""
         if not self.first_seq:
-            self.first_seq, self.first_ts = record.seq, record.ts
-        self.last = record.head
-        self.size += len(record.line) + 1
-        self.sha256.update(record.line + b"\n")
-        self.kinds[record.kind.value] += 1
-        if record.alertname is not None and self.alertnames is not None:
-            self.alertnames.add(record.alertname)
+            self.first_seq, self.first_ts = records[0].seq, records[0].ts
+        self.last = records[-1].head
+        self.size += len(lines)
+        self.sha256.update(lines)
+        self.kinds.update([record.kind.value for record in records])
+        if self.alertnames is not None:
+            self.alertnames.update([record.alertname for record in records if record.alertname is not None])
             if len(self.alertnames) > MAX_ALERTNAMES:
                 self.alertnames = None
 

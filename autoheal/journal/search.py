@@ -78,8 +78,12 @@ class Search:
 
         Raises what `newest_first` raises.
         """
+        return self.follow(ask, after)()
+
+    def follow(self, ask: Ask, after: int) -> Callable[[], Generator[tuple[int, bytes], None, None]]:
+        """`oldest_first` that can be called again and again: each time it gives what has come since."""
         walk = Forward(self._range(ask), after)
-        yield from _again(self._data_dir, walk.lines)
+        return lambda: _again(self._data_dir, walk.lines)
 
     def _range(self, ask: Ask) -> Range:
         return Range(self._data_dir, ask, None if self._durable is None else self._durable())

@@ -74,6 +74,7 @@ class Indices:
         try:
             yield index
         finally:
+            index.rest()
             with self._lock:
                 self._kept[key] = index
                 while len(self._kept) > KEPT_INDICES:

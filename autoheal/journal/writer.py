@@ -21,7 +21,7 @@ from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal import rotation
 from autoheal.journal.acks import Acks, Batch
 from autoheal.journal.disk import Disk, write_all
-from autoheal.journal.manifest import Manifest
+from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.rotation import Standing
 from autoheal.model import Head
 
@@ -49,6 +49,7 @@ class Writer:
         path: Path,
         fd: int,
         end: End,
+        tally: Tally,
         *,
         disk: Disk,
         clock: Clock,
@@ -65,11 +66,15 @@ class Writer:
         self._queue_bytes = queue_bytes
         self._retry_after = retry_after
         self._probe_bytes = MIN_PROBE_BYTES
-        # Guards all below; the writer's thread waits on it. That thread alone changes `_fd` and `durable`.
-        self._changed = threading.Condition()
+        # Has the tally and what it is a tally of change together; taken before the other one.
+        self._tallying = threading.Lock()
+        # Guards all below; the writer's thread waits for changes, and it alone changes `_fd`, `durable` and `_tally`.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._fd = fd
         self.head = end.head
         self.durable = end
+        self._tally = tally
         self._begun = fd >= 0
         self._queue: list[Batch] = []
         self._queued = 0
@@ -87,28 +92,32 @@ class Writer:
 
     def check(self, expected: Head) -> None:
         """Raise what `hand_over` would raise for a batch of no size that goes on in the current file."""
-        with self._changed:
-            self._check(expected, 0)
-            if not self._begun:
-                raise JournalUnavailable(f"the audit log {self._path} has to begin a fresh file first")
+        self._check(expected, 0)
+        if not self._begun:
+            raise JournalUnavailable(f"the audit log {self._path} has to begin a fresh file first")
 
     def hand_over(self, batch: Batch, expected: Head) -> None:
         """Queue `batch`, whose records continue `expected`.
 
         Raises JournalUnavailable (stopping, disk in trouble, queue full) or JournalConflict; nothing is kept then.
         """
-        size = batch.size
-        with self._changed:
-            self._check(expected, size)
+        with self._lock:
+            self._check(expected, batch.size)
             self._queue.append(batch)
-            self._queued += size
+            self._queued += batch.size
             self.head = batch.records[-1].head
             self._begun = True
-            self._changed.notify()
+            if len(self._queue) == 1:
+                self._changed.notify()
+
+    def tally(self) -> tuple[Tally, int]:
+        """What the durable part of the current file holds, and the last seq in it."""
+        with self._tallying:
+            return self._tally.copy(), self.durable.head.seq
 
     def standing(self) -> Standing:
         """What has become of the current file. Raises OSError when that cannot be seen."""
-        with self._changed:
+        with self._lock:
             return self._standing()
 
     def look(self, error: OSError | None = None) -> None:
@@ -120,7 +129,7 @@ class Writer:
 
     def open_current(self) -> tuple[BinaryIO, End] | None:
         """The current file for reading, with what is durable of it; None when there is none. Raises OSError."""
-        with self._changed:
+        with self._lock:
             return (rotation.reopened(self._fd), self.durable) if self._fd >= 0 else None
 
     def stop(self) -> None:
@@ -135,7 +144,7 @@ class Writer:
             raise JournalUnavailable("the audit log is closed: the service is stopping")
         if self._trouble is not None:
             raise JournalUnavailable(f"the audit log {self._path} cannot be written now: {self._trouble}")
-        if expected != self.head:
+        if expected is not self.head and expected != self.head:
             raise JournalConflict(f"the log ends at seq {self.head.seq}, not at the {expected.seq} that was expected")
         if self._queued + size > self._queue_bytes:
             raise JournalUnavailable(f"{self._queued} bytes already wait for the disk under {self._path}")
@@ -168,11 +177,12 @@ class Writer:
 
     def _commit(self, group: list[Batch]) -> None:
         for batches in _by_file(group):
-            data = b"".join(b"%b\n" % record.line for batch in batches for record in batch.records)
+            records = [record for batch in batches for record in batch.records]
+            data = b"\n".join([record.line for record in records]) + b"\n"
             fresh = batches[0].manifest
             try:
                 if fresh is not None:
-                    self._begin(fresh, data, batches[0].records[0].seq)
+                    self._begin(fresh, data, records[0].seq)
                 else:
                     self._mend()
                     self._write(data)
@@ -180,10 +190,12 @@ class Writer:
                 self._fail(group, error, len(data))
                 return
             del group[: len(batches)]
-            with self._changed:
-                durable = self.durable
-                self.durable = End(batches[-1].records[-1].head, durable.size + len(data), durable.first)
-                self._queued -= len(data)
+            # Hashing takes as long as writing: who hands over need not wait for it.
+            with self._tallying:
+                self._tally.extend(records, data)
+                with self._lock:
+                    self.durable = End(records[-1].head, self.durable.size + len(data), self.durable.first)
+                    self._queued -= len(data)
             self._acks.post(self._acks.committed, len(batches), self._clock.monotonic())
 
     def _begin(self, before: Manifest, data: bytes, first: int) -> None:
@@ -191,7 +203,7 @@ class Writer:
         self._own()
         rotation.put_manifest(self._disk, self._path.parent, before)
         fd = rotation.place(self._disk, self._path, lambda to: write_all(self._disk, to, data), self._sync)
-        self._exchange(fd, End(self.durable.head, 0, first))
+        self._exchange(fd, End(self.durable.head, 0, first), Tally())
 
     def _write(self, data: bytes) -> None:
         write_all(self._disk, self._fd, data)
@@ -211,11 +223,12 @@ class Writer:
             self._acks.post(self._acks.distrusted, error)
             raise
 
-    def _exchange(self, fd: int, end: End | None = None) -> None:
-        """Go on with another descriptor, in the same file or, with `end`, in another one."""
-        with self._changed:
+    def _exchange(self, fd: int, end: End | None = None, tally: Tally | None = None) -> None:
+        """Go on with another descriptor, in the same file or, with `end` and `tally`, in another one."""
+        with self._tallying, self._lock:
             old, self._fd = self._fd, fd
             self.durable = end or self.durable
+            self._tally = tally or self._tally
         with contextlib.suppress(OSError):
             os.close(old)
 
@@ -263,12 +276,13 @@ class Writer:
         left = rotation.left_over(self._fd, head)
         if left.size < found:
             self._disk.cut(self._fd, left.size)
-        with self._changed:
+        with self._tallying, self._lock:
             self.durable = End(head, left.size, left.first_seq or head.seq + 1)
-        self._acks.post(self._acks.truncated, expected, found, left)
+            self._tally = left
+        self._acks.post(self._acks.truncated, expected, found)
 
     def _look(self) -> None:
-        with self._changed:
+        with self._lock:
             doubt, self._doubt = self._doubt, None
         try:
             if doubt is not None:
@@ -281,7 +295,7 @@ class Writer:
         # Whoever reads the file meanwhile should find no half line; the probe cuts again, and makes sure.
         with contextlib.suppress(OSError):
             self._cut_back(self._fd)
-        with self._changed:
+        with self._lock:
             lost = len(group) + len(self._queue)
             self._queue = []
             self._queued = 0
@@ -302,11 +316,11 @@ class Writer:
                 self._reopen()
                 self._disk.sync(self._fd)
         except OSError as error:
-            with self._changed:
+            with self._lock:
                 self._trouble = error
             self._acks.post(self._acks.erred, error)
             return
-        with self._changed:
+        with self._lock:
             self._trouble = None
 
     def _fill(self, path: Path) -> None:

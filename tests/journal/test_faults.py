@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from autoheal.journal import FileJournal
 from autoheal.journal.reading import replay
 from autoheal.journal.record import parse
 from autoheal.model import Draft, Kind, Record
+from tests.support.book import Book, assert_unbroken, everything
 from tests.support.clock import FakeClock
 from tests.support.faults import FaultyDisk, until
 
@@ -323,3 +326,98 @@ def test_acknowledged_is_kept_and_refused_is_gone(
         assert acknowledged[1:] == log.durable
 
     asyncio.run(scenario(Log(tmp_path_factory.mktemp("log"))))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, what makes it well again, and what the caller gets meanwhile."""
+
+    begin: Callable[[Book], object]
+    end: Callable[[Book], object]
+    refused: str | None
+    told: tuple[str, ...] = ()
+    """The `problem` of each log_repaired that follows."""
+
+
+def _set(**values: Any) -> Callable[[Book], object]:
+    return lambda book: [setattr(book.disk, name, value) for name, value in values.items()]
+
+
+def _nothing(_: Book) -> None:
+    """What ends by itself."""
+
+
+FAULTS = {
+    "write: ENOSPC": Fault(_set(free=0), _set(free=None), "No space left"),
+    "short write, then ENOSPC": Fault(_set(free=100), _set(free=None), "No space left"),
+    "short writes": Fault(_set(longest=7), _set(longest=None), None),
+    "write: EIO once": Fault(_set(bad_writes=[errno.EIO]), _nothing, "Input/output error"),
+    "write: EIO for ever": Fault(_set(bad_writes=[errno.EIO] * 10**6), _set(bad_writes=[]), "Input/output error"),
+    "fdatasync: EIO once": Fault(_set(bad_syncs=1), _nothing, None, ("fdatasync failed",)),
+    "fdatasync: EIO for ever": Fault(
+        _set(bad_syncs=10**6), _set(bad_syncs=0), "Input/output error", ("fdatasync failed",)
+    ),
+    "read-only remount": Fault(_set(refusing=errno.EROFS), _set(refusing=0), "Read-only file system"),
+    "permission lost": Fault(_set(refusing=errno.EACCES), _set(refusing=0), "Permission denied"),
+    "file deleted": Fault(lambda book: book.path.unlink(), _nothing, None, ("file deleted",)),
+    "directory gone": Fault(
+        lambda book: shutil.rmtree(book.dir), lambda book: book.dir.mkdir(), "No such file", ("file deleted",)
+    ),
+    "directory moved": Fault(
+        lambda book: book.dir.rename(book.dir.with_name("moved")),
+        lambda book: book.dir.with_name("moved").rename(book.dir),
+        "No such file",
+    ),
+    "clock an hour back": Fault(lambda book: book.clock.set_now(book.clock.now() - 3600), _nothing, None),
+}
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("name", FAULTS)
+async def test_the_fault_table(tmp_path: Path, name: str, rotated: bool) -> None:
+    """For each fault, alone or at the moment of a rotation: the caller is refused or served, as the table says; what
+    was acknowledged is in the log and what was refused is not; the same process goes on when the fault ends; the log
+    is whole, in an unbroken chain, and tells what was mended; its times never decrease.
+    """
+    fault = FAULTS[name]
+    acknowledged = {"before"}
+    async with Book(tmp_path / "data") as book:
+        await book.put("before")
+        if rotated and fault.told != ("file deleted",):
+            book.rename()
+        fault.begin(book)
+        refusals = []
+        for number in range(3):
+            try:
+                await book.put(f"during-{number}")
+            except JournalUnavailable as error:
+                refusals.append(str(error))
+            else:
+                acknowledged.add(f"during-{number}")
+        if not rotated:
+            # During a rotation a fault that is over at once may hit the manifest, and then everybody.
+            assert bool(refusals) == (fault.refused is not None)
+            assert fault.refused is None or fault.refused in refusals[0]
+        fault.end(book)
+        await until(lambda: book.journal.healthy)
+        await book.put("after")
+        if not rotated:
+            await book.mended(lambda: told(book.dir) == list(fault.told))
+        records = everything(book.dir)
+        assert_unbroken(records)
+        assert book.episodes() == acknowledged | {"after"}
+        assert {record.alertname for record in records if record.kind is Kind.ALERT_FIRING} == book.episodes()
+        assert [record.ts for record in records] == sorted(record.ts for record in records)
+        state = book.ledger.state
+    async with Book(tmp_path / "data") as again:
+        assert again.ledger.state == state
+
+
+def problem(record: Record) -> str | None:
+    """What a log_repaired tells of."""
+    return str(record.detail["problem"]) if record.kind is Kind.LOG_REPAIRED else None
+
+
+def told(data_dir: Path) -> list[str]:
+    """What the log says was mended."""
+    return [found for record in everything(data_dir) if (found := problem(record)) is not None]

@@ -16,9 +16,19 @@ class Past:
     """All manifests of a data directory, oldest first in `chain`; what is wrong among them is reported."""
 
     def __init__(self, data_dir: Path, report: Callable[[Problem], None]) -> None:
+        self._folder = data_dir / FOLDER_NAME
         self._report = report
+        self._seen: set[str] = set()
         self.chain: list[Manifest] = []
-        for path in manifests.paths(data_dir / FOLDER_NAME):
+        self.by_digest: dict[str, Manifest] = {}
+        self.by_first: dict[int, Manifest] = {}
+
+    def refresh(self) -> None:
+        """Read the manifests that are new: a running service writes one before each fresh file."""
+        for path in manifests.paths(self._folder):
+            if path.name in self._seen:
+                continue
+            self._seen.add(path.name)
             try:
                 self._add(manifests.read(path))
             except JournalDamaged as error:

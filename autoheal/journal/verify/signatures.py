@@ -21,11 +21,11 @@ class Signatures:
     `count` are those that are good, `signed` is the last seq that one of them vouches for.
     """
 
-    def __init__(self, keys: Sequence[TrustedKey], chain: Chain, log: str = "") -> None:
+    def __init__(self, keys: Sequence[TrustedKey], chain: Chain) -> None:
         self._keys = keys
         self._chain = chain
         self._key = 0
-        self.log = log
+        self.log = ""
         self.count = 0
         self.signed = 0
 

@@ -106,17 +106,20 @@ class _Walk:
         self._progress = progress
         self._past = Past(data_dir, self.report.add)
         self._chain = Chain(self.report.add, self._past.explain)
-        self._signatures = Signatures(keys, self._chain, self._past.chain[0].log if self._past.chain else "")
+        self._signatures = Signatures(keys, self._chain)
         self._kept = None if kept is None else Kept(kept, self.report)
         self._time = ServiceTime(self._too_long)
         self._named: set[str] = set()
+        self._told: tuple[int, object] = (0, None)
         self._torn: Problem | None = None
         self._done = self._total = 0
 
     def run(self) -> None:
-        files = log_files(self._dir)
+        files = self._look()
         if not files and not self._past.chain:
             raise FileNotFoundError(f"there is no audit log in {self._dir}")
+        if self._past.chain:
+            self._signatures.log = self._past.chain[0].log
         self._left_out(files)
         self._total = sum(self._size(file) for file in files)
         last: _Reading | None = None
@@ -130,8 +133,14 @@ class _Walk:
                 if last is not None:
                     self._read(last)
             # What logrotate and the service made of the last file meanwhile.
-            files = [file for file in log_files(self._dir) if file.first not in seen]
+            files = [file for file in self._look() if file.first not in seen]
         self._end(last)
+
+    def _look(self) -> list[LogFile]:
+        files = log_files(self._dir)
+        # After the files: the manifest that a fresh file names was there before it.
+        self._past.refresh()
+        return files
 
     def _left_out(self, files: Sequence[LogFile]) -> None:
         """Rotated files that do not even hold the beginning of a record."""
@@ -221,14 +230,18 @@ class _Walk:
             elif kind == Kind.LOG_OPENED:
                 self._opened(seq, data["prev"], detail)
             elif kind == Kind.LOG_REPAIRED:
-                self.report.notes.append(f"seq {seq} tells of a repair: {detail.get('problem')}")
+                why = f" ({detail['reason']!r})" if "reason" in detail else ""
+                self.report.notes.append(f"seq {seq} tells of a repair: {detail.get('problem')}{why}")
 
     def _opened(self, seq: int, prev: str, detail: dict[str, Any]) -> None:
         chain, log = self._chain, detail.get("log")
         self._signatures.log = self._signatures.log or str(log)
         if log != self._signatures.log:
             chain.report(Finding.TORN_APART, seq, f"it is of log {log}, and this is log {self._signatures.log}")
-        if detail.get("head") != {"seq": seq - 1, "hash": prev}:
+        head, told = detail.get("head"), self._told
+        self._told = (seq, head)
+        # Two truncations may be told of in a row, each with the head at which they were noticed.
+        if head != {"seq": seq - 1, "hash": prev} and (told != (seq - 1, head) or detail.get("how") != "truncated"):
             chain.report(Finding.TORN_APART, seq, "the head that it names is not the record before it")
         if detail.get("how") == "truncated":
             self._truncated(seq, detail)
@@ -285,7 +298,9 @@ class _Walk:
         report.log = self._signatures.log
         report.last_seq, report.last_hash, report.last_ts = chain.seq, chain.hash or "", chain.ts
         report.checkpoints, report.signed = self._signatures.count, self._signatures.signed
-        self._past.end(report.first_seq, chain.seq, self._named, running=running)
+        # What names a manifest may be the line that was found changed.
+        named = self._named if not report.count else set(self._past.by_digest)
+        self._past.end(report.first_seq, chain.seq, named, running=running)
         if self._kept is not None:
             self._kept.compare(report.first_seq, chain.seq, self._signatures, self._past)
 
