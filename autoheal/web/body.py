@@ -25,7 +25,7 @@ class BodyLimit:
     |---|---|
     | is encoded | 415: a few kilobytes of gzip may be gigabytes of JSON; Alertmanager never sends one |
     | is over 8 MiB | 413: counted as it streams, so neither a missing nor a lying Content-Length helps |
-    | is not whole after 30 s | 408, and the connection ends |
+    | is not whole after 30 s | 503, and the connection ends: at a 408 Alertmanager would drop the alerts for good |
     | brings all that are held to over 64 MiB | 503: senders that are patient get their turn |
 
     What is not read is discarded by the server as it comes in: closing the connection under a sender would lose the
@@ -93,7 +93,9 @@ class _Body:
                 return await self._receive()
         except TimeoutError:
             raise HTTPException(
-                408, f"The body was not whole after {BODY_SECONDS:g} s.", {"Connection": "close"}
+                503,
+                f"The body was not whole after {BODY_SECONDS:g} s. Try again.",
+                {"Connection": "close", "Retry-After": str(RETRY_AFTER_SECONDS)},
             ) from None
 
     def _take(self, size: int) -> None:

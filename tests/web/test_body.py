@@ -87,11 +87,11 @@ async def test_a_body_is_held_until_it_is_answered(gate: Gateway, monkeypatch: p
 
 
 async def test_a_body_that_drips_is_not_waited_for(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """408, the connection ends, and its share is free again; a byte now and then does not put it off."""
+    """503, so that it is sent again, and its share is free; a byte now and then puts nothing off."""
     monkeypatch.setattr(body, "BODY_SECONDS", SHORT)
     monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
     got = await dripped(gate.port, head(19_900) + b" " * 19_000, b" ", SHORT / 10)
-    assert got.startswith(b"HTTP/1.1 408 ")
+    assert got.startswith(b"HTTP/1.1 503 ")
     assert b"application/problem+json" in got
     monkeypatch.undo()
     monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
@@ -109,7 +109,7 @@ async def test_a_stream_of_events_outlives_the_deadline(
         await reader.readuntil(b"retry: 3000")
         # Begun later, so its deadline is later too.
         async with sending(gate, head(10)) as (late, _):
-            assert (await late.readline()).startswith(b"HTTP/1.1 408 ")
+            assert (await late.readline()).startswith(b"HTTP/1.1 503 ")
         await until(lambda: gate.feed.subscribers == 1)
         assert not reader.at_eof()
 
