@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from autoheal.clock import SystemClock
 from autoheal.errors import JournalDamaged
-from autoheal.journal import backward, walk
+from autoheal.journal import backward, files, walk
 from autoheal.journal.files import FILE_NAME
 from autoheal.journal.needles import needles
 from autoheal.journal.search import Ask, Page, Search
@@ -46,6 +46,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that hold few lines, so that short logs have many."""
     monkeypatch.setattr(walk, "BLOCK_BYTES", 1500)
     monkeypatch.setattr(backward, "FIRST_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1500)
 
 
 # Few values, so that they meet: what JSON escapes, what reads as a number, what is the beginning of another.
@@ -201,10 +202,13 @@ def test_copytruncate_under_a_running_search(tmp_path: Path, small_blocks: None,
 def test_a_file_that_retention_takes_away_is_passed_over(tmp_path: Path, small_blocks: None) -> None:
     """Pruned between the listing and its turn: the search ends with what is left."""
     spread(tmp_path, PLAIN, [20, 40], ["plain"])
-    steps = Search(tmp_path).newest_first(Ask())
-    first = next(steps)[1]
-    (tmp_path / "audit.jsonl-0").unlink()
-    assert [first, *(line for _, line in steps if line)] == lines(PLAIN[20:])
+    search = Search(tmp_path)
+    steps, forward = search.newest_first(Ask()), search.oldest_first(Ask())
+    first, oldest = next(steps)[1], next(forward)[1]
+    (tmp_path / "audit.jsonl-1").unlink()
+    left = PLAIN[:20] + PLAIN[40:]
+    assert [first, *(line for _, line in steps if line)] == lines(left)
+    assert [oldest, *(line for _, line in forward)] == lines(left)[::-1]
 
 
 @pytest.mark.parametrize("torn", [b'{"seq":61', PLAIN[0].line, b"\xff" * 300_000])
@@ -229,6 +233,30 @@ def test_files_beyond_the_durable_record_are_not_opened(tmp_path: Path) -> None:
     """A fresh file whose first record is being written shows nothing, and does not hide what came before."""
     spread(tmp_path, PLAIN, [40], ["plain"])
     assert newest(Search(tmp_path, lambda: 40), Ask()) == lines(PLAIN[:40])
+
+
+def test_what_is_left_is_shown_when_the_durable_record_is_lost(tmp_path: Path) -> None:
+    """The last records can be lost (copytruncate): until the writer goes on, that is no reason to show nothing."""
+    spread(tmp_path, PLAIN[:40], [20], ["plain"])
+    assert newest(Search(tmp_path, lambda: 60), Ask()) == lines(PLAIN[:40])
+
+
+def test_a_file_that_is_cut_short_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that says so, instead of a search without an end."""
+    (tmp_path / FILE_NAME).write_bytes(text(PLAIN))
+    monkeypatch.setattr(walk._Plain, "read", lambda *_: 0)
+    with pytest.raises(OSError, match="cut short faster"):
+        newest(Search(tmp_path), Ask())
+
+
+@pytest.mark.parametrize(
+    "content", [text([*PLAIN[:30], *PLAIN[29:]]), text([*PLAIN[:20], *PLAIN[30:40], *PLAIN[20:30], *PLAIN[40:]])]
+)
+def test_lines_out_of_their_order_are_damage(tmp_path: Path, small_blocks: None, content: bytes) -> None:
+    """Doubled or swapped lines are not shown twice, nor in another order: the place is named."""
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(JournalDamaged, match=r"audit\.jsonl, byte \d+: seq \d+ stands before seq \d+"):
+        newest(Search(tmp_path), Ask())
 
 
 @pytest.mark.parametrize("storage", ["plain", "gzip"])
@@ -263,6 +291,21 @@ def test_what_is_no_line_is_named(tmp_path: Path, content: bytes, query: str | N
         with pytest.raises(JournalDamaged, match=says) as caught:
             found()
         assert str(tmp_path / FILE_NAME) in str(caught.value)
+
+
+def test_a_compressed_line_without_an_end_is_named(tmp_path: Path) -> None:
+    """Also where lines are read forward without looking for their places first."""
+    (tmp_path / "audit.jsonl-1.gz").write_bytes(gzip.compress(text(PLAIN[:3]) + b"x" * 70_000 + b"\n"))
+    with pytest.raises(JournalDamaged, match=r"gz, byte \d+: a line is longer than 65536 bytes"):
+        list(Search(tmp_path).oldest_first(Ask()))
+
+
+def test_a_place_is_not_sought_in_what_is_no_line(tmp_path: Path) -> None:
+    """Bisecting meets a line that does not end, or one without a seq: an error that names the place."""
+    for middle, says in ((b"x" * 600_000, "longer than"), (b'{"s":1}\n' * 9000, "does not begin with its seq")):
+        (tmp_path / FILE_NAME).write_bytes(text(PLAIN[:3]) + middle + b"\n" + text(PLAIN[3:]))
+        with pytest.raises(JournalDamaged, match=says):
+            newest(Search(tmp_path), Ask(before=3))
 
 
 @pytest.mark.parametrize(
