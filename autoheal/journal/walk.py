@@ -73,6 +73,10 @@ class Indices:
         index = index or Inflated(path)
         try:
             yield index
+        except JournalDamaged:
+            # Whoever asks again is told the same from the beginning.
+            index = Inflated(path)
+            raise
         finally:
             index.rest()
             with self._lock:

@@ -50,7 +50,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Few values, so that they meet: what JSON escapes, what reads as a number, what is the beginning of another.
-WORDS = st.sampled_from(["a", "ab", 'a"b', "a\\", 'a\\"', "é", "\u2028", "\n", "1", "1.0", "-1e5", "true", "", "\x7f"])
+WORDS = st.sampled_from(["a", "ab", 'a"b', "a\\", 'a\\"', "é", "\u2028", "\n", "1", "1.0", "-1e5", "true", "false", "", "\x7f"])
 NAMES = st.sampled_from(["job", 'j"ob', "rule", "kind", "a.b", "é"])
 LABELS = st.dictionaries(NAMES, WORDS, max_size=3)
 DETAIL: st.SearchStrategy[Any] = st.recursive(
@@ -306,6 +306,19 @@ def test_a_place_is_not_sought_in_what_is_no_line(tmp_path: Path) -> None:
         (tmp_path / FILE_NAME).write_bytes(text(PLAIN[:3]) + middle + b"\n" + text(PLAIN[3:]))
         with pytest.raises(JournalDamaged, match=says):
             newest(Search(tmp_path), Ask(before=3))
+
+
+def test_a_damaged_compressed_file_stays_damaged(tmp_path: Path) -> None:
+    """Asked again, the same search meets the same damage; a file that was put right is read."""
+    content = gzip.compress(text(MANY[:900]))
+    path = tmp_path / "audit.jsonl-1.gz"
+    path.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    search = Search(tmp_path)
+    for _ in range(2):
+        with pytest.raises(JournalDamaged, match="not a whole gzip file"):
+            newest(search, Ask())
+    path.write_bytes(content)
+    assert newest(search, Ask()) == lines(MANY[:900])
 
 
 @pytest.mark.parametrize(
