@@ -50,7 +50,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Few values, so that they meet: what JSON escapes, what reads as a number, what is the beginning of another.
-WORDS = st.sampled_from(["a", "ab", 'a"b', "a\\", 'a\\"', "é", "\u2028", "\n", "1", "1.0", "-1e5", "true", "false", "", "\x7f"])
+WORDS = st.sampled_from(
+    ["a", "ab", 'a"b', "a\\", 'a\\"', "é", "\u2028", "\n", "1", "1.0", "-1e5", "true", "false", "", "\x7f"]
+)
 NAMES = st.sampled_from(["job", 'j"ob', "rule", "kind", "a.b", "é"])
 LABELS = st.dictionaries(NAMES, WORDS, max_size=3)
 DETAIL: st.SearchStrategy[Any] = st.recursive(
@@ -229,6 +231,14 @@ def test_the_durable_end_is_found_among_any_bytes(tmp_path: Path, small_blocks: 
     assert newest(Search(tmp_path, lambda: seq), Ask()) == lines(PLAIN[:seq])
 
 
+def test_the_durable_end_is_found_wherever_blocks_begin(tmp_path: Path, small_blocks: None) -> None:
+    """Also when its first bytes lie across two blocks; inside of a line the same bytes are none (checkpoints)."""
+    for length in range(1400, 1540):
+        tail = b'{"detail":' * (1 + length % 7) + b'{"seq":9,' + b"x" * length
+        (tmp_path / FILE_NAME).write_bytes(text(PLAIN[:9]) + tail)
+        assert newest(Search(tmp_path, lambda: 9), Ask()) == lines(PLAIN[:9])
+
+
 def test_files_beyond_the_durable_record_are_not_opened(tmp_path: Path) -> None:
     """A fresh file whose first record is being written shows nothing, and does not hide what came before."""
     spread(tmp_path, PLAIN, [40], ["plain"])
@@ -347,6 +357,16 @@ def test_manifests_spare_whole_files(tmp_path: Path, ask: Ask, reads: bool) -> N
             found()
 
 
+def test_older_files_are_spared_without_a_manifest(tmp_path: Path) -> None:
+    """Time never runs backward in the log: before a file that is in part too old, nothing is opened."""
+    spread(tmp_path, PLAIN, [20], ["gzip"])
+    path = tmp_path / "audit.jsonl-0.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    search = Search(tmp_path)
+    assert newest(search, Ask(since=START + 21)) == lines(PLAIN[21:])
+    assert len(list(search.oldest_first(Ask(), after=20))) == 40
+
+
 def test_a_manifest_that_does_not_fit_is_not_believed(tmp_path: Path) -> None:
     """One that cannot be read, or describes fewer bytes than there are, hides nothing."""
     spread(tmp_path, PLAIN, [20], ["plain"])
@@ -403,6 +423,13 @@ def test_a_page_is_bounded_in_bytes(tmp_path: Path) -> None:
     one = page(Search(tmp_path), Ask(limit=1000), max_bytes=1000)
     assert (one.partial, one.next) == (True, 61 - len(one.lines))
     assert 1 < len(one.lines) < 10
+
+
+def test_a_page_that_ends_with_the_log_has_no_next(tmp_path: Path) -> None:
+    """Seq 1 is the last there can be: nobody need ask again."""
+    (tmp_path / FILE_NAME).write_bytes(text(PLAIN))
+    assert page(Search(tmp_path), Ask(limit=60)).next is None
+    assert page(Search(tmp_path), Ask(limit=59)).next == 2
 
 
 def test_an_empty_log_has_nothing(tmp_path: Path) -> None:
