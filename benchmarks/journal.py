@@ -23,27 +23,42 @@ import uvloop
 
 from autoheal.clock import SystemClock
 from autoheal.journal import FileJournal, seal
-from autoheal.model import Draft, Head, Kind, Mode
+from autoheal.model import Draft, Head, Kind
 
 WRITERS = (1, 10, 100, 1000)
 SECONDS = 1.5
 ROUNDS = 5
 REACH = {1: 0.8, 1000: 0.3}
 DRAFT = Draft(
-    kind=Kind.DECISION,
-    alertname="HighCPU",
+    kind=Kind.ALERT_FIRING,
+    alertname="KubePodCrashLooping",
     fingerprint="b5b7a8a5b5b7a8a5",
-    episode="e123",
-    rule="restart-web",
-    target="web-1",
-    run="r124",
-    step=1,
-    mode=Mode.LIVE,
-    reason="act",
+    episode="e1234567",
+    actor="alertmanager",
     correlation_id="0123456789abcdef",
-    labels={"alertname": "HighCPU", "instance": "web-1:9100", "job": "node", "severity": "page"},
-    detail={"plan_digest": "f" * 64},
+    labels={
+        "alertname": "KubePodCrashLooping",
+        "cluster": "eu-west-1",
+        "container": "payments-api",
+        "instance": "10.42.7.131:8080",
+        "job": "kube-state-metrics",
+        "namespace": "payments",
+        "pod": "payments-api-5d9c7b6f4d-x2x7k",
+        "severity": "critical",
+        "uid": "4b1c4f4e-6c5b-4f0e-9d0f-3f3e6f0a5a51",
+    },
+    annotations={
+        "summary": "Pod payments/payments-api-5d9c7b6f4d-x2x7k is crash looping.",
+        "description": "Pod payments/payments-api-5d9c7b6f4d-x2x7k is in waiting state (CrashLoopBackOff).",
+        "runbook_url": "https://runbooks.prometheus-operator.dev/runbooks/kubernetes/kubepodcrashlooping",
+    },
+    detail={
+        "how": "webhook",
+        "starts_at": "2026-11-21T11:47:29.123456Z",
+        "generator_url": "http://prometheus.monitoring.svc:9090/graph?g0.expr=max_over_time%28kube_pod_container_status_waiting_reason%5B5m%5D%29+%3E%3D+1&g0.tab=1",
+    },
 )
+"""A firing alert as kube-prometheus sends it: the record that a storm writes by the thousand."""
 
 
 def bare(path: Path, lines: int) -> float:

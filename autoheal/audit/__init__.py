@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from autoheal.audit import backup, export, query, restore, tail, verify
+from autoheal.audit.plain import plain
 from autoheal.errors import AutohealError
 
 COMMANDS = (query, tail, export, verify, backup, restore)
@@ -37,6 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
     except (AutohealError, OSError) as error:
-        print(f"autoheal: {error}", file=sys.stderr)
+        print(f"autoheal: {plain(str(error))}", file=sys.stderr)
         return 2
     return code

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from autoheal.audit.places import Add, data_dir, public_key_file
+from autoheal.audit.plain import plain
 from autoheal.journal.backup import backup
 
 _DAY = 86400.0
@@ -36,11 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
     made = backup(folder, key_file, arguments.dir, time.time(), arguments.keep)
     report = made.report
     if report.problems:
-        print(f"BAD: the copy does not verify: {report.first}\n  it is kept as {made.path}; no older one was removed")
+        print(plain(f"BAD: the copy does not verify: {report.first}"))
+        print(plain(f"  it is kept as {made.path}; no older one was removed"))
         return 1
-    print(f"OK: {made.path}: {report.records:,} records, head {report.last_seq} {report.last_hash} {report.last_ts}")
+    head = f"{report.last_seq} {report.last_hash} {report.last_ts}"
+    print(plain(f"OK: {made.path}: {report.records:,} records, head {head}"))
     for path in made.pruned:
-        print(f"  - removed {path}")
+        print(plain(f"  - removed {path}"))
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from autoheal.audit.places import Add
+from autoheal.audit.plain import plain
 from autoheal.errors import JournalDamaged
 from autoheal.journal.backup import restore
 
@@ -32,11 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         report = restore(arguments.copy, arguments.data, arguments.key)
     except JournalDamaged as error:
-        print(f"BAD: {error}", file=sys.stderr)
+        print(plain(f"BAD: {error}"), file=sys.stderr)
         return 1
     head = f"{report.last_seq} {report.last_hash} {report.last_ts}"
-    print(
-        f"OK: {arguments.data}: {report.records:,} records, head {head}\n"
-        "  the service will sign with a new key from here on; restore what else it needs (rules.yaml, secrets)"
-    )
+    print(plain(f"OK: {arguments.data}: {report.records:,} records, head {head}"))
+    print("  the service will sign with a new key from here on; put back what else it needs (rules, secrets, settings)")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from autoheal.audit.places import Add, data_dir, public_key_file
+from autoheal.audit.plain import plain
 from autoheal.journal.checkpoint import TrustedKey, load_public_keys
 from autoheal.journal.verify import Report, verify
 
@@ -50,12 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
             bar.end()
     if report.problems:
         for line in _bad(report):
-            print(line)
+            print(plain(line))
         return 1
-    print(_good(report))
+    for line in _good(report):
+        print(plain(line))
     if not arguments.quiet:
         for note in (*report.notes, *_limits(report, arguments.key, key_file, kept=kept is not None)):
-            print(f"  - {note}")
+            print(plain(f"  - {note}"))
     return 0
 
 
@@ -85,13 +87,13 @@ class Progress:
         self._terminal.flush()
 
 
-def _good(report: Report) -> str:
+def _good(report: Report) -> list[str]:
     files = "1 file" if report.files == 1 else f"{report.files} files"
-    return (
-        f"OK: {report.records:,} records in {files}, seq {report.first_seq} to {report.last_seq}, unbroken;"
-        f" {report.checkpoints:,} checkpoints, the last one vouches for seq {report.signed}\n"
-        f"  log {report.log}, head {report.last_seq} {report.last_hash} {report.last_ts}"
-    )
+    signed = f"{report.checkpoints:,} checkpoints, the last one vouches for seq {report.signed}"
+    return [
+        f"OK: {report.records:,} records in {files}, seq {report.first_seq} to {report.last_seq}, unbroken; {signed}",
+        f"  log {report.log}, head {report.last_seq} {report.last_hash} {report.last_ts}",
+    ]
 
 
 def _bad(report: Report) -> list[str]:

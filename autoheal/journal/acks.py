@@ -15,6 +15,8 @@ from autoheal.model import Draft, Kind, Record
 
 _Ts = TypeVarTuple("_Ts")
 _DISTRUSTED = "fdatasync failed"
+AT_ONCE = 100
+"""Batches told of before others on the event loop get their turn: a thousand waiters wake up in ten steps."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +55,8 @@ class Acks:
         self._observe = observe
         self._on_error = on_error
         self._pending: deque[Batch] = deque()
+        self._durable: deque[tuple[int, float]] = deque()
+        self._telling = False
         self._distrusted = 0
         self._last_error = ""
         self._reports = list(reports)
@@ -102,17 +106,34 @@ class Acks:
         return [Draft(kind=Kind.LOG_REPAIRED, detail=detail) for detail in details]
 
     def committed(self, count: int, at: float) -> None:
-        """The oldest `count` batches are durable since `at` (monotonic)."""
-        group = [self._pending.popleft() for _ in range(count)]
-        for batch in group:
+        """The oldest `count` batches of which nothing was told are durable since `at` (monotonic)."""
+        self._durable.append((count, at))
+        if not self._telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell of some durable batches, and of the rest when others on the loop have had their turn."""
+        if self._durable:
+            self._tell_some()
+        self._telling = bool(self._durable)
+        if self._telling:
+            self.loop.call_soon(self._tell)
+
+    def _tell_some(self) -> None:
+        count, at = self._durable.popleft()
+        told = [self._pending.popleft() for _ in range(min(count, AT_ONCE))]
+        if count > AT_ONCE:
+            self._durable.appendleft((count - AT_ONCE, at))
+        for batch in told:
             for waiter in batch.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
             self._observe(at - batch.handed_over)
-        self._on_durable([record for batch in group for record in batch.records])
+        self._on_durable([record for batch in told for record in batch.records])
 
     def failed(self, count: int, why: str) -> None:
-        """The oldest `count` batches are not in the log and never will be."""
+        """The oldest `count` batches of which nothing was told are not in the log and never will be."""
+        self._tell_all()
         for _ in range(count):
             batch = self._pending.popleft()
             for record in batch.records:
@@ -141,7 +162,12 @@ class Acks:
 
     def ended(self) -> None:
         """The writer's thread is gone: what is still under way has nobody to finish it."""
+        self._tell_all()
         self.failed(len(self._pending), "the audit log's writer has ended")
+
+    def _tell_all(self) -> None:
+        while self._durable:
+            self._tell_some()
 
     def _due_again(self, lost: Record) -> None:
         """What a lost record told of is to be told once more."""

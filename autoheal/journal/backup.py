@@ -98,10 +98,11 @@ def restore(copy: Path, data_dir: Path, key_file: Path | None = None) -> Report:
             (data_dir / KEY_FOLDER).mkdir(mode=0o750)
             _write(data_dir / KEY_FOLDER / PUBLIC_NAME, public_file(ended))
             sync_directory(data_dir / KEY_FOLDER)
-        # The newest first: cut short here, the log is without a part of its past, but never without its end.
+        # The newest first, each whole or not at all: cut short here, the log may lack its past, but never its end.
         for file in reversed(log_files(copy)):
             with file.path.open("rb") as stored:
-                _append(stored, data_dir / file.path.name)
+                _append(stored, data_dir / ".restoring")
+            (data_dir / ".restoring").rename(data_dir / file.path.name)
         sync_directory(data_dir)
         restored = _verify(data_dir, None)
     finally:

@@ -73,6 +73,10 @@ class Indices:
         index = index or Inflated(path)
         try:
             yield index
+        except JournalDamaged:
+            # Whoever asks again is told the same from the beginning.
+            index = Inflated(path)
+            raise
         finally:
             index.rest()
             with self._lock:
@@ -97,7 +101,7 @@ class Range:
         """Those that hold anything durable, oldest first, with what is known of them."""
         described = {int(path.name[:15]): path for path in manifests.paths(self.data_dir / manifests.FOLDER_NAME)}
         return [
-            (file, None if file.current else _manifest(described.get(file.first), file))
+            (file, _manifest(described.get(file.first), file))
             for file in log_files(self.data_dir)
             if self.durable is None or file.first <= self.durable
         ]

@@ -41,10 +41,6 @@ class Found(io.RawIOBase):
         # A client that goes away closes it while the last slice is still being read.
         self._lock = threading.Lock()
 
-    def readable(self) -> bool:
-        """It can be read."""
-        return True
-
     def read(self, size: int = -1) -> bytes | None:
         """About `size` bytes (256 KiB), fewer when the slice of time is over; None if it found nothing, b"" at the end.
 

@@ -39,6 +39,8 @@ def test_newest_first_as_they_stand_in_the_log(data: Path) -> None:
     assert "--before 101" in said.stderr
     rest = autoheal("audit", "query", "--data", data, "--before", 101)
     assert (rest.stdout, rest.stderr) == (raw(RECORDS[99::-1]), "")
+    last = autoheal("audit", "query", "--data", data, "--before", 2, "-n", 1)
+    assert (last.stdout, last.stderr) == (raw(RECORDS[:1]), "")
 
 
 def test_filter_bounds_and_number(data: Path) -> None:
@@ -116,6 +118,13 @@ def test_people_get_one_coloured_line_each(data: Path) -> None:
             "2026-09-21 14:18:19.000Z     300 alert_firing       Down target=web-299 actor=system exit_code=299"
         )
     assert "\x1b[33m" in on_terminal("audit", "query", "-n", 1, "--data", data, NO_COLOR="")[1]
+
+
+def test_a_record_about_no_alert_is_shown_too(tmp_path: Path) -> None:
+    """What autoheal tells of itself has neither alert nor rule."""
+    (tmp_path / "audit.jsonl").write_bytes(text(chain([Draft(kind=Kind.SERVICE_STARTED, detail={"pid": 7})])))
+    _, shown = on_terminal("audit", "tail", "--data", tmp_path, NO_COLOR="1")
+    assert shown == "2026-09-21 14:13:20.000Z       1 service_started    actor=system pid=7\n"
 
 
 def test_strangers_cannot_write_to_the_terminal(tmp_path: Path) -> None:

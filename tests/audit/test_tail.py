@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +40,11 @@ def following(folder: Path, *arguments: str) -> Iterator[Path]:
     try:
         yield output
         assert process.poll() is None, output.read_text()
+        # Ctrl-C, as a shell tells of it.
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
     finally:
-        process.terminate()
+        process.kill()
         process.wait(30)
 
 

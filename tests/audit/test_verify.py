@@ -13,6 +13,7 @@ import pytest
 
 from autoheal.audit.verify import Progress
 from autoheal.cli import main
+from autoheal.model import Draft, Kind
 from tests.support.audit_trail import Trail
 
 
@@ -61,6 +62,17 @@ def test_many_problems_are_counted(trail: Trail, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 21
     assert said[-1] == "  - and 83 more"
+
+
+def test_hostile_text_is_escaped(trail: Trail, capsys: pytest.CaptureFixture[str]) -> None:
+    """A forged record, or a file's name, cannot paint its own verdict on the auditor's terminal."""
+    trail.current.rename(trail.folder / "audit.jsonl-\x1b[2J\nOK")
+    trail.add(Draft(kind=Kind.LOG_OPENED, detail={"log": "\x1b[2JOK\u202e", "how": "renamed"}))
+    trail.add(Draft(kind=Kind.LOG_REPAIRED, detail={"problem": "\x1b[1A", "reason": "\x9b2J"}))
+    assert main(["audit", "verify", str(trail.folder)]) == 1
+    said = capsys.readouterr().out
+    assert r"\x1b[2JOK" in said
+    assert all(line.isprintable() for line in said.splitlines())
 
 
 def test_against_kept_checkpoints(trail: Trail, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -297,7 +297,7 @@ def test_nothing_is_overwritten(trail: Trail, tmp_path: Path) -> None:
 
 
 async def test_a_service_cannot_start_on_half_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory is owned until all of it is there and verified."""
+    """The directory is owned until all of it is there and verified; were it not, the newest file is there first."""
     async with Book(tmp_path / "data") as book:
         await book.put("a")
         book.rename()
@@ -306,16 +306,19 @@ async def test_a_service_cannot_start_on_half_a_restore(tmp_path: Path, monkeypa
     made = backup(tmp_path / "data", tmp_path / "keys/checkpoint.pub.pem", tmp_path / "copies", NOW)
     real = backups._append
     refused: list[str] = []
+    there: list[list[str]] = []
 
     def meanwhile(stored: BinaryIO, to: Path) -> None:
         with pytest.raises(JournalUnavailable, match="another autoheal"):
             Book(tmp_path / "new")
         refused.append(to.name)
+        there.append([path.name for path in (tmp_path / "new").glob("audit.jsonl*")])
         real(stored, to)
 
     monkeypatch.setattr(backups, "_append", meanwhile)
     restore(made.path, tmp_path / "new")
-    assert refused[-2:] == ["audit.jsonl", "audit.jsonl-20261121-1763690001"]
+    assert refused[-2:] == [".restoring", ".restoring"]
+    assert there[-2:] == [[], ["audit.jsonl"]]
     monkeypatch.undo()
     async with Book(tmp_path / "new") as book:
         assert book.journal.durable == head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,3 +173,18 @@ def test_a_listing_that_missed_a_file_is_taken_again(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(files, "_names", look)
     assert found(tmp_path) == [("audit.jsonl-1", 1, Storage.PLAIN), (FILE_NAME, 11, Storage.PLAIN)]
+
+
+def test_a_directory_that_never_stands_still_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that says so, instead of looking for ever."""
+    (tmp_path / FILE_NAME).write_bytes(text(CHAIN))
+    (listed,) = log_files(tmp_path)
+    (tmp_path / FILE_NAME).write_bytes(text(CHAIN[5:]))
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "log_files", lambda _: [listed])
+        with pytest.raises(OSError, match="renamed faster"):
+            open_again(tmp_path, listed)
+    changing = ({FILE_NAME: number} for number in itertools.count())
+    monkeypatch.setattr(files, "_names", lambda _: next(changing))
+    with pytest.raises(OSError, match="change faster"):
+        log_files(tmp_path)

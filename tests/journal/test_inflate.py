@@ -60,7 +60,10 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         for at in range(0, index.size, 100_000):
             part(index, at, 1000)
             assert len(index._parts) <= 2
+            assert max(map(len, index._parts.values())) < len(CONTENT) / 3
         assert len(index._states) <= 8
+        index.rest()
+        assert not index._parts
 
 
 def test_unpacking_goes_on_where_it_stopped(tmp_path: Path) -> None:

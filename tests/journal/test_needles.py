@@ -31,6 +31,7 @@ from autoheal.query import parse
         ("detail.exit_code=1", []),
         ("detail.exit_code IN (x, -1e5)", []),
         ("detail.ok=true", []),
+        ("detail.ok=false", []),
         ("detail.plan.action=command", ['"action":"command']),
         # labels are text always
         ("labels.port=8080", ['"port":"8080']),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from autoheal.clock import SystemClock
 from autoheal.errors import JournalDamaged
-from autoheal.journal import backward, walk
+from autoheal.journal import backward, files, walk
 from autoheal.journal.files import FILE_NAME
 from autoheal.journal.needles import needles
 from autoheal.journal.search import Ask, Page, Search
@@ -46,10 +46,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that hold few lines, so that short logs have many."""
     monkeypatch.setattr(walk, "BLOCK_BYTES", 1500)
     monkeypatch.setattr(backward, "FIRST_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1500)
 
 
 # Few values, so that they meet: what JSON escapes, what reads as a number, what is the beginning of another.
-WORDS = st.sampled_from(["a", "ab", 'a"b', "a\\", 'a\\"', "é", "\u2028", "\n", "1", "1.0", "-1e5", "true", "", "\x7f"])
+WORDS = st.sampled_from(
+    ["a", "ab", 'a"b', "a\\", 'a\\"', "é", "\u2028", "\n", "1", "1.0", "-1e5", "true", "false", "", "\x7f"]
+)
 NAMES = st.sampled_from(["job", 'j"ob', "rule", "kind", "a.b", "é"])
 LABELS = st.dictionaries(NAMES, WORDS, max_size=3)
 DETAIL: st.SearchStrategy[Any] = st.recursive(
@@ -201,10 +204,13 @@ def test_copytruncate_under_a_running_search(tmp_path: Path, small_blocks: None,
 def test_a_file_that_retention_takes_away_is_passed_over(tmp_path: Path, small_blocks: None) -> None:
     """Pruned between the listing and its turn: the search ends with what is left."""
     spread(tmp_path, PLAIN, [20, 40], ["plain"])
-    steps = Search(tmp_path).newest_first(Ask())
-    first = next(steps)[1]
-    (tmp_path / "audit.jsonl-0").unlink()
-    assert [first, *(line for _, line in steps if line)] == lines(PLAIN[20:])
+    search = Search(tmp_path)
+    steps, forward = search.newest_first(Ask()), search.oldest_first(Ask())
+    first, oldest = next(steps)[1], next(forward)[1]
+    (tmp_path / "audit.jsonl-1").unlink()
+    left = PLAIN[:20] + PLAIN[40:]
+    assert [first, *(line for _, line in steps if line)] == lines(left)
+    assert [oldest, *(line for _, line in forward)] == lines(left)[::-1]
 
 
 @pytest.mark.parametrize("torn", [b'{"seq":61', PLAIN[0].line, b"\xff" * 300_000])
@@ -225,10 +231,42 @@ def test_the_durable_end_is_found_among_any_bytes(tmp_path: Path, small_blocks: 
     assert newest(Search(tmp_path, lambda: seq), Ask()) == lines(PLAIN[:seq])
 
 
+def test_the_durable_end_is_found_wherever_blocks_begin(tmp_path: Path, small_blocks: None) -> None:
+    """Also when its first bytes lie across two blocks; inside of a line the same bytes are none (checkpoints)."""
+    for length in range(1400, 1540):
+        tail = b'{"detail":' * (1 + length % 7) + b'{"seq":9,' + b"x" * length
+        (tmp_path / FILE_NAME).write_bytes(text(PLAIN[:9]) + tail)
+        assert newest(Search(tmp_path, lambda: 9), Ask()) == lines(PLAIN[:9])
+
+
 def test_files_beyond_the_durable_record_are_not_opened(tmp_path: Path) -> None:
     """A fresh file whose first record is being written shows nothing, and does not hide what came before."""
     spread(tmp_path, PLAIN, [40], ["plain"])
     assert newest(Search(tmp_path, lambda: 40), Ask()) == lines(PLAIN[:40])
+
+
+def test_what_is_left_is_shown_when_the_durable_record_is_lost(tmp_path: Path) -> None:
+    """The last records can be lost (copytruncate): until the writer goes on, that is no reason to show nothing."""
+    spread(tmp_path, PLAIN[:40], [20], ["plain"])
+    assert newest(Search(tmp_path, lambda: 60), Ask()) == lines(PLAIN[:40])
+
+
+def test_a_file_that_is_cut_short_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that says so, instead of a search without an end."""
+    (tmp_path / FILE_NAME).write_bytes(text(PLAIN))
+    monkeypatch.setattr(walk._Plain, "read", lambda *_: 0)
+    with pytest.raises(OSError, match="cut short faster"):
+        newest(Search(tmp_path), Ask())
+
+
+@pytest.mark.parametrize(
+    "content", [text([*PLAIN[:30], *PLAIN[29:]]), text([*PLAIN[:20], *PLAIN[30:40], *PLAIN[20:30], *PLAIN[40:]])]
+)
+def test_lines_out_of_their_order_are_damage(tmp_path: Path, small_blocks: None, content: bytes) -> None:
+    """Doubled or swapped lines are not shown twice, nor in another order: the place is named."""
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(JournalDamaged, match=r"audit\.jsonl, byte \d+: seq \d+ stands before seq \d+"):
+        newest(Search(tmp_path), Ask())
 
 
 @pytest.mark.parametrize("storage", ["plain", "gzip"])
@@ -265,6 +303,34 @@ def test_what_is_no_line_is_named(tmp_path: Path, content: bytes, query: str | N
         assert str(tmp_path / FILE_NAME) in str(caught.value)
 
 
+def test_a_compressed_line_without_an_end_is_named(tmp_path: Path) -> None:
+    """Also where lines are read forward without looking for their places first."""
+    (tmp_path / "audit.jsonl-1.gz").write_bytes(gzip.compress(text(PLAIN[:3]) + b"x" * 70_000 + b"\n"))
+    with pytest.raises(JournalDamaged, match=r"gz, byte \d+: a line is longer than 65536 bytes"):
+        list(Search(tmp_path).oldest_first(Ask()))
+
+
+def test_a_place_is_not_sought_in_what_is_no_line(tmp_path: Path) -> None:
+    """Bisecting meets a line that does not end, or one without a seq: an error that names the place."""
+    for middle, says in ((b"x" * 600_000, "longer than"), (b'{"s":1}\n' * 9000, "does not begin with its seq")):
+        (tmp_path / FILE_NAME).write_bytes(text(PLAIN[:3]) + middle + b"\n" + text(PLAIN[3:]))
+        with pytest.raises(JournalDamaged, match=says):
+            newest(Search(tmp_path), Ask(before=3))
+
+
+def test_a_damaged_compressed_file_stays_damaged(tmp_path: Path) -> None:
+    """Asked again, the same search meets the same damage; a file that was put right is read."""
+    content = gzip.compress(text(MANY[:900]))
+    path = tmp_path / "audit.jsonl-1.gz"
+    path.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    search = Search(tmp_path)
+    for _ in range(2):
+        with pytest.raises(JournalDamaged, match="not a whole gzip file"):
+            newest(search, Ask())
+    path.write_bytes(content)
+    assert newest(search, Ask()) == lines(MANY[:900])
+
+
 @pytest.mark.parametrize(
     ("ask", "reads"),
     [
@@ -289,6 +355,16 @@ def test_manifests_spare_whole_files(tmp_path: Path, ask: Ask, reads: bool) -> N
                 found()
         else:
             found()
+
+
+def test_older_files_are_spared_without_a_manifest(tmp_path: Path) -> None:
+    """Time never runs backward in the log: before a file that is in part too old, nothing is opened."""
+    spread(tmp_path, PLAIN, [20], ["gzip"])
+    path = tmp_path / "audit.jsonl-0.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    search = Search(tmp_path)
+    assert newest(search, Ask(since=START + 21)) == lines(PLAIN[21:])
+    assert len(list(search.oldest_first(Ask(), after=20))) == 40
 
 
 def test_a_manifest_that_does_not_fit_is_not_believed(tmp_path: Path) -> None:
@@ -347,6 +423,13 @@ def test_a_page_is_bounded_in_bytes(tmp_path: Path) -> None:
     one = page(Search(tmp_path), Ask(limit=1000), max_bytes=1000)
     assert (one.partial, one.next) == (True, 61 - len(one.lines))
     assert 1 < len(one.lines) < 10
+
+
+def test_a_page_that_ends_with_the_log_has_no_next(tmp_path: Path) -> None:
+    """Seq 1 is the last there can be: nobody need ask again."""
+    (tmp_path / FILE_NAME).write_bytes(text(PLAIN))
+    assert page(Search(tmp_path), Ask(limit=60)).next is None
+    assert page(Search(tmp_path), Ask(limit=59)).next == 2
 
 
 def test_an_empty_log_has_nothing(tmp_path: Path) -> None:

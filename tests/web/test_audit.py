@@ -15,7 +15,9 @@ import pytest
 
 from autoheal.clock import SystemClock
 from autoheal.journal.search import Ask, Search
+from autoheal.query import parse
 from autoheal.web import export
+from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, firing, gateway
 
 
@@ -198,6 +200,7 @@ async def test_an_answer_is_compressed_for_those_who_take_it(gate: Gateway, head
         ("application/x-ndjson;q=0.5, application/json", False),
         ("application/x-ndjson, application/json", False),
         ("application/x-ndjson;q=0", False),
+        ("application/x-ndjson;q=0.1, */*", False),
         ("application/x-ndjson;q=much", False),
         ("*/*", False),
         ("text/html", False),
@@ -238,6 +241,21 @@ async def test_what_was_sent_can_be_unpacked(gate: Gateway, tmp_path: Path) -> N
             assert all(line.endswith("}\n") for line in lines)
             count += len(lines)
         assert (count, unpack.eof) == (50, True)
+
+
+async def test_a_stream_reads_a_slice_of_time_at_once(gate: Gateway, tmp_path: Path) -> None:
+    """A quarter of a second: what was found by then is given, None when that is nothing, and the end at the end."""
+    await gate.log(*(firing(number, text="x" * 10_000) for number in range(1, 401)))
+
+    class BusyClock(FakeClock):
+        def monotonic(self) -> float:
+            self._monotonic += 0.2
+            return self._monotonic
+
+    with export.Found(Search(tmp_path / "data"), Ask(query=parse("seq=1")), BusyClock(), gzipped=False) as found:
+        pieces = list(iter(found.read, b""))
+    assert pieces[:2] == [None, None]
+    assert [orjson.loads(piece)["seq"] for piece in pieces if piece] == [1]
 
 
 async def test_exports_are_few_and_end_with_their_clients(gate: Gateway) -> None:

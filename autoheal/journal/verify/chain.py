@@ -199,9 +199,12 @@ class Chain:
         if shape not in self._shapes:
             _check_shape(shape)
             self._shapes.add(shape)
-        # Made anew from what was read, the bytes are nearly always the same: then no field stands there twice.
-        if orjson.dumps(data) != line:
-            _check_spelling(line, data)
+        try:
+            # Made anew from what was read, the bytes are nearly always the same: then no field stands there twice.
+            if orjson.dumps(data) != line:
+                _check_spelling(line, data)
+        except orjson.JSONEncodeError as error:
+            raise _unlike(f"it cannot be written as JSON again: {error}") from None
         if data["kind"] not in _KINDS:
             raise _unlike(f"the kind {data['kind'][:40]!r} is unknown to this version")
         if not self._is_time(data["ts"]):
@@ -303,7 +306,10 @@ def _check_spelling(line: bytes, data: dict[str, Any]) -> None:
             twice.append("")
         return found
 
-    json.loads(line, object_pairs_hook=once)
+    try:
+        json.loads(line, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise _unlike(f"other readers refuse it: {type(error).__name__}") from None
     if twice:
         raise _unlike("a field stands in it twice")
     if not line.startswith(b'{"seq":%d,' % data["seq"]):

@@ -29,6 +29,8 @@ class ServiceTime:
         self._begun = 0.0
         self._served = 0.0
         self._opening_since: float | None = None
+        # When a life that begins without `service_started` began, should these turn out to be no opening.
+        self._opened_at = 0.0
         self._overdue: tuple[int, str] | None = None
         # Records of other kinds with a `ts` that is not greater (as text) need not be shown.
         self.limit = _ALWAYS
@@ -59,18 +61,21 @@ class ServiceTime:
     def _open(self, kind: str, seq: int, now: float, ts: str, before: str) -> None:
         if self._opening_since is None:
             self._opening_since = parse_rfc3339(before) if before else now
+            self._opened_at = now
         if kind == Kind.CHECKPOINT:
             # Whether it came in time shows when the next record says if it belongs to a start.
-            if self._alive and self._late(now):
+            if not self._alive:
+                self._begun = self._opened_at
+            if self._late(now):
                 self._overdue = (seq, ts)
-            self._served, self._begun, self._opening_since = 0.0, now, now
+            self._served, self._begun, self._opening_since, self._opened_at = 0.0, now, now, now
 
     def _serve(self, kind: str, seq: int, now: float, ts: str) -> None:
         if self._overdue is not None:
             self._report(*self._overdue)
-        self._opening_since = self._overdue = None
         if not self._alive:
-            self._alive, self._begun = True, now
+            self._alive, self._begun = True, now if self._opening_since is None else self._opened_at
+        self._opening_since = self._overdue = None
         if late := self._late(now):
             self._report(seq, ts)
         if late or kind == Kind.CHECKPOINT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -404,6 +405,59 @@ def test_kept_checkpoints_of_the_pruned_past(rotated: Trail, tmp_path: Path) -> 
         path.unlink()
     report = both(rotated.folder, kept)
     assert (report.kept, report.kept_pruned) == (1, 4)
+
+
+# ---- lines that only a forger writes ----
+
+
+def forged(trail: Trail, body: bytes) -> bytes:
+    """A line that follows the last one and whose hash is right, whatever stands in it."""
+    body = body.replace(b"PREV", trail.head.hash.encode())
+    return b'%b,"hash":"%b"}\n' % (body, hashlib.sha256(body).hexdigest().encode())
+
+
+GOOD = b'{"seq":21,"ts":"2027-01-15T08:00:20.000000Z","kind":"escalated","actor":"system","prev":"PREV"'
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (GOOD, ""),
+        (GOOD.replace(b'"seq":21', b'"seq":20'), "doubled"),
+        (GOOD.replace(b'"seq":21', b'"seq": 21'), "does not begin with its seq"),
+        (GOOD.replace(b'"seq":21', b'"seq":"21"'), "wrong type"),
+        (GOOD.replace(b'"seq":21', b'"seq":true'), "wrong type"),
+        (GOOD.replace(b'"seq":21', b'"seq":1,"seq":21'), "twice"),
+        (GOOD.replace(b'"seq":21', b'"seq":21.0'), "wrong type"),
+        (GOOD.replace(b'"actor":"system"', b'"actor":"mallory","actor":"system"'), "twice"),
+        (GOOD.replace(b',"prev"', b',"detail":{"a":1,"a":2},"prev"'), "twice"),
+        (GOOD.replace(b',"prev"', b',"detail":{"a":' + b"[" * 1010 + b"]" * 1010 + b' },"prev"'), "as JSON again"),
+        (GOOD.replace(b',"prev"', b',"detail":{"a":' + b"9" * 5000 + b'},"prev"'), "not JSON"),
+        (GOOD.replace(b',"prev"', b',"detail":{"a":' + b"9" * 30 + b'},"prev"'), ""),
+        (GOOD.replace(b',"prev"', b',"detail":{"a":1e2},"prev"'), ""),
+        (GOOD.replace(b'"actor":"system",', b""), "fields are missing: actor"),
+        (GOOD.replace(b'"kind":"escalated","actor":"system"', b'"actor":"system","kind":"escalated"'), "their order"),
+        (GOOD.replace(b"escalated", b"exploded"), "the kind 'exploded' is unknown"),
+        (GOOD.replace(b'"actor"', b'"color":"red","actor"'), "the field 'color' is unknown"),
+        (GOOD.replace(b"2027-01-15T08:00:20.000000Z", b"2027-01-15T07:59:59.000000Z"), "time goes back"),
+        (GOOD.replace(b"2027-01-15T08:00:20.000000Z", b"2027-13-15T08:00:20.000000Z"), "not a time"),
+        (GOOD.replace(b"2027-01-15T08:00:20.000000Z", b"2027-01-15T08:00:20Z"), "not a time"),
+        (GOOD.replace(b'"PREV"', b'"%b"' % (b"0" * 64)), "torn apart"),
+        (GOOD.replace(b',"prev"', b',"detail":{"a":"%b"},"prev"' % (b"a" * 65536)), "longer than"),
+        (GOOD[1:], "not JSON"),
+        (GOOD.replace(b"system", b"syst\xffm"), "not JSON"),
+    ],
+)
+def test_a_line_whose_hash_is_right(trail: Trail, body: bytes, says: str) -> None:
+    """A forger can make every hash right; a line that autoheal does not write is found all the same."""
+    with trail.current.open("ab") as file:
+        file.write(forged(trail, body))
+    report = verify(trail.folder, load_public_keys(trail.folder / "keys/checkpoint.pub.pem"))
+    assert len(report.problems) == bool(says)
+    if says:
+        assert says in str(report.first)
+        assert report.first is not None
+        assert report.first.line == 21
 
 
 # ---- log_opened ----
