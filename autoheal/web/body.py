@@ -92,6 +92,8 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 return await self._receive()
         except TimeoutError:
+            if not self._kept:
+                return {"type": "http.disconnect"}
             raise HTTPException(
                 503,
                 f"The body was not whole after {BODY_SECONDS:g} s. Try again.",

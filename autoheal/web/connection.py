@@ -20,6 +20,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Of a request line with its headers, and of trailers: up to a slice more may have come before it is noticed."""
 HEAD_SECONDS = 10.0
 """From a connection's beginning, or the first byte of its next request, to the end of the headers."""
+REST_SECONDS = 10.0
+"""For the rest of a body after its request was answered: nobody reads it, and it must not hold the connection."""
 MAX_PIPELINED = 32
 """Requests that may wait for the answer to the one before them; more than these can come in one slice."""
 _SLICE_BYTES = 4 * 1024
@@ -45,6 +47,7 @@ class Connection(HttpToolsProtocol):
         self._unfinished = 0
         self._place = _Place.BETWEEN
         self._head_timer: TimerHandle | None = None
+        self._rest_timer: TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -58,6 +61,7 @@ class Connection(HttpToolsProtocol):
         A stream with another request behind it would otherwise go on for ever, into nothing.
         """
         self._head_has_come()
+        self._rest_has_come()
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -106,7 +110,14 @@ class Connection(HttpToolsProtocol):
         """It is whole; uvicorn's own timer bounds the wait for the next."""
         self._unfinished = 0
         self._place = _Place.BETWEEN
+        self._rest_has_come()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """It is answered. uvicorn's timer for an idle connection ends with the next byte, be it one of this body."""
+        super().on_response_complete()
+        if self._place is _Place.BODY and self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(REST_SECONDS, self.transport.close)
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -116,6 +127,11 @@ class Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _rest_has_come(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     def _too_slow(self) -> None:
         self._head_timer = None

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from autoheal.model import Notification, Receipt
 from autoheal.web import body
@@ -112,6 +113,16 @@ async def test_a_stream_of_events_outlives_the_deadline(
             assert (await late.readline()).startswith(b"HTTP/1.1 503 ")
         await until(lambda: gate.feed.subscribers == 1)
         assert not reader.at_eof()
+
+
+async def test_a_stream_whose_body_never_comes_ends_quietly(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline of its body ends the stream as a client that left would: no error, no line in the log."""
+    monkeypatch.setattr(body, "BODY_SECONDS", SHORT)
+    with structlog.testing.capture_logs() as logs:
+        async with sending(gate, head(5, "GET /events")) as (reader, _), asyncio.timeout(10):
+            await reader.readuntil(b"retry: 3000")
+            await until(lambda: gate.feed.subscribers == 0)
+    assert logs == []
 
 
 async def test_a_stream_of_events_holds_no_body(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

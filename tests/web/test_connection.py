@@ -189,7 +189,7 @@ async def test_a_half_sent_second_request_does_not_pass_for_an_answer_to_the_fir
         writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal")
         got = await to_the_end(reader)
     assert got.startswith(b"HTTP/1.1 200 ")
-    assert b"408" not in got
+    assert b"HTTP/1.1 408" not in got
 
 
 @shared
@@ -200,3 +200,22 @@ async def test_a_stream_with_a_request_behind_it_ends_with_its_connection(gate: 
         await reader.readuntil(b"retry: 3000")
         await until(lambda: gate.feed.subscribers == 1)
     await until(lambda: gate.feed.subscribers == 0)
+
+
+@pytest.mark.parametrize("drop", [b"", b"a"])
+@shared
+async def test_a_body_behind_its_answer_does_not_hold_the_connection(
+    gate: Gateway, monkeypatch: pytest.MonkeyPatch, drop: bytes
+) -> None:
+    """Nobody reads it: one byte and silence, or a drip, end with the connection, not with the last descriptor."""
+    monkeypatch.setattr(connection, "REST_SECONDS", SHORT)
+    begin = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+    if drop:
+        got = await dripped(gate.port, begin, drop, SHORT / 10)
+    else:
+        async with connected(gate) as (reader, writer):
+            writer.write(begin)
+            await reader.readuntil(b"}")
+            writer.write(b"a")
+            got = b"HTTP/1.1 200" + await to_the_end(reader)
+    assert got.startswith(b"HTTP/1.1 200")
