@@ -151,7 +151,7 @@ class Runner:
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
             if (why := self._overtaken()) is not None:
-                await self._ledger.insist(lambda: self._cancelled(why))
+                await self._ledger.insist(lambda: self._not_run(action.name, why))
                 return None
             return await self._act(action, params)
         except JournalUnavailable as error:
@@ -172,10 +172,20 @@ class Runner:
         decision = self._world.decide_again(run)
         if decision is None:
             return "rule_removed"
-        return None if decision.reason is Reason.ACT else decision.reason.value
+        if decision.reason is not Reason.ACT:
+            return decision.reason.value
+        return None if decision.plan_digest == run.plan_digest else "plan_changed"
 
-    def _cancelled(self, why: str) -> Sequence[Draft]:
-        return [self._draft(Kind.ACTION_CANCELLED, reason=why)] if self.run.state is RunState.ACTING else []
+    def _not_run(self, action: str, why: str) -> Sequence[Draft]:
+        if self.run.state is not RunState.ACTING:
+            return []
+        if self.run.resolved is not None:
+            return [self._draft(Kind.ACTION_CANCELLED, reason=why)]
+        # The rule's one run on this episode is used up, and the alert still fires: people must know.
+        return [
+            self._draft(Kind.ACTION_INTERRUPTED, reason=why, action=action),
+            self._draft(Kind.ESCALATED, reason=why),
+        ]
 
     async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
         def drafts() -> Sequence[Draft]:

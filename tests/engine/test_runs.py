@@ -16,7 +16,7 @@ from autoheal.model import Kind
 from autoheal.state import RunState, fold
 from tests.support.clock import settle
 from tests.support.engine import Stage
-from tests.support.rules import ONE_RULE
+from tests.support.rules import ONE_RULE, rules_from
 
 
 async def test_a_healed_episode(tmp_path: Path) -> None:
@@ -334,6 +334,34 @@ async def test_a_step_that_the_world_overtook_is_not_executed(tmp_path: Path) ->
     await asyncio.gather(telling, ending)
     assert stage.action.done == []
     assert stage.story()[-1] == "action_cancelled resolved"
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (('"Down"', '"Other"'), "rule_removed"),
+        (("mode: live", 'mode: "off"'), "rule_off"),
+        (("replace {{ target }}", "burn {{ target }}"), "plan_changed"),
+    ],
+)
+async def test_a_step_that_a_reload_overtook_is_escalated(tmp_path: Path, edit: tuple[str, str], why: str) -> None:
+    """The rules changed while action_started was being written: nothing is executed, and nobody is left in silence."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    telling = asyncio.ensure_future(stage.tell())
+    await settle()
+    stage.engine.rules = rules_from(ONE_RULE.replace(*edit))
+    stage.journal.held = False
+    stage.journal.release()
+    await telling
+    await settle()
+    assert stage.action.done == []
+    assert [line for line in stage.story() if not line.startswith("decision")][-2:] == [
+        f"action_interrupted {why}",
+        f"escalated {why}",
+    ]
     await stage.engine.stop()
 
 
