@@ -21,7 +21,7 @@ DEFAULT_NAMES = ("*password*", "*token*", "*secret*", "authorization", "*_key", 
 KEY_BYTES = 32
 
 _TOKEN = re.compile(r"\[redacted:[0-9a-f]{16}\]")
-_USERINFO = re.compile(r"(?<=[A-Za-z0-9+.-]://)[^\s/?#\"'<>@][^\s/?#\"'<>]*@")
+_USERINFO = re.compile(r"(?<=[A-Za-z0-9+.-]://)[^\s/?#\"<>]+@")
 """The user and password of a URL: all from the slashes to the last @ of the authority (RFC 3986 section 3.2.1)."""
 
 

@@ -62,6 +62,8 @@ def test_another_key_gives_other_tokens() -> None:
         ("see https://u@h, then ftp://a:b@c.", "see https://*@h, then ftp://*@c."),
         ("http://host/user@example.com", "http://host/user@example.com"),
         ("http://@host", "http://@host"),
+        ("https://u:pa'ss@h/", "https://*@h/"),
+        ("https://@u:p@h/x", "https://*@h/x"),
         ("mail me@example.com", "mail me@example.com"),
     ],
 )
