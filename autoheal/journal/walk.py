@@ -33,7 +33,8 @@ KEPT_INDICES = 4
 UNBOUND = 2**53
 """A seq beyond every record, as in JavaScript's numbers."""
 BREATH_LINES = 64
-"""After so many parsed lines other threads get their turn: by itself Python lets them wait for 5 ms."""
+BREATH_BLOCKS = 4
+"""After so many parsed lines, or blocks, other threads get their turn: by itself Python lets them wait for 5 ms."""
 
 _LAST_TS = 253402300799.0
 
@@ -190,10 +191,15 @@ class Walk:
             end = reader.first(end, lambda _, ts: ts >= rfc3339(until))
         if (since := asked.since) is not None:
             start = reader.first(end, lambda _, ts: ts >= rfc3339(since))
+        blocks = 0
         for count, (offset, line) in enumerate(reader.lines(start, end, self._needles)):
             if line is None:
                 self._advance(path, offset, reader.head(offset)[0])
                 yield self._bound or 0, None
+                blocks += 1
+                if blocks % BREATH_BLOCKS == 0:
+                    # Reading gives the GIL free too, but for less time than a waiter needs to wake up.
+                    time.sleep(1e-6)
             elif (record := asked.matches(path, offset, line)) is not None:
                 self._advance(path, offset, record.seq, by=1)
                 yield record.seq, line

@@ -399,8 +399,7 @@ async def test_the_fault_table(tmp_path: Path, name: str, rotated: bool) -> None
             assert bool(refusals) == (fault.refused is not None)
             assert fault.refused is None or fault.refused in refusals[0]
         fault.end(book)
-        await until(lambda: book.journal.healthy)
-        await book.put("after")
+        await book.insist("after")
         if not rotated:
             await book.mended(lambda: told(book.dir) == list(fault.told))
         records = everything(book.dir)

@@ -120,14 +120,13 @@ async def test_an_empty_file_in_place_is_used_and_another_is_not(tmp_path: Path)
         assert kinds(book.path)[0] == "log_opened"
         book.rename(2)
         book.path.write_text("mine\n")
-        book.ledger.refresh()
+        book.look()
         await until(lambda: not book.journal.healthy)
         with pytest.raises(JournalUnavailable, match="move it away"):
             await book.put("refused")
         assert book.path.read_text() == "mine\n"
         book.path.rename(tmp_path / "elsewhere")
-        await until(lambda: book.journal.healthy)
-        await book.put("c")
+        await book.insist("c")
         assert book.episodes() == {"a", "b", "c"}
         assert_unbroken(everything(book.dir))
 
@@ -152,7 +151,7 @@ async def test_a_fresh_file_that_cannot_be_made_is_tried_again(tmp_path: Path, f
                 book.disk.bad_syncs = 1_000_000
             case "manifest":
                 (book.dir / "manifests").write_text("in the way")
-        book.ledger.refresh()
+        book.look()
         await until(lambda: bool(book.errors))
         with pytest.raises(JournalUnavailable):
             await book.put("refused")
@@ -162,8 +161,7 @@ async def test_a_fresh_file_that_cannot_be_made_is_tried_again(tmp_path: Path, f
         book.disk.bad_opens = book.disk.bad_syncs = 0
         if fault == "manifest":
             (book.dir / "manifests").unlink()
-        await until(lambda: book.journal.healthy)
-        await book.put("b")
+        await book.insist("b")
         assert book.episodes() == {"a", "b"}
         assert kinds(book.path)[:3] == ["log_opened", "snapshot", "checkpoint"]
         assert_unbroken(everything(book.dir))
@@ -189,8 +187,7 @@ async def test_a_manifest_of_a_rotation_that_failed_is_not_left(tmp_path: Path) 
             await book.put("refused")
         old.rename(book.path)
         book.disk.bad_syncs, book.disk.sync = 0, real  # type: ignore[method-assign]
-        await until(lambda: book.journal.healthy)
-        await book.put("b")
+        await book.insist("b")
         book.rename()
         await book.put("c")
         (described,) = manifest.read_all(book.dir / "manifests")
@@ -419,8 +416,7 @@ async def test_a_report_of_truncation_that_was_lost_is_made_again(tmp_path: Path
         with pytest.raises(JournalUnavailable):
             await book.put("refused")
         book.disk.free = None
-        await until(lambda: book.journal.healthy)
-        await book.put("b")
+        await book.insist("b")
         assert [kind for kind in kinds(book.path) if kind == "log_opened"] == ["log_opened"]
         assert book.episodes() == {"a", "b"}
 
@@ -474,8 +470,7 @@ async def test_a_file_that_was_replaced_is_not_written_to(tmp_path: Path) -> Non
             await book.put("refused")
         assert b"alert_forged" in book.path.read_bytes()
         book.path.unlink()
-        await until(lambda: book.journal.healthy)
-        await book.put("b")
+        await book.insist("b")
         assert book.path.read_bytes().startswith(content)
         assert book.episodes() == {"a", "b"}
 
@@ -491,8 +486,7 @@ async def test_a_directory_made_anew_is_owned_again(tmp_path: Path) -> None:
         with pytest.raises(JournalUnavailable, match="No such file or directory"):
             await book.put("refused")
         book.dir.mkdir()
-        await until(lambda: book.journal.healthy)
-        await book.put("b")
+        await book.insist("b")
         assert book.path.read_bytes().startswith(content)
         with pytest.raises(JournalUnavailable, match="owns"):
             Book(book.dir)
@@ -504,14 +498,13 @@ async def test_a_directory_that_another_process_took_is_left_to_it(tmp_path: Pat
         await book.put("a")
         book.dir.rename(tmp_path / "moved")
         async with Book(tmp_path / "data"):
-            book.ledger.refresh()
+            book.look()
             await until(lambda: not book.journal.healthy)
             with pytest.raises(JournalUnavailable):
                 await book.put("refused")
         (tmp_path / "data").rename(tmp_path / "theirs")
         (tmp_path / "moved").rename(tmp_path / "data")
-        await until(lambda: book.journal.healthy)
-        await book.put("b")
+        await book.insist("b")
         assert_unbroken(everything(book.dir))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from autoheal.engine.ledger import Ledger
+from autoheal.errors import JournalUnavailable
 from autoheal.journal import FileJournal, files
 from autoheal.journal.checkpoint import Signer
 from autoheal.journal.reading import replay
@@ -65,6 +67,22 @@ class Book:
         self.ledger.commit([firing(name) for name in names])
         await self.ledger.settle()
 
+    async def insist(self, name: str) -> None:
+        """`put`, as often as the log refuses: what failed before may be noticed only now."""
+        for _ in range(1000):
+            try:
+                await self.put(name)
+            except JournalUnavailable:
+                await until(lambda: self.journal.healthy)
+            else:
+                return
+        raise AssertionError("the log never took it")
+
+    def look(self) -> None:
+        """As the tick does."""
+        with contextlib.suppress(JournalUnavailable):
+            self.ledger.refresh()
+
     async def turn(self) -> None:
         """Let a tick's work be done, and be durable."""
         self.ledger.refresh()
@@ -74,7 +92,7 @@ class Book:
         """Tick until `then()` holds: the writer's thread has mended something meanwhile."""
 
         def look() -> bool:
-            self.ledger.refresh()
+            self.look()
             return bool(then())
 
         await until(look)
