@@ -24,7 +24,7 @@ from autoheal.errors import JournalDamaged
 
 FILE_NAME = "audit.jsonl"
 BLOCK_BYTES = 1024 * 1024
-TRIES = 10
+TRIES = 100
 """How often a directory that changes under the reader is looked at again."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
