@@ -18,8 +18,9 @@ from autoheal.config import Settings
 from autoheal.engine import Engine
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
+from autoheal.journal.search import Search
 from autoheal.metrics import Metrics
-from autoheal.web.audit import audit
+from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
 from autoheal.web.correlation import Correlation, new_id
 from autoheal.web.errors import Errors
@@ -32,6 +33,8 @@ from autoheal.web.webhook import receive_alert
 
 SCANS = 2
 """Searches through the log at the same time: each may keep a core busy for two seconds."""
+EXPORTS = 4
+"""Streams of the log at the same time: each holds some megabytes for as long as its client takes."""
 
 
 def build(
@@ -50,6 +53,8 @@ def build(
     """
     clock = clock or SystemClock()
     scans = asyncio.Semaphore(SCANS)
+    search = Search(settings.data_dir, lambda: journal.durable.seq)
+    audit = AuditLog(search, clock, scans=scans, exports=asyncio.Semaphore(EXPORTS))
     alert = partial(receive_alert, settings=settings, engine=engine, metrics=metrics, clock=clock)
     routes = [
         Door("GET", "/", Role.PUBLIC, partial(overview, settings=settings, engine=engine, clock=clock)),
@@ -58,7 +63,7 @@ def build(
         Door("GET", "/metrics", Role.PUBLIC, partial(exposition, engine=engine, metrics=metrics)),
         Door("POST", "/alert", Role.PUBLIC, alert),
         Door("GET", "/events", Role.PUBLIC, Events(feed, journal.log_id, metrics).stream),
-        Door("GET", "/audit", Role.VIEWER, partial(audit, journal=journal, clock=clock, scans=scans)),
+        Door("GET", "/audit", Role.VIEWER, audit.read),
         Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
         Door("GET", "/runs", Role.VIEWER, partial(runs, engine=engine)),
         Door("GET", "/runs/{id}", Role.VIEWER, partial(run, engine=engine, journal=journal, clock=clock, scans=scans)),

@@ -1,4 +1,4 @@
-"""The command line: `autoheal serve`, `check`, `demo`.
+"""The command line: `autoheal serve`, `check`, `demo`, `audit`.
 
 Exit codes: 0 done, 1 the thing checked is bad or the service failed, 2 wrong usage or configuration.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import shtab
 
-from autoheal import __version__
+from autoheal import __version__, audit
 from autoheal.errors import AutohealError, ConfigError, Fault
 
 _EXAMPLES = {
@@ -36,6 +36,10 @@ AUTOHEAL_REDACT counts, as it does for `autoheal serve`: a rule may not use what
 examples:
   autoheal demo           heals a service that it kills, then keeps serving on 127.0.0.1:9009
   autoheal demo --once    the same, then ends; exit code 0 when healed""",
+    "audit": """\
+examples:
+  autoheal audit verify                     the log in AUTOHEAL_DATA_DIR, or ./data
+  autoheal audit verify --help              more about one of its commands""",
 }
 
 
@@ -65,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", "kill a small service and watch it being healed")
     demo.add_argument("--once", action="store_true", help="end when the story is told; 0 when healed")
     demo.add_argument("--port", type=int, default=9009, help="the gateway's port on 127.0.0.1 (default 9009)")
+    audit.register(command("audit", "ask, check, copy and restore the audit log, also without the service"))
     return top
 
 
@@ -77,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _serve()
             case "check":
                 return _check(arguments.files)
+            case "audit":
+                return audit.run(arguments)
             case _:
                 return _demo(once=arguments.once, port=arguments.port)
     except KeyboardInterrupt:

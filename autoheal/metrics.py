@@ -81,6 +81,10 @@ class Metrics:
         self.journal_errors = counter(
             "autoheal_journal_errors_total", "Failed attempts to make a batch of records durable."
         )
+        self.audit_free = gauge("autoheal_audit_free_bytes", "What the audit log's disk has left for the service.")
+        self.audit_space_low = gauge(
+            "autoheal_audit_space_low", "1 while that is too little for new live actions to begin, else 0."
+        )
         self.sse_subscribers = gauge("autoheal_sse_subscribers", "Open /events streams.")
         self.sse_dropped = counter("autoheal_sse_dropped_total", "Streams cut because the client read too slowly.")
         self.reload_successful = gauge(

@@ -3,17 +3,26 @@
 `State.apply` is the only thing that changes it, and looks at nothing but the record: no clock, no rules, no
 settings. So the live state, the state after a restart and the state of a backtest are the same function of
 the same lines: fold(a + b) = fold(fold(a), b). Every field is plain data that pydantic can write and read back.
+
+A state is *founded* once it has seen the beginning of the log, or a whole snapshot: before that nothing is known
+of what came earlier, and records only move its head.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
-from autoheal.model import Head, Kind, Mode, Reason, Record, parse_rfc3339
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from autoheal import snapshot
+from autoheal.errors import JournalDamaged
+from autoheal.model import Draft, Head, Kind, Mode, Reason, Record, parse_rfc3339
 
 T = TypeVar("T")
 
@@ -163,6 +172,9 @@ class State:
     """All that decisions depend on, apart from rules, settings and the time."""
 
     head: Head = field(default_factory=Head)
+    founded: bool = False
+    snapshot_parts: list[str] = field(default_factory=list)
+    """Of a snapshot that is not complete yet; only while nothing founds the state."""
     episodes: dict[str, Episode] = field(default_factory=dict)
     """Open episodes by fingerprint."""
     ends: dict[str, End] = field(default_factory=dict)
@@ -172,6 +184,8 @@ class State:
     ended_runs: list[str] = field(default_factory=list)
     locks: dict[str, str] = field(default_factory=dict)
     """The unfinished run of each target."""
+    space_low: bool = False
+    """Whether the log's disk has less left than it should: no live run begins."""
     waiting: dict[str, Charge] = field(default_factory=dict)
     """Runs decided but not begun: budgets count them as spent."""
     last_action: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -181,11 +195,37 @@ class State:
     """`charges` and `waiting` by `budget_key`, so that a decision costs the same however many there are."""
 
     def apply(self, record: Record) -> None:
-        """Fold one record. A kind that changes nothing here only moves the head."""
+        """Fold one record. A kind that changes nothing here only moves the head.
+
+        Raises JournalDamaged for a snapshot that this version cannot read although it says it can.
+        """
         self.head = record.head
-        change = _CHANGES.get(record.kind)
-        if change is not None:
-            change(self, record)
+        if not self.founded:
+            self.founded = record.seq == 1
+            if record.kind is Kind.SNAPSHOT:
+                self._collect(record)
+        if self.founded:
+            change = _CHANGES.get(record.kind)
+            if change is not None:
+                change(self, record)
+
+    def snapshot(self) -> list[Draft]:
+        """The records from which a state that knows nothing becomes this one. Call it for a founded state only."""
+        known = {name: getattr(self, name) for name in _SNAPSHOT_FIELDS}
+        return snapshot.drafts(orjson.dumps(known))
+
+    def _collect(self, record: Record) -> None:
+        self.snapshot_parts, whole = snapshot.collect(self.snapshot_parts, record.detail)
+        if not whole:
+            return
+        try:
+            known = _adapter().validate_python(orjson.loads(snapshot.text(self.snapshot_parts)))
+        except (orjson.JSONDecodeError, ValidationError):
+            # pydantic's text would quote labels.
+            raise JournalDamaged(f"the snapshot that ends with seq {record.seq} is no state") from None
+        for name in _SNAPSHOT_FIELDS:
+            setattr(self, name, getattr(known, name))
+        self.founded, self.snapshot_parts = True, []
 
     def spent_on(self, rule: str | None = None, target: str | None = None) -> Spent:
         """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
@@ -239,12 +279,28 @@ def _budget_keys(charge: Charge) -> tuple[str, str, str]:
     return budget_key(None, None), budget_key(charge.rule, None), budget_key(charge.rule, charge.target)
 
 
+_SNAPSHOT_FIELDS = [each.name for each in fields(State) if each.name not in ("head", "founded", "snapshot_parts")]
+
+
+@cache
+def _adapter() -> TypeAdapter[State]:
+    # Made when a snapshot is first read: most runs never do.
+    return TypeAdapter(State)
+
+
 def fold(records: Iterable[Record], state: State | None = None) -> State:
     """The state after `records`, from `state` (changed in place) or from the beginning."""
     state = State() if state is None else state
     for record in records:
         state.apply(record)
     return state
+
+
+def _space(*, low: bool) -> Callable[[State, Record], None]:
+    def change(state: State, _: Record) -> None:
+        state.space_low = low
+
+    return change
 
 
 def _alert_firing(state: State, record: Record) -> None:
@@ -366,6 +422,8 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
 
 
 _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
+    Kind.SPACE_LOW: _space(low=True),
+    Kind.SPACE_OK: _space(low=False),
     Kind.ALERT_FIRING: _alert_firing,
     Kind.ALERT_RESOLVED: _alert_resolved,
     Kind.ALERT_SUSPECT: _alert_suspect,

@@ -20,7 +20,7 @@ from autoheal.engine import Engine
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.metrics import Metrics
-from autoheal.model import Record
+from autoheal.model import Draft, Kind, Record
 from autoheal.redaction import Redaction
 from autoheal.rules import load
 from autoheal.state import State
@@ -159,6 +159,7 @@ async def test_one_webhook_and_all_that_tells_of_it(tmp_path: Path) -> None:
         actions=ACTIONS,
         alertmanager=None,
         redaction=Redaction(settings.redact, b"key"),
+        sign=lambda *_: Draft(kind=Kind.CHECKPOINT),
         clock=clock,
     )
     try:
@@ -191,7 +192,8 @@ async def test_one_webhook_and_all_that_tells_of_it(tmp_path: Path) -> None:
                 assert sample in text
     finally:
         await journal.close()
-    assert (await asyncio.to_thread(journal.read, 0, 1000))[-1].kind == "service_stopped"
+    last = (await asyncio.to_thread(journal.read, 0, 1000))[-2:]
+    assert [record.kind for record in last] == ["service_stopped", "checkpoint"]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in PAYLOAD.parent.glob("*.json")))

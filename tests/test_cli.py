@@ -81,7 +81,7 @@ def test_wrong_usage_is_2() -> None:
 
 def test_help_shows_examples_and_the_version() -> None:
     """Every command's --help has examples; --version and a completion script are there."""
-    for command in ("serve", "check", "demo"):
+    for command in ("serve", "check", "demo", "audit"):
         said = autoheal(command, "--help")
         assert said.returncode == 0
         assert f"autoheal {command}" in said.stdout.split("examples:")[1]
@@ -177,10 +177,12 @@ def test_a_life_of_the_service(tmp_path: Path) -> None:
         assert "autoheal_config_last_reload_successful 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert kinds()[-1] == "service_stopped"
+    assert kinds()[-2:] == ["service_stopped", "checkpoint"]
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert '"event": "serving"' in said
+    printed = [line for line in said.splitlines() if '"kind":"checkpoint"' in line]
+    assert printed == (data / "audit.jsonl").read_text().splitlines()[-1:]
 
 
 def test_a_live_rule_on_an_open_address_is_a_loud_warning(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def said(folder: Path, event: str) -> list[dict[str, Any]]:
     """The lines of the service's own log that tell of `event`."""
     lines = [orjson.loads(line) for line in (folder / "log").read_bytes().splitlines()]
-    return [line for line in lines if line["event"] == event]
+    return [line for line in lines if line.get("event") == event]
 
 
 def opened_by_reader(fifo: Path) -> int:
@@ -106,7 +106,14 @@ def test_a_reload_asked_for_while_the_rules_are_read_is_done_once_it_serves(tmp_
         wait_until(lambda: bool(said(tmp_path, "reloaded")), what="the reload")
     assert process.returncode == 0
     kinds = [record["kind"] for record in records(tmp_path)]
-    assert kinds == ["log_created", "service_started", "config_loaded", "config_loaded", "service_stopped"]
+    assert kinds == [
+        "log_created",
+        "service_started",
+        "config_loaded",
+        "config_loaded",
+        "service_stopped",
+        "checkpoint",
+    ]
 
 
 POINTS = [
@@ -140,7 +147,7 @@ def test_a_stop_at_any_moment_of_the_start_ends_it_in_good_order(tmp_path: Path,
     assert kinds in (
         [],
         ["log_created"],
-        ["log_created", "service_started", "config_loaded", "service_stopped"],
+        ["log_created", "service_started", "config_loaded", "service_stopped", "checkpoint"],
     )
 
 
@@ -213,7 +220,7 @@ def test_a_service_whose_engine_fails_ends_with_1(tmp_path: Path) -> None:
         ended = subprocess.run(argv, env=env, stdout=output, stderr=output, timeout=60, check=False)
     assert ended.returncode == 1
     assert [line["level"] for line in said(tmp_path, "engine_failed")] == ["critical"]
-    assert records(tmp_path)[-1]["kind"] == "service_stopped"
+    assert [record["kind"] for record in records(tmp_path)[-2:]] == ["service_stopped", "checkpoint"]
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import zlib
+from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from autoheal.journal.record import parse, seal
+from autoheal import snapshot
+from autoheal.errors import JournalDamaged
+from autoheal.journal.record import parse, seal, seal_all
 from autoheal.model import Draft, Kind, Mode, Reason, Record, rfc3339
 from autoheal.state import CHARGES_KEPT, ENDED_RUNS_KEPT, RunState, State, fold
 
@@ -163,3 +170,78 @@ def test_old_charges_are_forgotten() -> None:
     assert len(state.charges) == 1
     assert len(state.spent_on("r").times) == 1
     assert len(state.spent_on("r", "t").times) == 1
+
+
+def opened(state: State) -> list[Record]:
+    """What a fresh file begins with after a rotation."""
+    return list(seal_all([Draft(kind=Kind.LOG_OPENED), *state.snapshot()], state.head, NOW))
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "PART_BYTES", 60)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(logs(), st.integers(0, 60), st.integers(0, 60))
+def test_a_snapshot_stands_for_all_that_came_before(
+    small_parts: None, records: list[Record], turn: int, cut: int
+) -> None:
+    """Folding a file that begins with a snapshot gives the state of the whole log, at any point to which both are
+    folded, in one go or in two with the state written out in between; the running state does not change by it.
+    """
+    running = fold(records[:turn])
+    if not running.founded:
+        return
+    fresh = opened(running)
+    before = copy.deepcopy(running)
+    assert replace(fold(fresh, running), head=before.head) == before
+    rest = list(seal_all([Draft(**_drafted(record)) for record in records[turn:]], fresh[-1].head, records[-1].ts))
+    whole = fold([*records[:turn], *fresh, *rest])
+    assert fold([*fresh, *rest]) == whole
+    first = ADAPTER.validate_json(ADAPTER.dump_json(fold([*fresh, *rest][:cut])))
+    assert fold([*fresh, *rest][cut:], first) == whole
+    # With records before it, as in a file that was truncated under the writer.
+    assert fold([*records[max(1, turn - 3) : turn], *fresh, *rest]) == whole
+
+
+def _drafted(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in Draft.__dataclass_fields__}
+
+
+def test_nothing_is_known_before_the_snapshot_is_whole(small_parts: None) -> None:
+    """Records that follow an unknown past change nothing, and neither does a snapshot with a part missing, out of
+    place or of another version.
+    """
+    state = State()
+    state.apply(seal(legal(state)[0], state.head, NOW))
+    log, *parts = opened(state)
+    assert len(parts) > 2
+
+    def parts_with(number: int, **changes: Any) -> list[Record]:
+        changed = replace(parts[number], detail={**parts[number].detail, **changes})
+        return [*parts[:number], changed, *parts[number + 1 :]]
+
+    for broken in (parts[:-1], parts[1:], [*parts[:1], *parts[2:]], parts_with(1, version=2), parts_with(0, version=2)):
+        found = fold([log, *broken])
+        assert not found.founded
+        assert found.head == broken[-1].head
+        assert not found.episodes
+        # A whole one may still come, after a part that was left over.
+        again = fold(parts, found)
+        assert again.episodes == state.episodes
+        assert again.founded
+        assert not again.snapshot_parts
+
+
+@pytest.mark.parametrize("data", ["*", "AAAA", base64.b64encode(zlib.compress(b"[]")).decode()])
+def test_a_snapshot_that_is_none_is_damage(data: str) -> None:
+    """A snapshot of a known version that cannot be read is an error for people, never half a state."""
+    state = State()
+    state.apply(seal(legal(state)[0], state.head, NOW))
+    detail = {"version": snapshot.VERSION, "part": 1, "parts": 1, "data": data}
+    record = seal(Draft(kind=Kind.SNAPSHOT, detail=detail), state.head, NOW)
+    with pytest.raises(JournalDamaged, match="snapshot"):
+        State().apply(record)
+    state.apply(record)
+    assert state.episodes

@@ -54,6 +54,21 @@ OPTIONS: Sequence[Option] = (
         "Where the installation's own keys lie, made at the first start. Empty: `keys` in the data directory.",
     ),
     Option(
+        "AUTOHEAL_AUDIT_MIN_FREE",
+        "audit_min_free",
+        "64MiB",
+        parsers.size,
+        "With less space than this on the log's disk no new live run begins; a number of bytes, KiB, MiB or GiB.",
+    ),
+    Option(
+        "AUTOHEAL_CHECKPOINT_URL",
+        "checkpoint_url",
+        "",
+        parsers.optional_url,
+        "An address to which each checkpoint of the log is posted; may carry a query and `user:password@`.",
+        secret=True,
+    ),
+    Option(
         "AUTOHEAL_REDACT",
         "redact",
         ",".join(DEFAULT_NAMES),

@@ -110,22 +110,42 @@ def _meant(item: str) -> str:
         return ""
 
 
+def size(text: str) -> int:
+    """A number of bytes."""
+    found = re.fullmatch(r"([0-9]{1,15})\s*(|B|KiB|MiB|GiB|TiB)", text)
+    if found is None:
+        raise ValueError(f"{_shown(text)} is not a size: a whole number of bytes, or with KiB, MiB, GiB or TiB")
+    return int(found[1]) << 10 * ("B", "KiB", "MiB", "GiB", "TiB").index(found[2] or "B")
+
+
 def urls(text: str) -> tuple[str, ...]:
     """Addresses, with commas between them. They may carry credentials: a fault names one by its place."""
     items = _items(text)
     for place, item in enumerate(items, 1):
         which = f"address {place} of {len(items)}"
-        try:
-            url = httpx.URL(item)
-        except (httpx.InvalidURL, ValueError):
-            raise ValueError(f"{which} is not a URL such as http://alertmanager:9093") from None
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError(f"{which} must start with http:// or https:// and a host")
-        if url.port is not None and not 1 <= url.port <= 65535:
-            raise ValueError(f"{which} has a port that is not from 1 to 65535")
+        url = _url(item, which)
         if url.query or url.fragment:
             raise ValueError(f"{which} must end with the path: no ? and no #")
     return tuple(items)
+
+
+def optional_url(text: str) -> str | None:
+    """An address, or None for nothing. It may carry credentials: no fault repeats it."""
+    if text:
+        _url(text, "this address")
+    return text or None
+
+
+def _url(text: str, which: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError(f"{which} is not a URL such as http://alertmanager:9093") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"{which} must start with http:// or https:// and a host")
+    if url.port is not None and not 1 <= url.port <= 65535:
+        raise ValueError(f"{which} has a port that is not from 1 to 65535")
+    return url
 
 
 def _shown(text: str) -> str:

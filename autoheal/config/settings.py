@@ -30,6 +30,8 @@ class Settings:
     rules: Path
     data_dir: Path
     key_dir: Path | None
+    audit_min_free: int
+    checkpoint_url: str | None = field(repr=False)
     redact: HiddenNames
     host: str
     port: int

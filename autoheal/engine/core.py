@@ -18,10 +18,11 @@ from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.runs import Runner, World
 from autoheal.engine.texts import keep_texts, loaded, rejected
+from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.waiting import Alarms
 from autoheal.engine.watch import Watch
 from autoheal.errors import ConfigError, JournalUnavailable, RecordTooLarge
-from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Reason, Receipt, Record
+from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Notification, Reason, Receipt, Record
 from autoheal.redaction import Redaction
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
@@ -38,7 +39,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Engine:
-    """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered."""
+    """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered.
+
+    `sign` makes a checkpoint of a log id and a head.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Engine:
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
         redaction: Redaction,
+        sign: Callable[[str, Head], Draft],
         clock: Clock,
     ) -> None:
         self.settings = settings
@@ -59,7 +64,8 @@ class Engine:
         self._actions = actions
         self._redaction = redaction
         self._clock = clock
-        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up)
+        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
+        self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free)
         self._dirty: dict[str, None] = {}
         self._work = asyncio.Event()
         self._alarms = Alarms(clock, self._ask_again)
@@ -88,9 +94,16 @@ class Engine:
         """Whether an alert would be accepted durably now."""
         return self._running and self._ledger.journal.healthy
 
+    @property
+    def free_bytes(self) -> int | None:
+        """What the log's disk has left; None when it is not this machine's to know."""
+        return self._ledger.journal.free()
+
     async def start(self) -> None:
         """Say so in the log, take up what the log left open, and begin to decide."""
         self._running = True
+        # The log may have been rotated while nobody wrote to it.
+        self._ledger.refresh()
         self._ledger.commit(
             [
                 Draft(
@@ -105,8 +118,10 @@ class Engine:
                 loaded(self.rules, "system"),
             ]
         )
+        self._upkeep.look_at_space()
         await self._ledger.settle()
         self._keep_texts()
+        self._spawn(self._upkeep.run(), vital=True)
         self._spawn(self._alarms.run(), vital=True)
         self._spawn(self._decide_forever(), vital=True)
         if self._watch is not None:
@@ -137,6 +152,7 @@ class Engine:
         try:
             self._ledger.refresh()
             self._ledger.commit([Draft(kind=Kind.SERVICE_STOPPED)])
+            self._upkeep.checkpoint()
             await self._ledger.settle()
         except JournalUnavailable as error:
             _log.error("stop_not_recorded", error=str(error))
@@ -287,7 +303,9 @@ class Engine:
     def _changed(self, records: Sequence[Record]) -> None:
         """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
         for record in records:
-            if record.kind is Kind.ALERT_RESOLVED:
+            if record.kind is Kind.SPACE_OK:
+                self._mark(self.state.episodes)
+            elif record.kind is Kind.ALERT_RESOLVED:
                 self._starved.discard(str(record.fingerprint))
                 for run_id, runner in self._runners.items():
                     if run_id in self.state.runs and self.state.runs[run_id].fingerprint == record.fingerprint:

@@ -10,7 +10,7 @@ import structlog
 
 from autoheal.clock import Clock
 from autoheal.errors import JournalConflict, JournalUnavailable
-from autoheal.model import Draft, Head, Record
+from autoheal.model import Draft, Head, Kind, Record
 from autoheal.state import State, fold
 
 RETRY_SECONDS = 0.5
@@ -41,12 +41,24 @@ class Journal(Protocol):
         """Hand over records; raises JournalUnavailable or JournalConflict and keeps nothing then."""
         ...
 
+    def free(self) -> int | None:
+        """Bytes that the log's disk has left; None when it is not this machine's to know."""
+        ...
+
+    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+        """Append what follows from something done to the log behind its back: a fresh file after a rotation, say.
+
+        A fresh file begins with the records of `snapshot`. The answer is as a rule nothing; raises
+        JournalUnavailable.
+        """
+        ...
+
     async def wait(self, seq: int) -> None:
         """Return when `seq` is durable; raises JournalUnavailable when its batch was given up."""
         ...
 
     def replay(self) -> Iterator[Record]:
-        """Every durable record, oldest first."""
+        """The durable records from which the state folds, oldest first."""
         ...
 
 
@@ -55,7 +67,7 @@ class Ledger:
 
     A record is folded when it is handed over, before it is durable; whoever lets something leave the process (an
     answer, an action) waits with `settle` first. When the journal gives a batch up, the state is folded again from
-    what is durable.
+    what is durable. `sign` makes a checkpoint of a log id and a head; one follows each snapshot.
     """
 
     def __init__(
@@ -66,12 +78,14 @@ class Ledger:
         *,
         changed: Callable[[Sequence[Record]], None],
         refolded: Callable[[], None],
+        sign: Callable[[str, Head], Draft],
     ) -> None:
         self.journal = journal
         self.state = state
         self._clock = clock
         self._changed = changed
         self._refolded = refolded
+        self._sign = sign
 
     def commit(self, drafts: Sequence[Draft]) -> tuple[Record, ...]:
         """Append `drafts` as one batch and fold them. Raises JournalUnavailable, and keeps nothing then."""
@@ -81,15 +95,19 @@ class Ledger:
             # What the drafts were made from is gone; whoever made them looks again.
             self.refresh()
             raise JournalUnavailable("the log was cut back while this was written") from conflict
-        for record in records:
-            self.state.apply(record)
-        self._changed(records)
+        self._fold(records)
         return records
 
-    def refresh(self) -> None:
-        """Fold again from the durable log when a batch was given up since the last look.
+    def checkpoint(self) -> None:
+        """Sign the head as it is now. Raises JournalUnavailable."""
+        self.commit([self._sign(self.journal.log_id, self.state.head)])
 
-        Raises JournalUnavailable when the log cannot be read now.
+    def refresh(self) -> None:
+        """Fold again from the durable log when a batch was given up since the last look, and begin a fresh file when
+        the current one was rotated away.
+
+        Whoever makes ids of the head asks for this first. Raises JournalUnavailable when the log cannot be read now,
+        or cannot take the fresh file's first records.
         """
         if self.state.head != self.journal.head:
             _log.warning("state_folded_again", had=self.state.head.seq, has=self.journal.head.seq)
@@ -98,6 +116,13 @@ class Ledger:
             except OSError as error:
                 raise JournalUnavailable(f"the log cannot be read again now: {error}") from error
             self._refolded()
+        if records := self.journal.turn(self.state.snapshot, self.state.head):
+            first = records[0]
+            tell = _log.info if first.detail.get("how") == "renamed" else _log.warning
+            tell(first.kind.value, seq=first.seq, **first.detail)
+            self._fold(records)
+            if any(record.kind is Kind.SNAPSHOT for record in records):
+                self.checkpoint()
 
     async def settle(self) -> None:
         """Return when all that is folded now is durable. Raises JournalUnavailable when it will not be."""
@@ -125,3 +150,8 @@ class Ledger:
                     self.refresh()
                     return
             await self._clock.sleep(RETRY_SECONDS)
+
+    def _fold(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.state.apply(record)
+        self._changed(records)

@@ -1,4 +1,4 @@
-"""The audit log in one file, `audit.jsonl` of the data directory."""
+"""The audit log of a data directory: `audit.jsonl`, and the files that rotation has made of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from pathlib import Path
 
 from autoheal.clock import Clock
 from autoheal.errors import JournalUnavailable
-from autoheal.journal import reading, start
+from autoheal.journal import rotation, start
 from autoheal.journal.acks import Acks, Batch
 from autoheal.journal.disk import Disk
+from autoheal.journal.files import FILE_NAME
+from autoheal.journal.history import History
+from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.record import seal_all
+from autoheal.journal.rotation import Standing
+from autoheal.journal.start import Lock
 from autoheal.journal.writer import Writer
 from autoheal.model import Draft, Head, Record
 
-FILE_NAME = "audit.jsonl"
 QUEUE_BYTES = 64 * 1024 * 1024
 
 
@@ -31,13 +35,15 @@ class FileJournal:
     `log_id` is the first 16 hex digits of seq 1's hash.
     """
 
-    def __init__(self, path: Path, log_id: str, *, lock: int, clock: Clock, acks: Acks, writer: Writer) -> None:
+    def __init__(self, data_dir: Path, log_id: str, *, lock: Lock, clock: Clock, acks: Acks, writer: Writer) -> None:
         self.log_id = log_id
-        self._path = path
+        self._data_dir = data_dir
         self._lock = lock
         self._clock = clock
         self._acks = acks
         self._writer = writer
+        self._history = History(data_dir, writer.open_current)
+        self._closed = False
 
     @classmethod
     def open(
@@ -49,43 +55,46 @@ class FileJournal:
         on_replay: Callable[[Record], object] = _ignore,
         observe: Callable[[float], object] = _ignore,
         on_error: Callable[[OSError], object] = _ignore,
+        accept_damage: str | None = None,
         disk: Disk | None = None,
         queue_bytes: int = QUEUE_BYTES,
         retry_after: float = 1.0,
     ) -> FileJournal:
-        """Own `data_dir`, check the whole log and go on at its end. Blocks; needs no running event loop.
+        """Own `data_dir`, read the log as far back as a state needs, and go on at its end.
 
-        `on_replay` gets every record in the log, once and in order, those that opening itself added included (a
-        new log's `log_created`, `log_repaired` for a torn end). The other callbacks run on the event loop:
-        `on_durable` with each group of later records once it is durable, `observe` with the seconds from
-        hand-over to durable of each append, `on_error` with each failed write, fdatasync and probe.
-        A disk in trouble is probed every `retry_after` seconds.
+        Blocks; needs no running event loop. `on_replay` gets the records in order, each once, from the beginning of
+        the log or from a file that holds a whole snapshot on; those that opening itself added included (a new log's
+        `log_created`, `log_repaired` for a torn end). The other callbacks run on the event loop: `on_durable` with
+        each group of later records once it is durable, `observe` with the seconds from hand-over to durable of each
+        append, `on_error` with each failed write, fdatasync and probe. `accept_damage` is the reason why the log may
+        go on before a line that was changed. A disk in trouble is probed every `retry_after` seconds.
 
         Raises JournalUnavailable when another process owns the directory or the disk refuses, and JournalDamaged
         when a line is not what was sealed.
         """
         disk = disk or Disk()
-        path = data_dir / FILE_NAME
         with contextlib.ExitStack() as undo:
             try:
-                lock = start.lock(data_dir)
-                undo.callback(os.close, lock)
-                begun = start.begin(path, clock, disk, on_replay)
-                acks = Acks(FILE_NAME, on_durable, observe, on_error)
-                writer = Writer(
-                    path,
-                    begun.head,
-                    begun.size,
-                    disk=disk,
-                    clock=clock,
-                    acks=acks,
-                    queue_bytes=queue_bytes,
-                    retry_after=retry_after,
-                )
+                lock = Lock(data_dir)
+                undo.callback(lock.release)
+                begun = start.begin(data_dir, clock, disk, on_replay, accept_damage)
             except OSError as error:
                 raise JournalUnavailable(f"the audit log in {data_dir} cannot be opened: {error}") from error
             undo.pop_all()
-        return cls(path, begun.log_id, lock=lock, clock=clock, acks=acks, writer=writer)
+        acks = Acks(FILE_NAME, begun.reports, on_durable, observe, on_error)
+        writer = Writer(
+            data_dir / FILE_NAME,
+            begun.fd,
+            begun.end,
+            begun.tally,
+            disk=disk,
+            clock=clock,
+            acks=acks,
+            own=lock.renew,
+            queue_bytes=queue_bytes,
+            retry_after=retry_after,
+        )
+        return cls(data_dir, begun.log_id, lock=lock, clock=clock, acks=acks, writer=writer)
 
     @property
     def head(self) -> Head:
@@ -95,12 +104,20 @@ class FileJournal:
     @property
     def durable(self) -> Head:
         """The last record that is safe on disk."""
-        return self._writer.durable[0]
+        return self._writer.durable.head
 
     @property
     def healthy(self) -> bool:
         """Whether records can be made durable now."""
         return self._writer.healthy
+
+    def free(self) -> int | None:
+        """Bytes that the service may still write on the log's disk; None when the system does not tell."""
+        try:
+            disk = os.statvfs(self._data_dir)
+        except OSError:
+            return None
+        return int(disk.f_bavail * disk.f_frsize)
 
     def append(self, drafts: Sequence[Draft], expected: Head) -> tuple[Record, ...]:
         """Seal `drafts` after `expected` and hand them to the writer, all or none; does not wait for the disk.
@@ -116,12 +133,42 @@ class FileJournal:
         if not drafts:
             return ()
         self._writer.check(expected)
-        records = seal_all([*drafts, *self._acks.repairs()], expected, self._clock.now())
-        batch = Batch(records, self._clock.monotonic())
+        return self._hand_over([*drafts, *self._acks.repairs()], expected)
+
+    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+        """Look whether somebody renamed, truncated or deleted the current file, and record what follows from it.
+
+        A file that was renamed is left behind: a fresh one begins with `log_opened` and the records of `snapshot`,
+        the state at `expected`; batches handed over before still go to the old one. The same two follow in a file
+        that was truncated. A `log_repaired` that is due is appended by itself. To be called before every look at the
+        head, and once a second: it costs a microsecond when nothing has happened.
+
+        The answer are the records appended, none as a rule. Nothing is done while the log is not healthy, or when
+        `expected` is not its head. Raises JournalUnavailable when the records cannot be taken.
+        """
         self._acks.loop = asyncio.get_running_loop()
-        self._writer.hand_over(batch, expected)
-        self._acks.add(batch)
-        return records
+        if not self._writer.healthy or expected != self._writer.head or self._acks.turning:
+            return ()
+        try:
+            standing = self._writer.standing()
+            if standing is Standing.RENAMED and (tally := self._ahead()).first_seq:
+                previous = rotation.previous_digest(self._data_dir, tally.first_seq)
+                before = tally.manifest(self.log_id, previous)
+                drafts = [rotation.renamed(self.log_id, expected, before), *snapshot()]
+                return self._hand_over(drafts, expected, before)
+        except OSError as error:
+            self._writer.look(error)
+            return ()
+        if standing not in (Standing.SAME, Standing.RENAMED):
+            # The writer's thread mends it, or refuses all until somebody does.
+            self._writer.look()
+            return ()
+        if cuts := self._acks.truncations:
+            drafts = [rotation.truncated(self.log_id, expected, *cut) for cut in cuts]
+            return self._hand_over([*drafts, *snapshot()], expected)
+        if repairs := self._acks.repairs():
+            return self._hand_over(repairs, expected)
+        return ()
 
     async def wait(self, seq: int) -> None:
         """Return once `seq` is durable. Raises JournalUnavailable when its append failed.
@@ -137,27 +184,49 @@ class FileJournal:
         raise JournalUnavailable(f"seq {seq} is not in the log: its append failed, or never was")
 
     def replay(self) -> Iterator[Record]:
-        """Every durable record from seq 1, the chain checked: what state is folded from after a failure. Blocks."""
-        return reading.replay(self._path, self._writer.durable[1])
+        """The durable records from which the state folds: all, or those from a whole snapshot on. Blocks.
+
+        The chain is checked. Raises JournalDamaged.
+        """
+        return self._history.replay()
 
     def read(self, after: int, limit: int) -> list[Record]:
         """The durable records after seq `after`, oldest first: `limit` of them or 256 KiB, whichever is less.
 
-        At least one when there is one. Blocks: to be called in a thread. Raises JournalDamaged when the file was
-        changed since it was opened.
+        At least one when there is one. Blocks: to be called in a thread. Raises JournalDamaged when a file was
+        changed since it was written.
         """
-        return reading.read(self._path, self._writer.durable[1], after, limit)
+        return self._history.read(after, limit)
 
     def newest_first(self, before: int | None = None) -> Iterator[Record]:
         """The durable records with a seq below `before` (None: all), newest first. Blocks, as `read` does."""
-        return reading.newest_first(self._path, self._writer.durable[1], before)
+        return self._history.newest_first(before)
 
     async def close(self) -> None:
         """Make durable what was handed over, end the thread and give the directory free; a second call is nothing."""
-        if self._lock < 0:
+        if self._closed:
             return
-        lock, self._lock = self._lock, -1
+        self._closed = True
         self._acks.loop = asyncio.get_running_loop()
         # The writer's last words reach the loop before the thread's end does.
         await asyncio.to_thread(self._writer.stop)
-        os.close(lock)
+        self._history.close()
+        self._lock.release()
+
+    def _ahead(self) -> Tally:
+        """What the current file will hold when all that is under way is in it."""
+        tally, seq = self._writer.tally()
+        for record in self._acks.beyond(seq):
+            tally.add(record)
+        return tally
+
+    def _hand_over(
+        self, drafts: Sequence[Draft], expected: Head, manifest: Manifest | None = None
+    ) -> tuple[Record, ...]:
+        records = seal_all(drafts, expected, self._clock.now())
+        size = sum([len(record.line) + 1 for record in records])
+        batch = Batch(records, size, self._clock.monotonic(), manifest)
+        self._acks.loop = asyncio.get_running_loop()
+        self._writer.hand_over(batch, expected)
+        self._acks.add(batch)
+        return records

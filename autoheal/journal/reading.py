@@ -1,7 +1,8 @@
-"""Reading a log file: forward with the chain checked, from a seq on, and backward.
+"""Reading one file of the log: forward with the chain checked, from a seq on, and backward.
 
 Every function takes `end`, the durable size in bytes: what lies beyond it has not been acknowledged and is
-never shown. All of them block; callers on an event loop use a thread.
+never shown. All of them block; callers on an event loop use a thread. `path` is for messages: the stream given
+with it goes on being that file when it is renamed or removed.
 """
 
 from __future__ import annotations
@@ -19,71 +20,89 @@ READ_BYTES = 256 * 1024
 BLOCK_BYTES = 1024 * 1024
 
 
-def replay(path: Path, end: int | None = None) -> Iterator[Record]:
+def replay(
+    path: Path, end: int | None = None, *, stream: BinaryIO | None = None, last: Record | None = None
+) -> Iterator[Record]:
     """Every record from the beginning; with no `end`, up to a last line that has no newline.
 
-    Raises JournalDamaged, naming file, line and seq, at the first line that is not what was sealed, and when the
-    file stops before `end`.
+    `last` is the record before the file; without it the file may begin anywhere in the chain. Raises JournalDamaged,
+    naming file, line and seq, at the first line that is not what was sealed or does not follow the one before, and
+    when the file stops before `end`.
     """
-    last: Record | None = None
-    offset = 0
-    with path.open("rb", buffering=BLOCK_BYTES) as file:
+    offset = number = 0
+    with stream or path.open("rb", buffering=BLOCK_BYTES) as file:
         while (end is None or offset < end) and (line := file.readline(MAX_RECORD_BYTES)).endswith(b"\n"):
             offset += len(line)
+            number += 1
             try:
-                last = follow(line[:-1], last)
+                last = follow(line[:-1], last) if last else _first(line[:-1])
             except JournalDamaged as error:
-                raise JournalDamaged(f"{_place(path, last)}: {error}") from None
+                raise JournalDamaged(f"{_place(path, number, last)}: {error}") from None
             yield last
     if end is not None and offset < end:
-        raise JournalDamaged(f"{_place(path, last)}: the file stops at byte {offset}; {end} were acknowledged")
+        place = _place(path, number + 1, last)
+        raise JournalDamaged(f"{place}: the file stops at byte {offset}; {end} were acknowledged")
 
 
-def _place(path: Path, last: Record | None) -> str:
-    seq = last.seq + 1 if last else 1
-    return f"{path}, line {seq} (seq {seq})"
+def _first(line: bytes) -> Record:
+    record = parse(line)
+    return follow(line, None) if record.seq == 1 else record
 
 
-def read(path: Path, end: int, after: int, limit: int) -> list[Record]:
+def _place(path: Path, number: int, last: Record | None) -> str:
+    return f"{path}, line {number} (seq {last.seq + 1 if last else number})"
+
+
+def read(path: Path, file: BinaryIO, end: int, after: int, limit: int) -> list[Record]:
     """The records that follow seq `after`, oldest first: `limit` of them or 256 KiB, whichever is less.
 
     At least one when there is one, so only an empty list means the end.
     """
+    offset = _offset_of(path, file, end, after + 1)
+    file.seek(offset)
     records: list[Record] = []
-    with path.open("rb") as file:
-        offset = _offset_of(file, end, after + 1)
-        file.seek(offset)
-        stop = min(end, offset + READ_BYTES)
-        while offset < end and len(records) < limit:
-            line = file.readline(MAX_RECORD_BYTES)
-            offset += len(line)
-            if records and offset > stop:
-                break
-            records.append(_parse_at(path, offset - len(line), line))
+    stop = min(end, offset + READ_BYTES)
+    while offset < end and len(records) < limit:
+        line = file.readline(MAX_RECORD_BYTES)
+        offset += len(line)
+        if records and offset > stop:
+            break
+        records.append(_parse_at(path, offset - len(line), line))
     return records
 
 
-def newest_first(path: Path, end: int, before: int | None) -> Iterator[Record]:
+def read_on(path: Path, file: BinaryIO, after: int, limit: int) -> list[Record]:
+    """As `read`, for a file that cannot be searched: from where its stream stands, up to its last whole line."""
+    records: list[Record] = []
+    size = offset = 0
+    while len(records) < limit and size < READ_BYTES and (line := file.readline(MAX_RECORD_BYTES)).endswith(b"\n"):
+        if _seq_of(path, offset, line) > after:
+            records.append(_parse_at(path, offset, line))
+            size += len(line)
+        offset += len(line)
+    return records
+
+
+def newest_first(path: Path, file: BinaryIO, end: int, before: int | None) -> Iterator[Record]:
     """Every record with a seq below `before` (None: every record), newest first."""
-    with path.open("rb", buffering=0) as file:
-        position = end if before is None else _offset_of(file, end, before)
-        rest = b""
-        while position > 0:
-            size = min(BLOCK_BYTES, position)
-            position -= size
-            block = os.pread(file.fileno(), size, position)
-            if len(block) < size:
-                raise JournalDamaged(f"{path}: the file stops at byte {position + len(block)}; {end} were acknowledged")
-            block += rest
-            # The first line may have begun in the block before: it waits for its beginning.
-            begin = block.find(b"\n", 0, -1) + 1 if position else 0
-            if position and not begin:
-                raise JournalDamaged(f"{path}, byte {position}: a line is longer than {MAX_RECORD_BYTES} bytes")
-            rest, lines = block[:begin], block[begin:].splitlines(keepends=True)
-            offset = position + len(block)
-            for line in reversed(lines):
-                offset -= len(line)
-                yield _parse_at(path, offset, line)
+    position = end if before is None else _offset_of(path, file, end, before)
+    rest = b""
+    while position > 0:
+        size = min(BLOCK_BYTES, position)
+        position -= size
+        block = os.pread(file.fileno(), size, position)
+        if len(block) < size:
+            raise JournalDamaged(f"{path}: the file stops at byte {position + len(block)}; {end} were acknowledged")
+        block += rest
+        # The first line may have begun in the block before: it waits for its beginning.
+        begin = block.find(b"\n", 0, -1) + 1 if position else 0
+        if position and not begin:
+            raise JournalDamaged(f"{path}, byte {position}: a line is longer than {MAX_RECORD_BYTES} bytes")
+        rest, lines = block[:begin], block[begin:].splitlines(keepends=True)
+        offset = position + len(block)
+        for line in reversed(lines):
+            offset -= len(line)
+            yield _parse_at(path, offset, line)
 
 
 def _parse_at(path: Path, offset: int, line: bytes) -> Record:
@@ -93,7 +112,7 @@ def _parse_at(path: Path, offset: int, line: bytes) -> Record:
         raise JournalDamaged(f"{path}, byte {offset}: {error}") from None
 
 
-def _offset_of(file: BinaryIO, end: int, seq: int) -> int:
+def _offset_of(path: Path, file: BinaryIO, end: int, seq: int) -> int:
     """Where the first line whose seq is at least `seq` begins; `end` when there is none.
 
     Bisects byte positions: whether the first line that begins at or after a position has a large enough seq
@@ -103,7 +122,7 @@ def _offset_of(file: BinaryIO, end: int, seq: int) -> int:
     while low < high:
         middle = (low + high) // 2
         start = _line_start(file, middle)
-        if start >= end or _seq_at(file, start) >= seq:
+        if start >= end or _seq_at(path, file, start) >= seq:
             high = middle
         else:
             low = middle + 1
@@ -119,10 +138,13 @@ def _line_start(file: BinaryIO, position: int) -> int:
     return file.tell()
 
 
-def _seq_at(file: BinaryIO, start: int) -> int:
+def _seq_at(path: Path, file: BinaryIO, start: int) -> int:
     file.seek(start)
-    beginning = file.read(32)
-    digits = beginning[len(b'{"seq":') :].split(b",", 1)[0]
+    return _seq_of(path, start, file.read(32))
+
+
+def _seq_of(path: Path, offset: int, line: bytes) -> int:
+    digits = line[len(b'{"seq":') : 32].split(b",", 1)[0]
     if not digits.isdigit():
-        raise JournalDamaged(f"{file.name}, byte {start}: the line does not begin with its seq")
+        raise JournalDamaged(f"{path}, byte {offset}: the line does not begin with its seq")
     return int(digits)

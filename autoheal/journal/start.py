@@ -1,4 +1,4 @@
-"""Taking possession of a data directory: its lock, the check of the whole log, the repair of a torn end."""
+"""Taking possession of a data directory: its lock, the check of the log, the repair of its end."""
 
 from __future__ import annotations
 
@@ -6,111 +6,295 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from autoheal.clock import Clock
 from autoheal.errors import JournalDamaged, JournalUnavailable
 from autoheal.journal.disk import Disk, sync_directory, write_all
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, open_again
+from autoheal.journal.history import distinct, founded
+from autoheal.journal.manifest import Tally
 from autoheal.journal.reading import BLOCK_BYTES, replay
-from autoheal.journal.record import seal_all
+from autoheal.journal.record import follow, parse, seal_all
+from autoheal.journal.rotation import OPEN_FLAGS
+from autoheal.journal.writer import End
 from autoheal.model import MAX_RECORD_BYTES, Draft, Head, Kind, Record
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Begun:
-    """A log that has been read through: its end, its durable size in bytes and its id."""
+    """A log that has been read through: its last record, its id, and its newest file.
 
-    head: Head
-    size: int
+    `fd` is open for writing at the end of that file, of which `tally` tells the content; -1 when the file is
+    compressed, or the log's name belongs to none. `reports` are repairs that no record tells of yet.
+    """
+
+    last: Record
     log_id: str
+    fd: int
+    tally: Tally
+    reports: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def end(self) -> End:
+        """Where the writer goes on."""
+        return End(self.last.head, self.tally.size if self.fd >= 0 else 0, self.tally.first_seq)
 
 
-def lock(data_dir: Path) -> int:
-    """Make the directory when it is missing and own it: a descriptor that holds the lock until it is closed.
+class Lock:
+    """Sole possession of a data directory, until `release`."""
 
-    Raises JournalUnavailable when another process owns it.
+    def __init__(self, data_dir: Path) -> None:
+        """Make the directory when it is missing and own it. Raises JournalUnavailable when another process does."""
+        if not data_dir.is_dir():
+            data_dir.mkdir(mode=0o750, parents=True)
+            sync_directory(data_dir.parent)
+        self._data_dir = data_dir
+        self._fd = self._take()
+
+    def renew(self) -> None:
+        """Own the directory still, after somebody made it anew: its lock went with the old one. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._fd), (self._data_dir / "lock").stat()):
+                return
+        try:
+            fd = self._take()
+        except JournalUnavailable as error:
+            raise OSError(str(error)) from None
+        self.release()
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the directory free."""
+        os.close(self._fd)
+
+    def _take(self) -> int:
+        fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise JournalUnavailable(
+                f"another autoheal (pid {owner or 'unknown'}) owns {self._data_dir}: "
+                "stop it, or use another data directory"
+            ) from None
+        # For people only; a start on a full disk must not fail for want of it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
+        return fd
+
+
+def begin(
+    data_dir: Path,
+    clock: Clock,
+    disk: Disk,
+    on_replay: Callable[[Record], object],
+    accept_damage: str | None = None,
+) -> Begun:
+    """Read what a state needs, checking every line; mend a torn end; begin a new log when there is none.
+
+    Raises JournalDamaged for any other line that is not what was sealed: nothing is changed then. With
+    `accept_damage`, the reason that somebody gave, the log ends before that line instead: it and all that follows
+    is kept in `damaged/`, and a `log_repaired` says so.
     """
-    if not data_dir.is_dir():
-        data_dir.mkdir(mode=0o750, parents=True)
-        sync_directory(data_dir.parent)
-    fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    files = distinct(data_dir)
+    if not files:
+        return _new(data_dir / FILE_NAME, clock, disk, on_replay)
+    folding = _Folding(data_dir, on_replay)
+    repair = None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-        os.close(fd)
-        if not isinstance(error, BlockingIOError):
+        folding.fold(files)
+    except JournalDamaged as error:
+        if folding.last is None:
             raise
-        raise JournalUnavailable(
-            f"another autoheal (pid {owner or 'unknown'}) owns {data_dir}: stop it, or use another data directory"
-        ) from None
-    # For people only; a start on a full disk must not fail for want of it.
-    with contextlib.suppress(OSError):
-        os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
-    return fd
+        if accept_damage is None:
+            remedy = "to go on from what stands before it: autoheal serve --accept-damage REASON"
+            raise JournalDamaged(f"{error} ({remedy})") from None
+        repair = _set_aside(folding, accept_damage, error)
+    if folding.last is None:
+        # Nothing but a torn beginning.
+        return _new(data_dir / FILE_NAME, clock, disk, on_replay)
+    return _end(folding, clock, disk, repair)
 
 
-def begin(path: Path, clock: Clock, disk: Disk, on_replay: Callable[[Record], object]) -> Begun:
-    """Read the log through, checking every line; mend a torn end; begin a new log when there is none.
+class _Folding:
+    """A log that is being read: the files that were begun, with what they hold, and the last good record."""
 
-    Raises JournalDamaged for any other line that is not what was sealed: nothing is changed then.
-    """
+    def __init__(self, data_dir: Path, on_replay: Callable[[Record], object]) -> None:
+        self.data_dir = data_dir
+        self.on_replay = on_replay
+        self.last: Record | None = None
+        self.log_id = ""
+        self.begun: list[tuple[LogFile, Tally]] = []
+        self.left: list[LogFile] = []
+
+    def fold(self, files: Sequence[LogFile]) -> None:
+        """Read the newest of `files` that found a state, checking the chain, also across files."""
+        self.left = founded(self.data_dir, files)
+        before = files[: len(files) - len(self.left)]
+        while self.left:
+            file, stream = open_again(self.data_dir, self.left.pop(0))
+            tally = Tally()
+            self.begun.append((file, tally))
+            for record in replay(file.path, stream=stream, last=self.last):
+                if before and _rotated(record):
+                    _check_follows(self.data_dir, before[-1], file, record)
+                before = []
+                tally.add(record)
+                self.take(record)
+
+    def take(self, record: Record) -> None:
+        """Fold one record."""
+        if record.seq == 1:
+            self.log_id = record.hash[:16]
+        elif record.kind is Kind.LOG_OPENED:
+            self.log_id = record.detail["log"]
+        self.on_replay(record)
+        self.last = record
+
+
+def _rotated(record: Record) -> bool:
+    # After a truncation the records between the copy and this file are lost, and verify tells which.
+    return record.kind is Kind.LOG_OPENED and record.detail["how"] == "renamed"
+
+
+def _check_follows(data_dir: Path, before: LogFile, file: LogFile, record: Record) -> None:
+    """Raise JournalDamaged when `record`, the first of `file`, does not continue the file before."""
+    found, stream = open_again(data_dir, before)
+    line = b""
+    with stream:
+        for each in stream:
+            line = each if each.endswith(b"\n") else line
+    try:
+        follow(record.line, parse(line[:-1]))
+    except JournalDamaged as error:
+        raise JournalDamaged(f"{file.path} does not continue {found.path}: {error}") from None
+
+
+def _set_aside(folding: _Folding, reason: str, error: JournalDamaged) -> dict[str, Any]:
+    """Take the damage, and all that follows it, out of the log; what the record of that says."""
+    folder = _folder(folding.data_dir, "damaged")
+    file, tally = folding.begun[-1]
+    if tally.size and file.storage is not Storage.PLAIN:
+        raise JournalDamaged(f"{error}: gunzip that file first, then accept the damage")
+    kept = []
+    moved = [*folding.left, *([] if tally.size else [file])]
+    for each in moved:
+        to = _unused(folder, each.path.name)
+        each.path.replace(to)
+        kept.append(f"{folder.name}/{to.name}")
+    if tally.size:
+        with file.path.open("rb") as stream:
+            kept.append(_copy_rest(stream, tally.size, folder, f"{file.path.name}-{tally.size}"))
+    else:
+        folding.begun.pop()
+    sync_directory(folder)
+    sync_directory(folding.data_dir)
+    about = {"file": file.path.name, "offset": tally.size, "kept_in": kept}
+    return {"problem": "damage accepted", "reason": reason[:1000], "error": str(error)[:1000], **about}
+
+
+def _end(folding: _Folding, clock: Clock, disk: Disk, repair: dict[str, Any] | None) -> Begun:
+    """Go on at the end of the newest file, after the repair that is due there."""
+    assert folding.last is not None, "a file that founds a state holds records"
+    newest, tally = folding.begun[-1]
+    file, stream = open_again(folding.data_dir, newest)
+    with stream:
+        if file.storage is not Storage.PLAIN:
+            return Begun(folding.last, folding.log_id, -1, tally, [] if repair is None else [repair])
+        # By this name it is the same file, should it be renamed meanwhile.
+        path = Path(f"/proc/self/fd/{stream.fileno()}")
+        if repair is None and (torn := os.fstat(stream.fileno()).st_size - tally.size):
+            kept = _keep_torn(stream, file.path, tally.size)
+            about = {"file": file.path.name, "offset": tally.size, "bytes": torn, "kept_in": kept}
+            repair = {"problem": "torn last line", **about}
+        fd = disk.open(path, os.O_RDWR)
+        try:
+            if repair is None:
+                # What a crashed process wrote may have been read from memory alone: durable before it is folded.
+                disk.sync(fd)
+            else:
+                (record,) = seal_all([Draft(kind=Kind.LOG_REPAIRED, detail=repair)], folding.last.head, clock.now())
+                _write_over(disk, fd, tally.size, [record])
+                tally.add(record)
+                folding.take(record)
+        finally:
+            os.close(fd)
+        return Begun(folding.last, folding.log_id, disk.open(path, OPEN_FLAGS), tally)
+
+
+def _new(path: Path, clock: Clock, disk: Disk, on_replay: Callable[[Record], object]) -> Begun:
+    """Begin a log; a beginning that was torn is kept."""
+    drafts = [Draft(kind=Kind.LOG_CREATED)]
     fd = disk.open(path, os.O_RDWR | os.O_CREAT)
     try:
         sync_directory(path.parent)
-        size, log_id = 0, ""
-        last: Record | None = None
-        for record in replay(path):
-            size += len(record.line) + 1
-            log_id = log_id or record.hash[:16]
-            on_replay(record)
-            last = record
-        head = last.head if last else Head()
-        drafts = [] if last else [Draft(kind=Kind.LOG_CREATED)]
-        if torn := os.fstat(fd).st_size - size:
-            kept = _keep(path, size)
-            detail = {"problem": "torn last line", "file": path.name, "offset": size, "bytes": torn, "kept_in": kept}
+        if torn := os.fstat(fd).st_size:
+            with path.open("rb") as stream:
+                kept = _keep_torn(stream, path, 0)
+            detail = {"problem": "torn last line", "file": path.name, "offset": 0, "bytes": torn, "kept_in": kept}
             drafts.append(Draft(kind=Kind.LOG_REPAIRED, detail=detail))
-        if not drafts:
-            # What a crashed process wrote may have been read from memory alone: durable before it is folded.
-            disk.sync(fd)
-            return Begun(head, size, log_id)
-        records = seal_all(drafts, head, clock.now())
-        data = b"".join(record.line + b"\n" for record in records)
-        # Over the torn text, so that no crash can leave it cut away and unreported.
-        os.lseek(fd, size, os.SEEK_SET)
-        write_all(disk, fd, data)
-        disk.cut(fd, size + len(data))
-        disk.sync(fd)
-        for record in records:
-            on_replay(record)
-        return Begun(records[-1].head, size + len(data), log_id or records[0].hash[:16])
+        records = seal_all(drafts, Head(), clock.now())
+        _write_over(disk, fd, 0, records)
     finally:
         os.close(fd)
+    tally = Tally()
+    for record in records:
+        tally.add(record)
+        on_replay(record)
+    return Begun(records[-1], records[0].hash[:16], disk.open(path, OPEN_FLAGS), tally)
 
 
-def _keep(path: Path, offset: int) -> str:
+def _write_over(disk: Disk, fd: int, offset: int, records: Sequence[Record]) -> None:
+    """Put `records` where the torn text begins, so that no crash can leave that cut away and unreported."""
+    data = b"".join(record.line + b"\n" for record in records)
+    os.lseek(fd, offset, os.SEEK_SET)
+    write_all(disk, fd, data)
+    disk.cut(fd, offset + len(data))
+    disk.sync(fd)
+
+
+def _keep_torn(stream: BinaryIO, path: Path, offset: int) -> str:
     """Copy what follows the last whole line to a file of its own; its name, relative to the data directory."""
-    with path.open("rb") as log:
-        log.seek(offset)
-        while block := log.read(BLOCK_BYTES):
-            if b"\n" in block:
-                # A torn write has no newline: this is a line that nobody sealed.
-                raise JournalDamaged(f"{path}, byte {offset}: a line is longer than {MAX_RECORD_BYTES} bytes")
-        folder = path.parent / "torn"
-        folder.mkdir(mode=0o750, exist_ok=True)
-        count = 1
-        # The same place can tear again, when the machine dies during the repair.
-        while (kept := folder / (f"{offset}.txt" if count == 1 else f"{offset}-{count}.txt")).exists():
-            count += 1
-        log.seek(offset)
-        with kept.open("xb") as copy:
-            kept.chmod(0o640)
-            shutil.copyfileobj(log, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
+    stream.seek(offset)
+    while block := stream.read(BLOCK_BYTES):
+        if b"\n" in block:
+            # A torn write has no newline: this is a line that nobody sealed.
+            raise JournalDamaged(f"{path}, byte {offset}: a line is longer than {MAX_RECORD_BYTES} bytes")
+    folder = _folder(path.parent, "torn")
+    kept = _copy_rest(stream, offset, folder, f"{offset}.txt")
     sync_directory(folder)
     sync_directory(path.parent)
+    return kept
+
+
+def _copy_rest(stream: BinaryIO, offset: int, folder: Path, name: str) -> str:
+    kept = _unused(folder, name)
+    stream.seek(offset)
+    with kept.open("xb") as copy:
+        kept.chmod(0o640)
+        shutil.copyfileobj(stream, copy, BLOCK_BYTES)
+        copy.flush()
+        os.fsync(copy.fileno())
     return f"{folder.name}/{kept.name}"
+
+
+def _folder(data_dir: Path, name: str) -> Path:
+    folder = data_dir / name
+    folder.mkdir(mode=0o750, exist_ok=True)
+    return folder
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """A path for `name`: the same place can break again, when the machine dies during the repair."""
+    path, count = folder / name, 1
+    while path.exists():
+        count += 1
+        path = folder / f"{Path(name).stem}-{count}{Path(name).suffix}"
+    return path

@@ -75,7 +75,7 @@ def decide(
     """Decide on `episode` by `rule` (None: nothing matched) at `now`.
 
     `run` is given when an accepted run asks again at the moment of execution: its own lock is then no obstacle,
-    and from its second step on neither are cooldown and budget, which are charged once per run.
+    and from its second step on neither are cooldown and budget, which are charged once per run, and low space.
     """
     now = round(now, 6)
     verdicts: list[Verdict] = []
@@ -116,7 +116,7 @@ def decide(
     verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
-    for verdict in _waits(state, episode, rule, rules, made["target"], now, run):
+    for verdict in _waits(state, episode, rule, rules, made["target"], mode, now, run):
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
@@ -137,7 +137,14 @@ def _protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
 
 
 def _waits(
-    state: State, episode: Episode, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None
+    state: State,
+    episode: Episode,
+    rule: Rule,
+    rules: RuleSet,
+    target: str,
+    mode: Mode | None,
+    now: float,
+    run: Run | None,
 ) -> Iterator[Verdict]:
     """The guards that time or other runs can change."""
     # A sender whose clock runs ahead must not delay remediation beyond `for`.
@@ -153,6 +160,9 @@ def _waits(
         return
     yield _cooldown(state, rule, target, now)
     yield _budget(state, rule, rules, target, now, run)
+    # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
+    if mode is Mode.LIVE:
+        yield Verdict(Reason.LOW_SPACE, not state.space_low)
 
 
 def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 from collections.abc import Sequence
@@ -21,15 +22,20 @@ from autoheal.engine import Engine
 from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
+from autoheal.journal.checkpoint import Signer
 from autoheal.metrics import Metrics
 from autoheal.model import Record
 from autoheal.redaction import HiddenNames, Redaction, load_key
 from autoheal.rules import RuleSet, load
-from autoheal.serve.log import configure_logging
+from autoheal.serve.log import configure_logging, print_line
 from autoheal.serve.server import Server, listen, web_server
 from autoheal.serve.signals import Signals, Stopped
 from autoheal.state import State
 from autoheal.web.health import warnings
+from autoheal.witness import Witness
+
+LAST_WORD_SECONDS = 5.0
+"""How long the last checkpoint may take to leave the host at stop."""
 
 _log = structlog.get_logger("autoheal")
 
@@ -61,6 +67,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
     metrics = Metrics()
     state = State()
     feed: Feed | None = None
+    witness: Witness | None = None
 
     def replayed(record: Record) -> None:
         signals.go_on()
@@ -70,6 +77,8 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
         metrics.count(records)
         if feed is not None:
             feed.publish(records)
+        if witness is not None:
+            witness.tell(records)
 
     journal = FileJournal.open(
         settings.data_dir,
@@ -83,18 +92,8 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
         signals.go_on()
         feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
-            engine = Engine(
-                settings=settings,
-                journal=journal,
-                state=state,
-                load_rules=lambda: load_rules(settings.rules, settings.redact),
-                actions=ACTIONS,
-                alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
-                if settings.alertmanager_urls
-                else None,
-                redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
-                clock=clock,
-            )
+            witness = Witness(print_line, settings.checkpoint_url, client, clock)
+            engine = _engine(settings, journal, state, client, clock)
             _log.info(
                 "serving",
                 address=settings.address,
@@ -106,10 +105,34 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
             )
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
-            app = build(settings, engine, journal, feed, metrics)
-            return await _until_stopped(Server(web_server(app), engine, signals), signals, listener, feed)
+            app = build(settings, engine, journal, feed, metrics, clock=clock)
+            server = Server(web_server(app), engine, signals)
+            telling = asyncio.create_task(witness.run())
+            try:
+                return await _until_stopped(server, signals, listener, feed)
+            finally:
+                # The last checkpoint is durable by now, and may still be on its way.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(witness.told(), LAST_WORD_SECONDS)
+                telling.cancel()
     finally:
         await journal.close()
+
+
+def _engine(settings: Settings, journal: FileJournal, state: State, client: httpx.AsyncClient, clock: Clock) -> Engine:
+    return Engine(
+        settings=settings,
+        journal=journal,
+        state=state,
+        load_rules=lambda: load_rules(settings.rules, settings.redact),
+        actions=ACTIONS,
+        alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
+        if settings.alertmanager_urls
+        else None,
+        redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
+        sign=Signer.load(settings.keys).draft,
+        clock=clock,
+    )
 
 
 async def _until_stopped(server: Server, signals: Signals, listener: socket.socket, feed: Feed) -> int:

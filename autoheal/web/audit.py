@@ -1,4 +1,4 @@
-"""`GET /audit`: the log, newest first, filtered.
+"""`GET /audit`: the log, newest first, filtered; a page as JSON, or all of it as a stream of JSON lines.
 
 Lines are sent as they stand in the file, byte for byte, so that their hashes can be checked.
 """
@@ -6,82 +6,78 @@ Lines are sent as they stand in the file, byte for byte, so that their hashes ca
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import gzip
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from autoheal import query
 from autoheal.clock import Clock
-from autoheal.journal import FileJournal
+from autoheal.journal.search import Ask, Page, Search
+from autoheal.web.accept import prefers_ndjson, takes_gzip
+from autoheal.web.errors import RETRY_AFTER_SECONDS
+from autoheal.web.export import GZIP_LEVEL, export
 from autoheal.web.parameters import moment, number, parameters
 
 BUDGET_SECONDS = 2.0
-"""How long one request may search; what it has not reached by then is left to the next."""
+"""How long one page may search; what it has not reached by then is left to the next."""
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_SEQ = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """At most `limit` records that `query` matches, with `since` ≤ ts < `until` and a seq below `before`."""
+class AuditLog:
+    """The endpoint. `scans` bounds how many threads search at the same time, `exports` how many streams are open."""
 
-    limit: int = 200
-    query: query.Query | None = None
-    since: float | None = None
-    until: float | None = None
-    before: int | None = None
+    def __init__(self, search: Search, clock: Clock, *, scans: asyncio.Semaphore, exports: asyncio.Semaphore) -> None:
+        self._search = search
+        self._clock = clock
+        self._scans = scans
+        self._exports = exports
 
+    async def read(self, request: Request) -> Response:
+        """Records newest first."""
+        as_stream, gzipped = prefers_ndjson(request), takes_gzip(request)
+        ask = self._ask(request, as_stream=as_stream)
+        headers = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzipped else {})
+        if not as_stream:
+            async with self._scans:
+                body = await asyncio.to_thread(self._page, ask, gzipped=gzipped)
+            return Response(body, media_type="application/json", headers=headers)
+        if self._exports.locked():
+            raise HTTPException(
+                503,
+                "As many exports of the log are under way as may be at a time. Try again later.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        return await export(
+            self._search,
+            ask,
+            self._clock,
+            gzipped=gzipped,
+            head=request.method == "HEAD",
+            headers=headers,
+            scans=self._scans,
+            exports=self._exports,
+        )
 
-@dataclass(slots=True)
-class Page:
-    """What was found, newest first. `next` is the `before` to go on with; None when nothing is left.
+    def _ask(self, request: Request, *, as_stream: bool) -> Ask:
+        given = parameters(request, ("n", "q", "since", "until", "before"))
+        now = self._clock.now()
+        limit = number(given, "n", low=1, high=MAX_SEQ if as_stream else 5000)
+        return Ask(
+            limit=200 if limit is None and not as_stream else limit,
+            query=query.parse(given["q"]) if "q" in given else None,
+            since=moment(given, "since", now),
+            until=moment(given, "until", now),
+            before=number(given, "before", low=1, high=MAX_SEQ),
+        )
 
-    `partial` says that the search stopped before it had found `limit` records or come to its end.
-    """
-
-    lines: list[bytes] = field(default_factory=list)
-    next: int | None = None
-    partial: bool = False
-
-
-async def audit(request: Request, *, journal: FileJournal, clock: Clock, scans: asyncio.Semaphore) -> Response:
-    """Records newest first. `scans` bounds how many threads search at the same time."""
-    given = parameters(request, ("n", "q", "since", "until", "before"))
-    now = clock.now()
-    limit = number(given, "n", low=1, high=5000)
-    ask = Ask(
-        limit=200 if limit is None else limit,
-        query=query.parse(given["q"]) if "q" in given else None,
-        since=moment(given, "since", now),
-        until=moment(given, "until", now),
-        before=number(given, "before", low=1, high=2**53),
-    )
-    async with scans:
-        page = await asyncio.to_thread(search, journal, ask, clock)
-    return Response(_body(page), media_type="application/json")
-
-
-def search(journal: FileJournal, ask: Ask, clock: Clock) -> Page:
-    """Walk the log backward until `ask` is met, the log ends or the budget is spent. Blocks."""
-    page = Page()
-    deadline = clock.monotonic() + BUDGET_SECONDS
-    size = 0
-    for record in journal.newest_first(ask.before):
-        if ask.since is not None and record.ts < ask.since:
-            return page  # ts never decreases: all that is older is too old as well
-        if (ask.until is None or record.ts < ask.until) and (
-            ask.query is None or ask.query.matches(orjson.loads(record.line))
-        ):
-            page.lines.append(record.line)
-            size += len(record.line)
-        if record.seq == 1:
-            return page
-        full = len(page.lines) == ask.limit
-        if full or size > MAX_ANSWER_BYTES or clock.monotonic() > deadline:
-            page.next, page.partial = record.seq, not full
-            return page
-    return page
+    def _page(self, ask: Ask, *, gzipped: bool) -> bytes:
+        page = self._search.page(ask, self._clock, seconds=BUDGET_SECONDS, max_bytes=MAX_ANSWER_BYTES)
+        body = _body(page)
+        return gzip.compress(body, GZIP_LEVEL, mtime=0) if gzipped else body
 
 
 def _body(page: Page) -> bytes:

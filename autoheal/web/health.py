@@ -71,6 +71,9 @@ async def exposition(request: Request, *, engine: Engine, metrics: Metrics) -> R
     """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
     parameters(request, ())
     metrics.runs_in_progress.set(sum(not run.ended for run in engine.state.runs.values()))
+    metrics.audit_space_low.set(engine.state.space_low)
+    if (free := engine.free_bytes) is not None:
+        metrics.audit_free.set(free)
     # Thousands of series take longer to write than a webhook may wait.
     body, content_type = await asyncio.to_thread(metrics.expose, request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type})

@@ -229,7 +229,7 @@ async def test_stop_cuts_what_runs_too_long_and_says_so(tmp_path: Path) -> None:
     await stage.clock.advance(0.2)
     await stopping
     assert stage.story()[-1] == "action_interrupted shutdown"
-    assert stage.journal.records[-1].kind is Kind.SERVICE_STOPPED
+    assert [r.kind for r in stage.journal.records[-2:]] == [Kind.SERVICE_STOPPED, Kind.CHECKPOINT]
     await stage.start()
     await stage.tell(stage.alert(resolved=True))
     assert stage.story()[-1] == "heal_confirmed resolved"

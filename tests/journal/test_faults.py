@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ from hypothesis import strategies as st
 from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal import FileJournal
 from autoheal.journal.reading import replay
+from autoheal.journal.record import parse
 from autoheal.model import Draft, Kind, Record
+from tests.support.book import Book, assert_unbroken, everything
 from tests.support.clock import FakeClock
 from tests.support.faults import FaultyDisk, until
 
@@ -217,22 +222,35 @@ async def test_a_lost_repair_report_is_made_again(log: Log) -> None:
     assert repaired.detail["failures"] == 2
 
 
-async def test_a_file_that_shrank_is_not_written_to(log: Log) -> None:
-    """Cutting a shorter file back to the acknowledged size would fill it with NUL bytes: it stays unready instead."""
+@pytest.mark.parametrize("cut", [0, 500])
+async def test_a_file_that_shrank_while_the_disk_failed_is_not_filled_up(log: Log, cut: int) -> None:
+    """Cutting a shorter file back to the acknowledged size would fill it with NUL bytes: the log goes on after the
+    last whole line that is left, and says what was there.
+    """
     await log.put("x" * 1000)
-    content = log.path.read_bytes()
+    created = len(log.path.read_bytes().splitlines(keepends=True)[0])
+    log.disk.gate.clear()
+    log.disk.waiting.clear()
+    lost = log.append("lost")
+    await until(log.disk.waiting.is_set)
     log.disk.bad_syncs = 1
-    log.path.write_bytes(content[:500])
+    os.truncate(log.path, cut)
+    log.disk.gate.set()
     with pytest.raises(JournalUnavailable, match=r"has .* bytes where .* were acknowledged"):
-        await log.put("lost")
-    probed = len(log.errors)
-    await until(lambda: len(log.errors) > probed + 2)
-    assert not log.journal.healthy
-    assert b"\0" not in log.path.read_bytes()
-    log.path.write_bytes(content)
+        await log.journal.wait(lost[-1].seq)
     await until(lambda: log.journal.healthy)
+    opened, *_ = log.journal.turn(tuple, log.journal.head)
+    assert (opened.kind, opened.detail["how"]) == (Kind.LOG_OPENED, "truncated")
+    assert 0 <= opened.detail["found_bytes"] < opened.detail["expected_bytes"]
     await log.put("after")
-    assert [record.kind for record in log.on_disk()][2:] == [Kind.DECISION, Kind.LOG_REPAIRED]
+    left = log.path.read_bytes()
+    assert b"\0" not in left
+    assert [parse(line).kind for line in left.splitlines()][-3:] == [
+        Kind.LOG_OPENED,
+        Kind.DECISION,
+        Kind.LOG_REPAIRED,
+    ]
+    assert len(left.splitlines()) == 3 + (cut >= created)
 
 
 async def test_closing_while_the_disk_is_ill_does_not_wait_for_it(tmp_path: Path) -> None:
@@ -308,3 +326,97 @@ def test_acknowledged_is_kept_and_refused_is_gone(
         assert acknowledged[1:] == log.durable
 
     asyncio.run(scenario(Log(tmp_path_factory.mktemp("log"))))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, what makes it well again, and what the caller gets meanwhile."""
+
+    begin: Callable[[Book], object]
+    end: Callable[[Book], object]
+    refused: str | None
+    told: tuple[str, ...] = ()
+    """The `problem` of each log_repaired that follows."""
+
+
+def _set(**values: Any) -> Callable[[Book], object]:
+    return lambda book: [setattr(book.disk, name, value) for name, value in values.items()]
+
+
+def _nothing(_: Book) -> None:
+    """What ends by itself."""
+
+
+FAULTS = {
+    "write: ENOSPC": Fault(_set(free=0), _set(free=None), "No space left"),
+    "short write, then ENOSPC": Fault(_set(free=100), _set(free=None), "No space left"),
+    "short writes": Fault(_set(longest=7), _set(longest=None), None),
+    "write: EIO once": Fault(_set(bad_writes=[errno.EIO]), _nothing, "Input/output error"),
+    "write: EIO for ever": Fault(_set(bad_writes=[errno.EIO] * 10**6), _set(bad_writes=[]), "Input/output error"),
+    "fdatasync: EIO once": Fault(_set(bad_syncs=1), _nothing, None, ("fdatasync failed",)),
+    "fdatasync: EIO for ever": Fault(
+        _set(bad_syncs=10**6), _set(bad_syncs=0), "Input/output error", ("fdatasync failed",)
+    ),
+    "read-only remount": Fault(_set(refusing=errno.EROFS), _set(refusing=0), "Read-only file system"),
+    "permission lost": Fault(_set(refusing=errno.EACCES), _set(refusing=0), "Permission denied"),
+    "file deleted": Fault(lambda book: book.path.unlink(), _nothing, None, ("file deleted",)),
+    "directory gone": Fault(
+        lambda book: shutil.rmtree(book.dir), lambda book: book.dir.mkdir(), "No such file", ("file deleted",)
+    ),
+    "directory moved": Fault(
+        lambda book: book.dir.rename(book.dir.with_name("moved")),
+        lambda book: book.dir.with_name("moved").rename(book.dir),
+        "No such file",
+    ),
+    "clock an hour back": Fault(lambda book: book.clock.set_now(book.clock.now() - 3600), _nothing, None),
+}
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("name", FAULTS)
+async def test_the_fault_table(tmp_path: Path, name: str, rotated: bool) -> None:
+    """For each fault, alone or at the moment of a rotation: the caller is refused or served, as the table says; what
+    was acknowledged is in the log and what was refused is not; the same process goes on when the fault ends; the log
+    is whole, in an unbroken chain, and tells what was mended; its times never decrease.
+    """
+    fault = FAULTS[name]
+    acknowledged = {"before"}
+    async with Book(tmp_path / "data") as book:
+        await book.put("before")
+        if rotated and fault.told != ("file deleted",):
+            book.rename()
+        fault.begin(book)
+        refusals = []
+        for number in range(3):
+            try:
+                await book.put(f"during-{number}")
+            except JournalUnavailable as error:
+                refusals.append(str(error))
+            else:
+                acknowledged.add(f"during-{number}")
+        if not rotated:
+            # During a rotation a fault that is over at once may hit the manifest, and then everybody.
+            assert bool(refusals) == (fault.refused is not None)
+            assert fault.refused is None or fault.refused in refusals[0]
+        fault.end(book)
+        await book.insist("after")
+        if not rotated:
+            await book.mended(lambda: told(book.dir) == list(fault.told))
+        records = everything(book.dir)
+        assert_unbroken(records)
+        assert book.episodes() == acknowledged | {"after"}
+        assert {record.alertname for record in records if record.kind is Kind.ALERT_FIRING} == book.episodes()
+        assert [record.ts for record in records] == sorted(record.ts for record in records)
+        state = book.ledger.state
+    async with Book(tmp_path / "data") as again:
+        assert again.ledger.state == state
+
+
+def problem(record: Record) -> str | None:
+    """What a log_repaired tells of."""
+    return str(record.detail["problem"]) if record.kind is Kind.LOG_REPAIRED else None
+
+
+def told(data_dir: Path) -> list[str]:
+    """What the log says was mended."""
+    return [found for record in everything(data_dir) if (found := problem(record)) is not None]

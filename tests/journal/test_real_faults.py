@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -150,3 +152,61 @@ def test_a_real_fdatasync_error(tmp_path: Path, when: str, refused: bool) -> Non
     records = reopened(data_dir)
     assert acknowledged(output) == {record.seq: record.hash for record in records[1:]}
     assert sum(record.detail["failures"] for record in records if record.kind is Kind.LOG_REPAIRED) >= 1
+
+
+@pytest.mark.component
+@pytest.mark.parametrize(
+    "inject",
+    [
+        "write:error=ENOSPC:when=4..6",
+        "write:error=EIO:when=4",
+        "write:error=EIO:when=4..9",
+        "write,openat,ftruncate:error=EROFS:when=7..20",
+    ],
+)
+def test_a_real_error_of_a_write(tmp_path: Path, inject: str) -> None:
+    """The kernel refuses what the log writes (disk full, an I/O error, a file system gone read-only): what was
+    acknowledged is there in an unbroken chain, what was refused is not, and the same process goes on by itself.
+    """
+    strace = require("strace")
+    trace = tmp_path / "trace"
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    path = data_dir / "audit.jsonl"
+    calls = inject.split(":", 1)[0]
+    wrapper = [strace, "-f", "-o", str(trace), "-P", str(path), "-e", f"trace={calls}", "-e", f"inject={inject}"]
+    with start(data_dir, 2, 20, wrapper) as process:
+        output, _ = process.communicate(timeout=60)
+    if process.returncode and not output and os.environ.get("CI") != "true":
+        pytest.skip("strace may not trace here")
+    assert process.returncode == 0
+    assert b"INJECTED" in trace.read_bytes()
+    assert b"unavailable" in output
+    assert acknowledged(output) == {record.seq: record.hash for record in reopened(data_dir)[1:]}
+
+
+@pytest.mark.component
+def test_permission_that_is_lost_and_given_back(tmp_path: Path) -> None:
+    """Somebody takes the service's right to its directory away: it refuses, and goes on once it has it again."""
+    if os.geteuid():
+        pytest.skip("running a program as another user needs root")
+    data_dir = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        os.chown(data_dir, 65534, 65534)
+        argv = [*PROGRAM, str(data_dir), "1", "1000000", "65534"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+            assert process.stdout is not None
+            output = [process.stdout.readline() for _ in range(20)]
+            data_dir.chmod(0)
+            while output[-1] != b"unavailable\n":
+                output.append(process.stdout.readline())
+            data_dir.chmod(0o750)
+            goal = len(output) + 50
+            while len(output) < goal:
+                output.append(process.stdout.readline())
+            process.kill()
+            output += process.stdout.read().splitlines(keepends=True)
+        told = acknowledged(b"".join(output))
+        assert told.items() <= {record.seq: record.hash for record in reopened(data_dir)}.items()
+    finally:
+        shutil.rmtree(data_dir)

@@ -86,7 +86,17 @@ def test_all_guards_passed_is_act() -> None:
         Reason.IN_PROGRESS,
         Reason.COOLDOWN,
         Reason.BUDGET,
+        Reason.LOW_SPACE,
     ]
+
+
+def test_a_live_run_begins_only_where_its_end_can_be_told() -> None:
+    """With the log's disk nearly full nothing live begins; dry runs and what has begun go on."""
+    low = State(space_low=True)
+    assert ask(low).reason is Reason.LOW_SPACE
+    assert ask(low, run=a_run()).reason is Reason.LOW_SPACE
+    assert ask(low, run=a_run(step=1)).reason is Reason.ACT
+    assert ask(low, episode(alertname="Dry")).reason is Reason.DRY_RUN
 
 
 def test_switches_stand_above_all_rules() -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from autoheal.actions import Context, Outcome
 from autoheal.config import load as load_settings
 from autoheal.engine import Engine
-from autoheal.model import Alert, AlertStatus, Notification, Record
+from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Record
 from autoheal.redaction import HiddenNames, Redaction
 from autoheal.state import fold
 from tests.support.clock import FakeClock, settle
@@ -66,6 +66,7 @@ class Stage:
             actions={"fake": self.action},
             alertmanager=self.alertmanager,
             redaction=Redaction(HiddenNames(["*secret*"]), b"key"),
+            sign=lambda _, head: Draft(kind=Kind.CHECKPOINT, detail={"seq": head.seq, "hash": head.hash}),
             clock=self.clock,
         )
         await self.engine.start()
@@ -96,7 +97,7 @@ class Stage:
 
     def story(self, *, of: Callable[[Record], bool] = lambda record: True) -> list[str]:
         """Kinds (and reasons) of all records but the service's own."""
-        own = ("log_created", "service_started", "service_stopped", "config_loaded")
+        own = ("log_created", "service_started", "service_stopped", "config_loaded", "checkpoint")
         return [
             record.kind.value + (f" {record.reason}" if record.reason else "")
             for record in self.journal.records

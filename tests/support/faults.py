@@ -17,7 +17,8 @@ class FaultyDisk(Disk):
     """The real calls, except where a test says otherwise; may be changed while the journal runs.
 
     `free` is how many bytes still fit on it (None: all), `bad_syncs` how many of the next fdatasyncs fail, `gate`
-    holds writes up until it is set, `opened` counts descriptors, `synced` holds which of them were synced.
+    holds writes up until it is set, `bad_writes` are the errors of the next writes, `refusing` is that of every open,
+    write and cut, `opened` counts descriptors, `synced` holds which of them were synced.
     """
 
     def __init__(self) -> None:
@@ -30,12 +31,15 @@ class FaultyDisk(Disk):
         self.gate.set()
         self.waiting = threading.Event()
         self.broken: Exception | None = None
+        self.bad_writes: list[int] = []
+        self.refusing = 0
         self.writes = 0
         self.opened: list[Path] = []
         self.sync_log: list[tuple[int, bool]] = []
         self._serial: dict[int, int] = {}
 
     def open(self, path: Path, flags: int) -> int:
+        self._refuse()
         if self.bad_opens:
             self.bad_opens -= 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -49,6 +53,10 @@ class FaultyDisk(Disk):
         self.gate.wait(30)
         if self.broken is not None:
             raise self.broken
+        self._refuse()
+        if self.bad_writes:
+            error = self.bad_writes.pop(0)
+            raise OSError(error, os.strerror(error))
         if self.longest is not None:
             data = data[: self.longest]
         if self.free is not None:
@@ -67,7 +75,12 @@ class FaultyDisk(Disk):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         super().sync(fd)
 
+    def _refuse(self) -> None:
+        if self.refusing:
+            raise OSError(self.refusing, os.strerror(self.refusing))
+
     def cut(self, fd: int, size: int) -> None:
+        self._refuse()
         if self.bad_cuts:
             self.bad_cuts -= 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))

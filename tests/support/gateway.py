@@ -49,6 +49,7 @@ class StubEngine:
         self.rules = rules
         self.state = state
         self.ready = True
+        self.free_bytes: int | None = 2**30
         self.started_at = SystemClock().now()
         self.life: list[str] = []
         self.error: Exception | None = None

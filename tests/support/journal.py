@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal.record import seal_all
@@ -19,8 +19,10 @@ class MemoryJournal:
         self.records = list(records)
         self._pending: list[Record] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.free_bytes: int | None = 2**40
         self.held = False
         self.healthy = True
+        self.rotated = False
 
     @property
     def head(self) -> Head:
@@ -32,6 +34,9 @@ class MemoryJournal:
     def log_id(self) -> str:
         return self.records[0].hash[:16]
 
+    def free(self) -> int | None:
+        return self.free_bytes
+
     def append(self, drafts: Sequence[Draft], expected: Head) -> tuple[Record, ...]:
         if not self.healthy:
             raise JournalUnavailable("disk full")
@@ -42,6 +47,13 @@ class MemoryJournal:
         if not self.held:
             asyncio.get_running_loop().call_soon(self.release)
         return sealed
+
+    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+        """As a rotation does, once `rotated` is set."""
+        if not (self.rotated and self.healthy):
+            return ()
+        self.rotated = False
+        return self.append([Draft(kind=Kind.LOG_OPENED, detail={"how": "renamed"}), *snapshot()], expected)
 
     async def wait(self, seq: int) -> None:
         if not self._pending or seq < self._pending[0].seq:

@@ -1,8 +1,9 @@
 """A program for tests: appends to the log of a data directory until it is killed or has done enough.
 
-    journal_writer.py DATA_DIR CLIENTS TURNS
+    journal_writer.py DATA_DIR CLIENTS TURNS [UID]
 
-Prints `seq hash` of each record once it is durable, and `unavailable` for each append that failed.
+Becomes the user UID first. Prints `seq hash` of each record once it is durable, and `unavailable` for each append that
+failed.
 """
 
 from __future__ import annotations
@@ -43,4 +44,7 @@ async def main(data_dir: Path, clients: int, turns: int) -> None:
     await journal.close()
 
 
+if sys.argv[4:]:
+    os.setgid(int(sys.argv[4]))
+    os.setuid(int(sys.argv[4]))
 asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 
 from autoheal.clock import SystemClock
-from autoheal.model import Record
-from autoheal.web.audit import Ask, search
+from autoheal.journal.search import Ask, Search
+from autoheal.query import parse
+from autoheal.web import export
 from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, firing, gateway
 
@@ -142,35 +147,151 @@ async def test_head_is_get_without_a_body(gate: Gateway) -> None:
     assert (await gate.client.head("/audit?n=0")).status_code == 400
 
 
-class SlowLog:
-    """A log whose every record takes a second to read."""
-
-    def __init__(self, records: list[Record], clock: FakeClock) -> None:
-        self.records = records
-        self.clock = clock
-
-    def newest_first(self, before: int | None = None):
-        for record in reversed(self.records):
-            if before is None or record.seq < before:
-                self.clock._monotonic += 1
-                yield record
-
-
-async def test_a_search_out_of_time_says_where_to_go_on(gate: Gateway) -> None:
-    """After two seconds what was found is given, with `partial` and the place to go on from."""
-    await gate.log(*(firing(number) for number in range(1, 10)))
-    log = SlowLog(gate.journal.read(0, 100), FakeClock())
-    page = search(log, Ask(limit=100), log.clock)  # type: ignore[arg-type]
-    assert (len(page.lines), page.next, page.partial) == (3, 8, True)
-    rest = search(log, Ask(limit=100, before=8), log.clock)  # type: ignore[arg-type]
-    assert orjson.loads(rest.lines[0])["seq"] == 7
-
-
-async def test_an_answer_is_bounded(gate: Gateway) -> None:
+async def test_a_page_is_bounded_in_bytes(gate: Gateway) -> None:
     """A page of large records ends at 8 MiB, `partial`."""
-    big = [firing(number, text="x" * 60_000) for number in range(1, 201)]
-    await gate.log(*big)
-    page = search(gate.journal, Ask(limit=5000), SystemClock())
-    assert sum(map(len, page.lines)) < 9 * 1024 * 1024
-    assert page.partial
-    assert page.next == 202 - len(page.lines)
+    await gate.log(*(firing(number, text="x" * 60_000) for number in range(1, 201)))
+    answer = await gate.client.get("/audit?n=5000")
+    body = answer.json()
+    assert len(answer.content) < 9 * 1024 * 1024
+    assert body["partial"]
+    assert body["next"] == 202 - len(body["records"])
+
+
+NDJSON = {"Accept": "application/x-ndjson"}
+
+
+async def test_json_lines_stream_the_whole_log(gate: Gateway) -> None:
+    """One record a line, newest first, byte for byte, without a limit unless `n` sets one."""
+    records = await gate.log(*(firing(number, text="x" * 1000) for number in range(1, 501)))
+    answer = await gate.client.get("/audit", headers=NDJSON)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert "content-length" not in answer.headers
+    lines = answer.content.splitlines()
+    assert lines[:-1] == [record.line for record in reversed(records)]
+    assert orjson.loads(lines[-1])["kind"] == "log_created"
+    few = await gate.client.get("/audit", params={"n": "7", "before": "300", "q": "kind=alert_firing"}, headers=NDJSON)
+    assert [orjson.loads(line)["seq"] for line in few.content.splitlines()] == list(range(299, 292, -1))
+    assert (await gate.client.get("/audit?before=1", headers=NDJSON)).content == b""
+    assert (await gate.client.get("/audit?n=6000", headers=NDJSON)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, NDJSON])
+async def test_an_answer_is_compressed_for_those_who_take_it(gate: Gateway, headers: dict[str, str]) -> None:
+    """With `Accept-Encoding: gzip` the same bytes come gzip'd; caches are told what the answer depends on."""
+    await gate.log(*(firing(number, text="x" * 1000) for number in range(1, 501)))
+    plain = await gate.client.get("/audit", headers={**headers, "Accept-Encoding": "gzip;q=0, br"})
+    async with gate.client.stream("GET", "/audit", headers={**headers, "Accept-Encoding": "br, gzip"}) as answer:
+        raw = b"".join([chunk async for chunk in answer.aiter_raw()])
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert gzip.decompress(raw) == plain.content
+    assert len(raw) < len(plain.content) / 5
+    for one in (plain, answer):
+        assert one.headers["vary"] == "Accept, Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("accept", "streams"),
+    [
+        ("application/x-ndjson", True),
+        ("APPLICATION/X-NDJSON ; charset=utf-8", True),
+        ("application/x-ndjson, */*;q=0.1", True),
+        ("text/html, application/x-ndjson;q=0.9, */*;q=0.8", True),
+        ("application/x-ndjson;q=0.5, application/json", False),
+        ("application/x-ndjson, application/json", False),
+        ("application/x-ndjson;q=0", False),
+        ("application/x-ndjson;q=0.1, */*", False),
+        ("application/x-ndjson;q=much", False),
+        ("*/*", False),
+        ("text/html", False),
+    ],
+)
+async def test_the_form_is_what_the_client_prefers(gate: Gateway, accept: str, streams: bool) -> None:
+    """JSON lines only for those who name them and want JSON less (RFC 9110 section 12.5.1)."""
+    answer = await gate.client.get("/audit", headers={"Accept": accept})
+    assert (answer.headers["content-type"] == "application/x-ndjson") is streams
+
+
+@pytest.mark.parametrize(
+    ("accept", "zipped"), [("gzip", True), ("x-gzip;q=0.1", True), ("*", True), ("*, gzip;q=0", False), ("br", False)]
+)
+async def test_the_encoding_is_one_that_the_client_takes(gate: Gateway, accept: str, zipped: bool) -> None:
+    """A quality of 0 refuses; `*` is any that is not named (RFC 9110 section 12.5.3)."""
+    answer = await gate.client.head("/audit", headers={"Accept-Encoding": accept})
+    assert (answer.headers.get("content-encoding") == "gzip") is zipped
+
+
+async def test_a_stream_is_asked_for_under_the_same_rules(gate: Gateway) -> None:
+    """A bad parameter is a 400 before anything is sent; HEAD sends nothing."""
+    assert (await gate.client.get("/audit?q=kind", headers=NDJSON)).json()["parameter"] == "q"
+    assert (await gate.client.get("/audit?n=0", headers=NDJSON)).json()["parameter"] == "n"
+    await gate.log(firing(1))
+    head = await gate.client.head("/audit", headers=NDJSON)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == "application/x-ndjson"
+
+
+async def test_what_was_sent_can_be_unpacked(gate: Gateway, tmp_path: Path) -> None:
+    """Each piece of a compressed stream ends with a whole line: nothing waits in the compressor."""
+    await gate.log(*(firing(number, text=f"{number}" * 1000) for number in range(1, 101)))
+    with export.Found(Search(tmp_path / "data"), Ask(limit=50), SystemClock(), gzipped=True) as found:
+        unpack, count = zlib.decompressobj(31), 0
+        while piece := found.read(20_000):
+            lines = unpack.decompress(piece).decode().splitlines(keepends=True)
+            assert all(line.endswith("}\n") for line in lines)
+            count += len(lines)
+        assert (count, unpack.eof) == (50, True)
+
+
+async def test_a_stream_reads_a_slice_of_time_at_once(gate: Gateway, tmp_path: Path) -> None:
+    """A quarter of a second: what was found by then is given, None when that is nothing, and the end at the end."""
+    await gate.log(*(firing(number, text="x" * 10_000) for number in range(1, 401)))
+
+    class BusyClock(FakeClock):
+        def monotonic(self) -> float:
+            self._monotonic += 0.2
+            return self._monotonic
+
+    with export.Found(Search(tmp_path / "data"), Ask(query=parse("seq=1")), BusyClock(), gzipped=False) as found:
+        pieces = list(iter(found.read, b""))
+    assert pieces[:2] == [None, None]
+    assert [orjson.loads(piece)["seq"] for piece in pieces if piece] == [1]
+
+
+async def test_exports_are_few_and_end_with_their_clients(gate: Gateway) -> None:
+    """Four at a time; the fifth is told to come again. One whose client has gone makes room; pages go on meanwhile."""
+    await gate.log(*(firing(number, text="x" * 60_000) for number in range(1, 401)))
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            stream = gate.client.stream("GET", "/audit", headers=NDJSON)
+            assert (await stack.enter_async_context(stream)).status_code == 200
+        refused = await gate.client.get("/audit", headers=NDJSON)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "5"
+        assert (await gate.client.get("/audit")).status_code == 200
+    while (await gate.client.get("/audit?n=1", headers=NDJSON)).status_code == 503:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)  # the server learns of it in its own time
+
+
+async def test_damage_met_on_the_way_cuts_the_stream_short(gate: Gateway, tmp_path: Path) -> None:
+    """A client cannot take the part before a damaged line for the whole: the connection ends without its end."""
+    await gate.log(*(firing(number, text="x" * 1000) for number in range(1, 1001)))
+    path = tmp_path / "data" / "audit.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"e3"', b'"e4"'))
+    with pytest.raises(httpx.RemoteProtocolError):
+        await gate.client.get("/audit", headers=NDJSON)
+    path.write_bytes(content.replace(b'"e1000"', b'"e1001"'))
+    assert (await gate.client.get("/audit", headers=NDJSON)).status_code == 500
+
+
+async def test_a_long_search_holds_up_nobody(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that finds nothing for long goes on, and gives way to others after every slice of time."""
+    monkeypatch.setattr(export, "SLICE_SECONDS", 0.0)
+    await gate.log(*(firing(number, text="x" * 10_000) for number in range(1, 401)))
+    answers = await asyncio.gather(
+        *(gate.client.get("/audit", params={"q": "step>1 OR seq=1"}, headers=NDJSON) for _ in range(3)),
+        *(gate.client.get("/audit?n=1") for _ in range(3)),
+    )
+    assert [answer.json()["seq"] for answer in answers[:3]] == [1] * 3
+    assert all(answer.json()["next"] == 401 for answer in answers[3:])

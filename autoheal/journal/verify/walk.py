@@ -1,0 +1,319 @@
+"""All files of a data directory's log, read from the first line to the last as they lie there.
+
+Nothing is changed and nothing is locked: the service may run meanwhile, and logrotate too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from autoheal.errors import JournalDamaged
+from autoheal.journal.checkpoint import TrustedKey
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_again
+from autoheal.journal.manifest import MAX_ALERTNAMES, Manifest
+from autoheal.journal.verify.chain import Chain, Finding, Problem, Report
+from autoheal.journal.verify.past import Past
+from autoheal.journal.verify.service_time import ServiceTime
+from autoheal.journal.verify.signatures import Kept, Signatures
+from autoheal.model import MAX_RECORD_BYTES, Head, Kind, parse_rfc3339
+
+BLOCK_BYTES = 1024 * 1024
+
+
+def verify(
+    data_dir: Path,
+    keys: Sequence[TrustedKey],
+    kept: Iterable[bytes] | None = None,
+    progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> Report:
+    """Check the log in `data_dir` against itself, its manifests, `keys` and the checkpoints `kept` elsewhere.
+
+    `kept` are lines as the service printed them. `progress` gets bytes read and bytes in all, about once a MiB.
+    Raises FileNotFoundError when there is no log at all, and OSError when something cannot be read.
+    """
+    walk = _Walk(data_dir, keys, kept, progress)
+    try:
+        walk.run()
+    except JournalDamaged as error:
+        walk.report.add(Problem(Finding.CHANGED, None, data_dir.name, None, str(error)))
+    return walk.report
+
+
+class _Reading:
+    """A file of the log that is being read, and what its manifest should say of it."""
+
+    def __init__(self, file: LogFile, stream: BinaryIO) -> None:
+        self.file = file
+        self.stream = stream
+        self.rest = b""
+        self.skipping = False
+        self.size = 0
+        self.sha256 = sha256()
+        self.first: tuple[int, str] | None = None
+        self.kinds: Counter[str] = Counter()
+        self.alertnames: set[str] = set()
+        self.broken = False
+        self.problems = 0
+
+    def lines(self) -> list[bytes] | None:
+        """The next whole lines, without their newlines; None at the end of what is there now."""
+        data = b"" if self.broken else self.stream.read(BLOCK_BYTES)
+        if not data:
+            return None
+        self.size += len(data)
+        self.sha256.update(data)
+        lines = (self.rest + data).split(b"\n")
+        self.rest = lines.pop()
+        if self.skipping and lines:
+            # The end of a line that was reported when it had become too long.
+            del lines[0]
+            self.skipping = False
+        return lines
+
+    def manifest(self, log: str, last: Head, previous: str) -> Manifest | None:
+        """The manifest that the file should have; None for a file with no record."""
+        if self.first is None:
+            return None
+        return Manifest(
+            log=log,
+            first_seq=self.first[0],
+            first_ts=parse_rfc3339(self.first[1]),
+            last=last,
+            size=self.size,
+            sha256=self.sha256.hexdigest(),
+            previous=previous,
+            kinds=dict(sorted(self.kinds.items())),
+            alertnames=None if len(self.alertnames) > MAX_ALERTNAMES else tuple(sorted(self.alertnames)),
+        )
+
+
+class _Walk:
+    def __init__(
+        self,
+        data_dir: Path,
+        keys: Sequence[TrustedKey],
+        kept: Iterable[bytes] | None,
+        progress: Callable[[int, int], object],
+    ) -> None:
+        self.report = Report()
+        self._dir = data_dir
+        self._progress = progress
+        self._past = Past(data_dir, self.report.add)
+        self._chain = Chain(self.report.add, self._past.explain)
+        self._signatures = Signatures(keys, self._chain)
+        self._kept = None if kept is None else Kept(kept, self.report)
+        self._time = ServiceTime(self._too_long)
+        self._named: set[str] = set()
+        self._told: tuple[int, object] = (0, None)
+        self._torn: Problem | None = None
+        self._done = self._total = 0
+
+    def run(self) -> None:
+        files = self._look()
+        if not files and not self._past.chain:
+            raise FileNotFoundError(f"there is no audit log in {self._dir}")
+        if self._past.chain:
+            self._signatures.log = self._past.chain[0].log
+        self._left_out(files)
+        self._total = sum(self._size(file) for file in files)
+        last: _Reading | None = None
+        seen: set[int] = set()
+        while files:
+            for file in files:
+                seen.add(file.first)
+                if last is not None:
+                    self._finish(last)
+                last = self._begin(file)
+                if last is not None:
+                    self._read(last)
+            # What logrotate and the service made of the last file meanwhile.
+            files = [file for file in self._look() if file.first not in seen]
+        self._end(last)
+
+    def _look(self) -> list[LogFile]:
+        files = log_files(self._dir)
+        # After the files: the manifest that a fresh file names was there before it.
+        self._past.refresh()
+        return files
+
+    def _left_out(self, files: Sequence[LogFile]) -> None:
+        """Rotated files that do not even hold the beginning of a record."""
+        names = {file.path.name for file in files}
+        for path in sorted(self._dir.glob(f"{FILE_NAME}[-.]*")):
+            # What is being compressed stands beside its original.
+            if path.name in names or path.stem in names:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_size:
+                    what = "it holds no whole record: it was cut"
+                    self.report.add(Problem(Finding.CHANGED, None, path.name, None, what))
+
+    def _size(self, file: LogFile) -> int:
+        described = self._past.by_first.get(file.first)
+        return described.size if described and file.storage is not Storage.PLAIN else file.size
+
+    def _begin(self, file: LogFile) -> _Reading | None:
+        chain = self._chain
+        try:
+            file, stream = open_again(self._dir, file)
+        except FileNotFoundError:
+            if self.report.records:
+                raise
+            # The oldest one: retention took it a moment ago.
+            return None
+        chain.file, chain.line, chain.gap = file.path.name, 0, None
+        reading = _Reading(file, stream)
+        reading.problems = self.report.count
+        if not self.report.files and file.first > 1:
+            self._begin_late(file.first)
+        self.report.files += 1
+        return reading
+
+    def _begin_late(self, first: int) -> None:
+        """The log's beginning is not there: it was pruned, when the manifests reach to the first record."""
+        before = self._past.ending_at(first - 1)
+        reached = [manifest.last.seq for manifest in self._past.chain if manifest.last.seq < first]
+        self._chain.begin_behind(before.last if before else None, first, max(reached, default=0) + 1)
+        if before is not None:
+            self.report.pruned = first - 1
+            self.report.notes += [f"{hole}: lost before what is kept began" for hole in self._past.holes(first - 1)]
+
+    def _read(self, reading: _Reading) -> None:
+        """Take what the file holds from where it was read to, up to its last whole line."""
+        chain = self._chain
+        try:
+            while (lines := reading.lines()) is not None:
+                for line in lines:
+                    before = chain.ts
+                    data = chain.take(line)
+                    if data is not None:
+                        self._take(reading, data, before)
+                if len(reading.rest) >= MAX_RECORD_BYTES:
+                    if not reading.skipping:
+                        chain.line += 1
+                        chain.strange(f"it is longer than {MAX_RECORD_BYTES} bytes")
+                    reading.rest, reading.skipping = b"", True
+                self._done += BLOCK_BYTES
+                self._progress(min(self._done, self._total), self._total)
+        except JournalDamaged as error:
+            reading.broken = True
+            chain.line += 1
+            chain.strange(f"from here on nothing can be read: {error}")
+            chain.lose_track()
+
+    def _take(self, reading: _Reading, data: dict[str, Any], before: str) -> None:
+        seq, ts, kind = data["seq"], data["ts"], data["kind"]
+        if not self.report.records:
+            self.report.first_seq = seq
+        self.report.records += 1
+        if reading.first is None:
+            reading.first = (seq, ts)
+            # Seq 1 is named by its hash, which seq 2 repeats; later ones by what log_opened and the manifests say.
+            if seq <= 2:
+                self._signatures.log = data["hash" if seq == 1 else "prev"][:16]
+        reading.kinds[kind] += 1
+        if "alertname" in data:
+            reading.alertnames.add(data["alertname"])
+        if self._kept is not None and seq in self._kept.records:
+            self._kept.found[seq] = data["hash"]
+        if ts > self._time.limit or kind in ServiceTime.kinds:
+            self._time.take(kind, seq, ts, before)
+            detail = data.get("detail", {})
+            if kind == Kind.CHECKPOINT:
+                self._signatures.take(seq, data["prev"], detail)
+            elif kind == Kind.LOG_OPENED:
+                self._opened(seq, data["prev"], detail)
+            elif kind == Kind.LOG_REPAIRED:
+                why = f" ({detail['reason']!r})" if "reason" in detail else ""
+                self.report.notes.append(f"seq {seq} tells of a repair: {detail.get('problem')}{why}")
+
+    def _opened(self, seq: int, prev: str, detail: dict[str, Any]) -> None:
+        chain, log = self._chain, detail.get("log")
+        self._signatures.log = self._signatures.log or str(log)
+        if log != self._signatures.log:
+            chain.report(Finding.TORN_APART, seq, f"it is of log {log}, and this is log {self._signatures.log}")
+        head, told = detail.get("head"), self._told
+        self._told = (seq, head)
+        # Two truncations may be told of in a row, each with the head at which they were noticed.
+        if head != {"seq": seq - 1, "hash": prev} and (told != (seq - 1, head) or detail.get("how") != "truncated"):
+            chain.report(Finding.TORN_APART, seq, "the head that it names is not the record before it")
+        if detail.get("how") == "truncated":
+            self._truncated(seq, detail)
+            return
+        named = detail.get("manifest")
+        file, digest = (named.get("file"), named.get("sha256")) if isinstance(named, dict) else (None, None)
+        self._named.add(str(digest))
+        manifest = self._past.by_digest.get(str(digest))
+        if manifest is None:
+            chain.report(Finding.MANIFEST, seq, f"the manifest that it names, {file}, is missing or was changed")
+        elif (manifest.name, manifest.last.seq, manifest.last.hash) != (file, seq - 1, prev):
+            chain.report(Finding.MANIFEST, seq, f"the manifest that it names, {file}, is not of the file before it")
+
+    def _truncated(self, seq: int, detail: dict[str, Any]) -> None:
+        """Somebody copied and truncated the file under the writer."""
+        told = f"seq {seq} tells that the file was truncated under the writer ({detail.get('expected_bytes')} bytes"
+        told += f" were expected, {detail.get('found_bytes')} found)"
+        if self._chain.gap is None:
+            self.report.notes.append(f"{told}; no record is missing")
+            return
+        gap, self._chain.gap = self._chain.gap, None
+        gap.finding = Finding.LOST
+        gap.what += f"; {told}: copytruncate loses what is written between the copy and the cut"
+        if self._torn is not None:
+            # Where the copy ended; what the line held is among the lost.
+            self.report.problems.remove(self._torn)
+            self._torn = None
+
+    def _finish(self, reading: _Reading) -> None:
+        """What was written to the file since it was read, and whether it is what its manifest says."""
+        chain = self._chain
+        self._read(reading)
+        reading.stream.close()
+        self._torn = None
+        if reading.rest or reading.skipping:
+            what = "the file's last line has no newline: a crash tore it, or the file was cut"
+            self._torn = Problem(Finding.TORN, chain.due, chain.file, chain.line + 1, what)
+            self.report.add(self._torn)
+        described = self._past.by_first.get(reading.file.first)
+        if described is None or reading.problems != self.report.count:
+            return
+        last = Head(chain.seq, chain.hash or "", parse_rfc3339(chain.ts))
+        if (actual := reading.manifest(self._signatures.log, last, described.previous)) is not None:
+            self._past.compare(actual, described, chain.file)
+
+    def _end(self, last: _Reading | None) -> None:
+        report, chain = self.report, self._chain
+        running = _owned(self._dir)
+        if last is not None:
+            if running and last.rest:
+                report.notes.append("the last line is not whole yet: the service is writing it")
+                last.rest = b""
+            self._finish(last)
+        report.log = self._signatures.log
+        report.last_seq, report.last_hash, report.last_ts = chain.seq, chain.hash or "", chain.ts
+        report.checkpoints, report.signed = self._signatures.count, self._signatures.signed
+        # What names a manifest may be the line that was found changed.
+        named = self._named if not report.count else set(self._past.by_digest)
+        self._past.end(report.first_seq, chain.seq, named, running=running)
+        if self._kept is not None:
+            self._kept.compare(report.first_seq, chain.seq, self._signatures, self._past)
+
+    def _too_long(self, seq: int, ts: str) -> None:
+        what = f"by {ts} the service had run for more than ten minutes without signing a checkpoint"
+        self._chain.report(Finding.UNSIGNED, seq, what)
+
+
+def _owned(data_dir: Path) -> bool:
+    """Whether a process holds the directory's lock. Asked without trying it: a service might start just now."""
+    try:
+        lock = (data_dir / "lock").stat()
+        held = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return f" {os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino} " in held
