@@ -50,6 +50,9 @@ class Kind(StrEnum):
     HEAL_FAILED = "heal_failed"
     HEAL_INCONCLUSIVE = "heal_inconclusive"
     ESCALATED = "escalated"
+    LOGIN = "login"
+    LOGOUT = "logout"
+    AUTH_FAILED = "auth_failed"
 
 
 class Reason(StrEnum):

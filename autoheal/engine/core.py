@@ -204,6 +204,14 @@ class Engine:
             rejected=len(notification.rejected),
         )
 
+    async def note(self, draft: Draft) -> None:
+        """Record what somebody did who is no part of the engine; durable on return. Raises JournalUnavailable."""
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
+        self._ledger.refresh()
+        self._ledger.commit([draft])
+        await self._ledger.settle()
+
     async def reload(self, actor: str = "system") -> None:
         """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
         async with self._reloading:

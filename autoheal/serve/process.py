@@ -105,7 +105,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
             )
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
-            app = build(settings, engine, journal, feed, metrics, clock=clock)
+            app = build(settings, engine, journal, feed, metrics, http=client, clock=clock)
             server = Server(web_server(app), engine, signals)
             telling = asyncio.create_task(witness.run())
             try:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from autoheal.errors import JournalDamaged, JournalUnavailable, QueryError
+from autoheal.errors import JournalDamaged, JournalUnavailable, KeysUnavailable, QueryError
 from autoheal.web.correlation import correlation_id
 from autoheal.web.payload import BadPayload
 
@@ -55,6 +55,9 @@ def problem_of(error: Exception) -> Problem:
         case JournalUnavailable():
             detail = "The audit log takes no records now, so nothing was accepted. Try again."
             return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        case KeysUnavailable():
+            detail = "The identity provider cannot be asked now, so nobody can be known here. Try again."
+            return Problem(503, detail, headers={"Retry-After": str(error.retry_after)})
         case JournalDamaged():
             return Problem(500, "The audit log is damaged; the service's own log says where.")
         case HTTPException():
@@ -101,7 +104,7 @@ class Errors:
         except Exception as error:  # noqa: BLE001 this is the last catch before the server
             problem = problem_of(error)
             if problem.status >= 500:
-                unexpected = not isinstance(error, JournalUnavailable | HTTPException)
+                unexpected = not isinstance(error, JournalUnavailable | KeysUnavailable | HTTPException)
                 _log.error(
                     "request_failed",
                     method=scope["method"],
