@@ -88,6 +88,10 @@ class AlertStatus(StrEnum):
     RESOLVED = "resolved"
 
 
+RESERVED_ACTORS = frozenset(("system", "alertmanager", "local"))
+"""Actors of records that are no identity: nobody may come in under such a name."""
+
+
 class Role(IntEnum):
     """What a person or a program may do; each role includes those below it."""
 

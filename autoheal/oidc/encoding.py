@@ -1,0 +1,83 @@
+"""Base64url and JSON, each with one reading only: what two programs read differently is how tokens are forged."""
+
+from __future__ import annotations
+
+import json
+import re
+from binascii import a2b_base64
+from typing import Any
+
+import orjson
+
+MAX_DEPTH = 32
+"""How deep an object may be: a claim path needs a few levels."""
+_ALPHABET = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+_PADDING = ("", None, "==", "=")
+_LAST = (None, None, frozenset("AQgw"), frozenset("AEIMQUYcgkosw048"))
+"""Of a last group of 2 or 3 characters only some bits count. With the others at will, one token had many spellings."""
+_TO_STANDARD = str.maketrans("-_", "+/")
+
+
+def decode_segment(text: str) -> bytes:
+    """The bytes of base64url without padding (RFC 7515 section 2), canonical. Raises ValueError for all else."""
+    if _ALPHABET.fullmatch(text) is None:
+        raise ValueError("not base64url")
+    rest = len(text) % 4
+    padding, last = _PADDING[rest], _LAST[rest]
+    if padding is None or (last is not None and text[-1] not in last):
+        raise ValueError("not canonical base64url")
+    return a2b_base64(text.translate(_TO_STANDARD) + padding)
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """A JSON object (RFC 8259) in UTF-8. Raises ValueError for all else.
+
+    A name that stands twice, NaN and infinities, text that is not Unicode and nesting beyond `MAX_DEPTH` are refused.
+    """
+    try:
+        found = _decoder.decode(raw.decode())
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 it is the text that is wrong
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+        _check_depth(found)
+    if b"\\u" in raw:
+        orjson.loads(raw)  # refuses half a surrogate pair, which json lets through
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+
+
+def _check_depth(found: dict[str, Any]) -> None:
+    level: list[Any] = [found]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {MAX_DEPTH}")
+
+
+def printable(text: object, length: int = 64) -> str | None:
+    """`text` fit for a log line or a label: ASCII, at most `length` characters; None for what is not text."""
+    if not isinstance(text, str):
+        return None
+    cut = text if len(text) <= length else f"{text[: length - 3]}..."
+    return "".join(char if " " <= char <= "~" else "?" for char in cut)
