@@ -118,7 +118,7 @@ class Sessions:
             if self._is_over(session, now):
                 del self._by_hash[place]
         own = [place for place, session in self._by_hash.items() if session.operator.subject == subject]
-        for place in own[: len(own) + 1 - MAX_PER_SUBJECT]:
+        for place in own[: max(0, len(own) + 1 - MAX_PER_SUBJECT)]:
             del self._by_hash[place]
         if len(self._by_hash) >= MAX_SESSIONS:
             del self._by_hash[next(iter(self._by_hash))]
