@@ -41,7 +41,7 @@ async def _body(http: httpx.AsyncClient, address: str, where: str) -> bytes:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise Unusable(f"{where} answered with a Content-Encoding that was not asked for")
         body = bytearray()
-        async for chunk in response.aiter_raw():
+        async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > MAX_BODY_BYTES:
                 raise Unusable(f"{where} answered more than {MAX_BODY_BYTES:,} bytes")

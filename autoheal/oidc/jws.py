@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from autoheal.errors import FailureReason, Unauthenticated
@@ -53,13 +54,20 @@ def read(text: str) -> Token:
     message, _, last = text.rpartition(".")
     first, _, middle = message.partition(".")
     try:
-        header = parse_object(decode_segment(first))
+        algorithm, kid, typ = _header(first)
         payload, signature = decode_segment(middle), decode_segment(last)
     except ValueError:
         raise Unauthenticated(FailureReason.MALFORMED) from None
+    return Token(algorithm, kid, typ, payload, message.encode(), signature)
+
+
+@lru_cache(maxsize=64)
+def _header(segment: str) -> tuple[str, str | None, str | None]:
+    """Algorithm, kid and typ of a header. One key's tokens share theirs, and reading it takes a while."""
+    header = parse_object(decode_segment(segment))
     algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
     strange = any(name in header for name in _REFUSED)
     texts = all(one is None or isinstance(one, str) for one in (kid, typ))
     if strange or not texts or not isinstance(algorithm, str):
         raise Unauthenticated(FailureReason.MALFORMED, printable(kid))
-    return Token(algorithm, kid, typ, payload, message.encode(), signature)
+    return algorithm, kid, typ

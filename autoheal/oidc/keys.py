@@ -156,7 +156,8 @@ def _number(entry: Mapping[str, Any], name: str) -> int:
 
 
 def _bytes(entry: Mapping[str, Any], name: str) -> bytes:
+    value = entry.get(name)
     try:
-        return decode_segment(entry[name])
-    except (KeyError, TypeError, ValueError):
+        return decode_segment(value if isinstance(value, str) else "=")
+    except ValueError:
         raise Unusable(f"its {name} is missing, or not base64url") from None

@@ -67,6 +67,7 @@ class KeySource:
         self.provider: Provider | None = None
         self._provider_at = -math.inf
         self._keys: KeySet | None = None
+        self._skipped: tuple[str, ...] = ()
         self._at = clock.monotonic()
         self._failure: str | None = None
         self._asked = -math.inf
@@ -141,8 +142,9 @@ class KeySource:
         return KeysUnavailable("The identity provider's keys cannot be fetched now. Try again.", self._retry_after())
 
     def _retry_after(self) -> int:
-        now, soon = self._clock.monotonic(), self._asked + COOLDOWN_SECONDS
-        return max(1, math.ceil((min(self._next, soon) if soon > now else self._next) - now))
+        now = self._clock.monotonic()
+        waits = (moment - now for moment in (self._next, self._asked + COOLDOWN_SECONDS) if moment > now)
+        return max(1, math.ceil(min(waits, default=1)))
 
     def _age(self) -> float:
         """Seconds since the last success; since the start while there has been none."""
@@ -230,7 +232,8 @@ class KeySource:
         if before is None or not keys.same_as(before):
             self._keys = keys
             self._count_changes(before, keys)
-        if before is None or keys.skipped != before.skipped:
+        if keys.skipped != self._skipped:
+            self._skipped = keys.skipped
             for text in keys.skipped:
                 _log.warning("jwks_key_skipped", key=text)
         _log.info("jwks_refreshed", key_count=len(keys))
