@@ -92,12 +92,16 @@ def test_a_day_of_an_operator(tmp_path: Path) -> None:
         assert page.ask("document.getElementById('who').textContent") == "Olga Operator (operator)"
 
         httpx.post(f"{here.origin}/alert", content=ALERT.read_bytes(), trust_env=False).raise_for_status()
-        page.until("[...document.querySelectorAll('#records td:nth-child(2)')].some(td => td.textContent === 'decision')")
+        page.until(
+            "[...document.querySelectorAll('#records td:nth-child(2)')].some(td => td.textContent === 'decision')"
+        )
         if "CONSOLE_SCREENSHOT" in os.environ:
             PICTURE.write_bytes(page.screenshot())
 
         assert page.ask("document.cookie") == ""
-        (session,) = (cookie for cookie in page.cookies() if "session_" in cookie["name"] and "autoheal" in cookie["name"])
+        (session,) = (
+            cookie for cookie in page.cookies() if "session_" in cookie["name"] and "autoheal" in cookie["name"]
+        )
         assert (session["httpOnly"], session["sameSite"]) == (True, "Lax")
         assert page.complaints == []
 
@@ -112,7 +116,11 @@ def test_a_day_of_an_operator(tmp_path: Path) -> None:
 
         (login,) = here.records("login")
         (logout,) = here.records("logout")
-        assert (login["actor"], login["detail"]["role"], login["detail"]["name"]) == ("olga", "operator", "Olga Operator")
+        assert (login["actor"], login["detail"]["role"], login["detail"]["name"]) == (
+            "olga",
+            "operator",
+            "Olga Operator",
+        )
         assert (logout["actor"], logout["reason"]) == ("olga", "asked")
 
 

@@ -170,6 +170,7 @@ SETTINGS = OidcSettings(
     jwks_uri=None,
     client_id=None,
     client_secret=None,
+    scopes=("openid", "profile"),
     cache_ttl=300,
     stale_ttl=3600,
     refresh_timeout=5,

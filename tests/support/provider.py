@@ -28,7 +28,7 @@ def number(value: int) -> str:
 
 PROGRAM = Path(__file__).parent / "provider" / "provider.mjs"
 AUDIENCE = "https://autoheal.test/api"
-SECRET = "a secret for tests"  # noqa: S105
+SECRET = "a secret for tests"
 
 
 @dataclass
