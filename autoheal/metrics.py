@@ -122,7 +122,7 @@ class Metrics:
         self.jwks_refresh_errors = counter("autoheal_jwks_refresh_errors_total", "Failed attempts to fetch the keys.")
         self.jwks_age = gauge("autoheal_jwks_age_seconds", "Since the keys were last fetched; 0 without OIDC.")
         self.jwks_stale_served = counter(
-            "autoheal_jwks_stale_served_total", "Tokens judged by keys older than JWKS_CACHE_TTL_SECONDS."
+            "autoheal_jwks_stale_served_total", "Tokens judged by keys that are older than their TTL."
         )
 
     def count(self, records: Sequence[Record]) -> None:

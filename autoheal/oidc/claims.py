@@ -15,6 +15,7 @@ from autoheal.oidc.jws import Token
 
 LEEWAY_SECONDS = 60
 """How far the provider's clock may be from ours."""
+_NUMBERS = (int, float)
 _LAST_TIME = 1e12
 """Later than any calendar, and exact as a float."""
 _SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
@@ -135,8 +136,8 @@ def _check_times(token: Token, claims: Mapping[str, Any], now: float) -> None:
 
 
 def _is_time(value: object) -> bool:
-    # True is an int to Python, and 1e400 infinity to json.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LAST_TIME
+    # By its exact type: True is an int to Python. 1e400 is infinity, and compares.
+    return type(value) in _NUMBERS and abs(value) < _LAST_TIME  # type: ignore[arg-type]
 
 
 def _equal(given: object, expected: str) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoheal.errors import FailureReason, Unauthenticated
 from autoheal.oidc.encoding import decode_segment, parse_object, printable
@@ -16,8 +15,7 @@ _REFUSED = ("crit", "b64", "enc", "zip")
 """Of the header: extensions that we would have to understand and do not (section 4.1.11, RFC 7797), and JWE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """What a token says, none of it proven. `message` is what is signed."""
 
     algorithm: str

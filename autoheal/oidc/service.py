@@ -179,8 +179,9 @@ class Oidc:
         return operator
 
     def _remember(self, digest: bytes | None, until: float, operator: Operator) -> None:
-        if digest is None or self._source.usable() is not self._verified_by:
+        if digest is None:
             return
+        # Should the keys have changed while this one waited for them, the next look forgets it: dear, not wrong.
         while len(self._verified) >= CACHE_SIZE:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = (until, operator)

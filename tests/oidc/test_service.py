@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -10,7 +9,7 @@ from autoheal.errors import FailureReason, Unauthenticated
 from autoheal.metrics import Metrics
 from autoheal.oidc import Oidc, service
 from tests.support.clock import FakeClock
-from tests.support.identity import IdentityProvider, SigningKey, make, status, token
+from tests.support.identity import IdentityProvider, SigningKey, make, settings, status, token
 
 
 def validations(metrics: Metrics) -> int:
@@ -134,7 +133,5 @@ async def test_an_outage_is_no_refusal(provider: IdentityProvider, clock: FakeCl
 
 async def test_times_are_spread_by_chance_of_its_own(clock: FakeClock) -> None:
     """A fleet that starts at once does not ask at once: without a source passed in there is one."""
-    provider = IdentityProvider()
-    oidc = Oidc(make.__globals__["SETTINGS"], provider.http, clock=clock, metrics=Metrics())
+    oidc = Oidc(settings(), IdentityProvider().http, clock=clock, metrics=Metrics())
     assert await oidc.refresh() == 1
-    assert isinstance(provider.http, httpx.AsyncClient)

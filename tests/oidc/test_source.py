@@ -249,6 +249,12 @@ async def test_unknown_kids_share_one_fetch(oidc: Oidc, provider: IdentityProvid
     assert provider.asked == ["/realms/ops/keys"]
 
 
+async def test_refreshes_share_one_fetch(oidc: Oidc, provider: IdentityProvider) -> None:
+    """However many ask for it."""
+    assert await asyncio.gather(*(oidc.refresh() for _ in range(5))) == [1] * 5
+    assert provider.fetches == 1
+
+
 async def test_a_caller_that_goes_away_takes_nothing_with_it(
     oidc: Oidc, provider: IdentityProvider, clock: FakeClock
 ) -> None:

@@ -156,6 +156,17 @@ def test_secret_keys_are_refused(name: str) -> None:
         read_key(cookbook(f"jwk/{name}"), ALGORITHMS)
 
 
+def test_a_library_that_breaks_has_verified_nothing() -> None:
+    """Nor has one that answers anything but True."""
+
+    def breaks(*_: bytes) -> bool:
+        raise OverflowError
+
+    assert not guard(breaks)(b"", b"")
+    assert not guard(lambda *_: 1)(b"", b"")
+    assert guard(lambda *_: True)(b"", b"")
+
+
 def test_segments_have_one_spelling() -> None:
     """RFC 7515 appendix C, and nothing beside it."""
     assert decode_segment("A-z_4ME") == bytes((3, 236, 255, 224, 193))

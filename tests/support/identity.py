@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from autoheal.config import OidcSettings
+from autoheal.config import OidcSettings, load
 from autoheal.metrics import Metrics
 from autoheal.oidc import Oidc
 from tests.support.clock import FakeClock
@@ -160,26 +160,15 @@ def status(code: int) -> Callable[[httpx.Request], httpx.Response]:
     return lambda _: httpx.Response(code, text="no")
 
 
-SETTINGS = OidcSettings(
-    issuer=ISSUER,
-    audience=AUDIENCE,
-    allowed_clients=(),
-    algorithms=("RS256", "ES256"),
-    roles_claim=("roles",),
-    role_map=None,
-    jwks_uri=None,
-    client_id=None,
-    client_secret=None,
-    scopes=("openid", "profile"),
-    cache_ttl=300,
-    stale_ttl=3600,
-    refresh_timeout=5,
-    refresh_retries=3,
-)
+def settings() -> OidcSettings:
+    """Those that trust `ISSUER`, by default."""
+    found = load({"OIDC_ENABLED": "true", "OIDC_ISSUER": ISSUER, "OIDC_AUDIENCE": AUDIENCE}).oidc
+    assert found is not None
+    return found
 
 
 def make(provider: IdentityProvider, clock: FakeClock, metrics: Metrics | None = None, **changes: Any) -> Oidc:
     """An Oidc that trusts `provider`; `changes` are of its settings. Its spread of times is one half."""
     return Oidc(
-        replace(SETTINGS, **changes), provider.http, clock=clock, metrics=metrics or Metrics(), random=lambda: 0.5
+        replace(settings(), **changes), provider.http, clock=clock, metrics=metrics or Metrics(), random=lambda: 0.5
     )
