@@ -90,11 +90,11 @@ def build(
         Door("GET", "/console/{file}", Role.VIEWER, console.file),
         Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),
     ]
-    if oidc is not None:
+    if settings.oidc is not None and oidc is not None:
         routes.append(Door("POST", "/-/refresh-jwks", Role.ADMIN, partial(refresh_jwks, oidc=oidc)))
-    if settings.oidc is not None and settings.origin is not None:
-        about = partial(protected_resource, origin=settings.origin, issuer=settings.oidc.issuer)
-        routes.append(Door("GET", METADATA, PUBLIC, about))
+        if settings.origin is not None:
+            about = partial(protected_resource, origin=settings.origin, oidc=oidc, issuer=settings.oidc.issuer)
+            routes.append(Door("GET", METADATA, PUBLIC, about))
     if login is not None:
         routes += [
             Door("GET", "/login", PUBLIC, login.begin),

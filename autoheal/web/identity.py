@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from autoheal.errors import KeysUnavailable
 from autoheal.oidc import Oidc
 from autoheal.web.parameters import parameters
 from autoheal.web.security import operator
@@ -19,9 +22,14 @@ async def whoami(request: Request, *, login: bool) -> Response:
     return _json({"subject": found.subject, "name": found.name, "role": role, "client": found.client, "login": login})
 
 
-async def protected_resource(request: Request, *, origin: str, issuer: str) -> Response:
-    """`GET /.well-known/oauth-protected-resource`: where tokens for this service come from (RFC 9728 section 3.2)."""
+async def protected_resource(request: Request, *, origin: str, oidc: Oidc, issuer: str) -> Response:
+    """`GET /.well-known/oauth-protected-resource`: where tokens for this service come from (RFC 9728 section 3.2).
+
+    `issuer` is the configured one; the provider's own spelling counts, where it is known.
+    """
     parameters(request, ())
+    with contextlib.suppress(KeysUnavailable):
+        issuer = (await oidc.provider()).issuer
     return _json(
         {
             "resource": origin,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,49 +14,22 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support.components import require
+from tests.support.identity import SigningKey, number
 from tests.support.ports import free_port
 from tests.support.processes import running, wait_until
-
-
-def number(value: int) -> str:
-    return urlsafe_b64encode(value.to_bytes((value.bit_length() + 7) // 8, "big")).rstrip(b"=").decode()
-
 
 PROGRAM = Path(__file__).parent / "provider" / "provider.mjs"
 AUDIENCE = "https://autoheal.test/api"
 SECRET = "a secret for tests"
 
 
-@dataclass
-class Key:
-    """A signing key; the provider gets all of it, as a JWK (RFC 7517)."""
-
-    kid: str
-    private: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048), repr=False)
-
-    @property
-    def jwk(self) -> dict[str, str]:
-        own = self.private.private_numbers()
-        numbers = {
-            "n": own.public_numbers.n,
-            "e": own.public_numbers.e,
-            "d": own.d,
-            "p": own.p,
-            "q": own.q,
-            "dp": own.dmp1,
-            "dq": own.dmq1,
-            "qi": own.iqmp,
-        }
-        return {
-            "kty": "RSA",
-            "kid": self.kid,
-            "use": "sig",
-            "alg": "RS256",
-            **{name: number(value) for name, value in numbers.items()},
-        }
+def private_jwk(key: SigningKey) -> dict[str, str]:
+    """The whole key pair, as the provider needs it to sign (RFC 7518 section 6.3.2)."""
+    own = key.private.private_numbers()
+    names = {"d": own.d, "p": own.p, "q": own.q, "dp": own.dmp1, "dq": own.dmq1, "qi": own.iqmp}
+    return key.jwk() | {name: number(value) for name, value in names.items()}
 
 
 @dataclass
@@ -67,7 +39,7 @@ class Provider:
     folder: Path
     port: int
     redirect_origin: str
-    keys: Sequence[Key] = field(default_factory=lambda: [Key("first")])
+    keys: Sequence[SigningKey] = (SigningKey("first"),)
     roles: Mapping[str, list[str]] = field(default_factory=lambda: {"cli": ["sre"], "nobody": []})
     people: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {
@@ -100,7 +72,7 @@ class Provider:
         except httpx.TransportError:
             return False
 
-    def rotate(self, process: Popen[bytes], keys: Sequence[Key]) -> None:
+    def rotate(self, process: Popen[bytes], keys: Sequence[SigningKey]) -> None:
         """Go on with other keys, without a pause."""
         self.keys = keys
         self._write()
@@ -138,7 +110,7 @@ class Provider:
         ]
         told = {
             "issuer": self.issuer,
-            "keys": [key.jwk for key in self.keys],
+            "keys": [private_jwk(key) for key in self.keys],
             "clients": [browser, *machines],
             "roles": self.roles,
             "people": self.people,

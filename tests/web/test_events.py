@@ -312,7 +312,7 @@ async def test_a_stream_ends_with_its_token(tmp_path: Path, monkeypatch: pytest.
 
 
 async def test_a_record_after_the_end_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader who was let in to replay is asked for again between pages."""
+    """What is written after a logout is for those who may read it."""
     monkeypatch.setattr(events, "RECHECK_SECONDS", 0.02)
     async with identified(tmp_path) as (gate, idp):
         await log_in(gate, idp)
