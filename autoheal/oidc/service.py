@@ -147,7 +147,7 @@ class Oidc:
         token = read(text)
         if token.algorithm not in self._settings.algorithms:
             raise token.refused(FailureReason.ALG_NOT_ALLOWED)
-        keys = await self._source.current()
+        keys = self._source.usable() or await self._source.current()
         if self._source.stale:
             self._metrics.jwks_stale_served.inc()
         key = keys.find(token.kid, token.algorithm)
