@@ -22,7 +22,7 @@ _SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 """OpenID Connect Core 1.0 section 2: at most 255 ASCII characters. What cannot be printed cannot be audited."""
 _CLIENTS = ("azp", "client_id", "appid", "cid")
 """Where providers say for whom a token was made: OpenID Connect, RFC 9068, Entra ID, Okta."""
-_MARKS = ("nonce", "at_hash", "c_hash", "s_hash")
+_MARKS = frozenset(("nonce", "at_hash", "c_hash", "s_hash"))
 """Claims of ID tokens (OpenID Connect Core 1.0 sections 2 and 3.3.2.11)."""
 _ACCESS_HEADERS = ("at+jwt", "application/at+jwt")
 _HEADERS = ("jwt", "application/jwt", *_ACCESS_HEADERS)
@@ -89,8 +89,11 @@ def is_subject(value: object) -> bool:
 
 def client_of(claims: Mapping[str, Any]) -> str | None:
     """The client that the token was made for, where the provider says so in a way that can be printed."""
-    named = (claims[name] for name in _CLIENTS if name in claims)
-    return next((one for one in named if isinstance(one, str) and _SUBJECT.fullmatch(one)), None)
+    for name in _CLIENTS:
+        found = claims.get(name)
+        if isinstance(found, str) and _SUBJECT.fullmatch(found):
+            return found
+    return None
 
 
 def good_until(claims: Mapping[str, Any]) -> float:
@@ -111,27 +114,25 @@ def _is_access(typ: str | None, claims: Mapping[str, Any]) -> bool:
     if own != "Bearer" or use != "access":
         return False
     said = kind in _ACCESS_HEADERS or "typ" in claims or "token_use" in claims
-    return said or not any(name in claims for name in _MARKS)
+    return said or _MARKS.isdisjoint(claims)
 
 
 def _audiences(claims: Mapping[str, Any]) -> list[str]:
     """`aud`, which is a text or a list of them; nothing when it is anything else."""
     found = claims.get("aud")
-    several = [found] if isinstance(found, str) else found
-    if not isinstance(several, list) or not all(isinstance(one, str) for one in several):
-        return []
-    return several
+    if isinstance(found, str):
+        return [found]
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else []
 
 
 def _check_times(token: Token, claims: Mapping[str, Any], now: float) -> None:
     """`exp` is needed, `nbf` and `iat` count when they are there (RFC 7519 sections 4.1.4 to 4.1.6)."""
-    expiry = claims.get("exp")
-    begins = [claims[name] for name in ("nbf", "iat") if name in claims]
-    if not all(_is_time(one) for one in (expiry, *begins)):
+    expiry, begin, issued = claims.get("exp"), claims.get("nbf", 0), claims.get("iat", 0)
+    if not (_is_time(expiry) and _is_time(begin) and _is_time(issued)):
         raise token.refused(FailureReason.MALFORMED)
     if now >= good_until(claims):
         raise token.refused(FailureReason.EXPIRED)
-    if any(one > now + LEEWAY_SECONDS for one in begins):
+    if begin > now + LEEWAY_SECONDS or issued > now + LEEWAY_SECONDS:
         raise token.refused(FailureReason.NOT_YET_VALID)
 
 

@@ -69,6 +69,7 @@ class Oidc:
             return known
         claims = await self._judged(token, self._check_access)
         operator = self.operator(claims)
+        assert digest is not None, "what has no digest is no token"
         self._remember(digest, good_until(claims), operator)
         return operator
 
@@ -146,7 +147,7 @@ class Oidc:
         token = read(text)
         if token.algorithm not in self._settings.algorithms:
             raise token.refused(FailureReason.ALG_NOT_ALLOWED)
-        keys = await self._source.current()
+        keys = self._source.usable() or await self._source.current()
         if self._source.stale:
             self._metrics.jwks_stale_served.inc()
         key = keys.find(token.kid, token.algorithm)
@@ -178,9 +179,7 @@ class Oidc:
             self._metrics.jwks_stale_served.inc()
         return operator
 
-    def _remember(self, digest: bytes | None, until: float, operator: Operator) -> None:
-        if digest is None:
-            return
+    def _remember(self, digest: bytes, until: float, operator: Operator) -> None:
         # Should the keys have changed while this one waited for them, the next look forgets it: dear, not wrong.
         while len(self._verified) >= CACHE_SIZE:
             del self._verified[next(iter(self._verified))]
