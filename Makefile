@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate nodejs npm chromium
+PROVIDER := tests/support/provider
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
@@ -51,6 +52,9 @@ components:
 		echo "installing$$missing"; $(call apt-install,$$missing) \
 		|| echo "could not install$$missing: the tests that need them cannot run" >&2; \
 	else echo "not installed:$$missing: the tests that need them cannot run" >&2; fi
+	@if command -v npm >/dev/null && ! [ $(PROVIDER)/node_modules/.package-lock.json -nt $(PROVIDER)/package-lock.json ]; then \
+		npm ci --prefix $(PROVIDER) --ignore-scripts --no-audit --no-fund --loglevel=error \
+		|| echo "could not install the identity provider of some tests: they cannot run" >&2; fi
 
 .venv/.dev: .venv/.run requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,7 +92,9 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
     try:
         signals.go_on()
         feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+        # The system's authorities rather than a bundled list: a company's own are there.
+        tls = ssl.create_default_context()
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client:
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
             engine = _engine(settings, journal, state, client, clock)
             _log.info(

@@ -24,19 +24,18 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     if settings.on_loopback:
         return []
     told = []
+    live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
+    if live and settings.enabled and not settings.dry_run:
+        more = f" and {len(live) - 1} more" if len(live) > 1 else ""
+        told.append(
+            f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
+            "credential. Listen on loopback, or let a firewall and AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
+        )
     if settings.oidc is None:
         told.append(
             f"AUTOHEAL_INSECURE: nobody logs in, and {settings.address} is open to other machines. They see"
             " counters, and what happens without its labels. Set OIDC_ENABLED=true, or listen on loopback."
         )
-    live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
-    if not live or settings.dry_run or not settings.enabled:
-        return told
-    more = f" and {len(live) - 1} more" if len(live) > 1 else ""
-    told.append(
-        f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
-        "credential. Listen on loopback, or let a firewall and AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
-    )
     return told
 
 

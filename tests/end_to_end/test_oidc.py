@@ -30,7 +30,7 @@ pytestmark = pytest.mark.component
 RULES = "version: 1\nrules: []\n"
 FIRST, SECOND = SigningKey("first"), SigningKey("second", which=1)
 TTL = 2
-STALE = 6
+STALE = 10
 
 
 @dataclass

@@ -11,6 +11,7 @@ PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "node": "nodejs",
     "amtool": "prometheus-alertmanager",
 }
 """The Debian package of a program, where its name is another."""

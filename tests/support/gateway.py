@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from starlette.applications import Starlette
 
 from autoheal.actions import ACTIONS
 from autoheal.app import build
@@ -87,6 +88,7 @@ class Gateway:
     journal: FileJournal
     feed: Feed
     metrics: Metrics
+    app: Starlette
 
     async def log(self, *drafts: Draft) -> Sequence[Record]:
         """Append `drafts` and fold them, as the engine does; they are durable on return."""
@@ -134,7 +136,7 @@ async def gateway(
             serving(app) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10, verify=False) as client,
         ):
-            yield Gateway(client, port, engine, journal, feed, metrics)
+            yield Gateway(client, port, engine, journal, feed, metrics, app)
     finally:
         await http.aclose()
         await journal.close()

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from autoheal.web.security import PUBLIC, Door
 from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, decision, firing, gateway, unavailable
 from tests.support.identity import ISSUER, SigningKey, status, token, unreachable
@@ -197,6 +198,13 @@ PROTECTED = [
 async def test_every_route_that_is_not_public_asks(here: World) -> None:
     """The list above is all of them; without credentials each is 401, HEAD and bodies included."""
     client = here.gate.client
+    declared = {
+        (method, door.path.replace("{id}", "r3").replace("{file}", "main.js"))
+        for door in here.gate.app.routes
+        if isinstance(door, Door) and door.role != PUBLIC
+        for method in door.methods or ()
+    }
+    assert {(method, path) for method, path in declared if method != "HEAD"} == set(PROTECTED)
     for method, path in PROTECTED:
         for tried in (method, *(["HEAD"] if method == "GET" else [])):
             answer = await client.request(tried, path, content=b"{}" if tried == "POST" else None)

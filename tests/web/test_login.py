@@ -404,16 +404,16 @@ async def test_logout_ends_it_here_and_leads_to_the_provider(gate: Gateway, idp:
 async def test_logout_without_a_session_is_no_error(gate: Gateway) -> None:
     """Whoever clicks twice is led on as well."""
     answer = await gate.client.post("/logout", headers={**OWN, "Cookie": f"{SESSION}=gone"})
-    assert (answer.status_code, answer.json()) == (200, {"next": "/login?prompt=login"})
+    assert (answer.status_code, answer.json()) == (200, {"next": "/login?prompt=select_account"})
     assert gate.engine.noted == []
 
 
 async def test_a_provider_without_logout(tmp_path: Path, idp: LoginProvider, clock: FakeClock) -> None:
-    """The next login then asks for the password, or the logout would be none."""
+    """The next login then asks for the account, or the logout would be none."""
     del idp.document["end_session_endpoint"]
     async with gateway(tmp_path, OIDC, http=idp.http, clock=clock) as gate:
         await log_in(gate, idp)
-        assert (await gate.client.post("/logout", headers=OWN)).json() == {"next": "/login?prompt=login"}
+        assert (await gate.client.post("/logout", headers=OWN)).json() == {"next": "/login?prompt=select_account"}
 
 
 async def test_logout_does_not_hang_on_the_log(gate: Gateway, idp: LoginProvider) -> None:

@@ -123,7 +123,7 @@ class BrowserLogin:
         if why := forged(request.scope, self._client.origin):
             await self._failures.tell(request.scope, "csrf")
             raise HTTPException(403, f"A session alone does not suffice for this: {why}.")
-        go_on = "/login?prompt=login"
+        go_on = "/login?prompt=select_account"
         for key in cookies(request.scope, self._cookies.session):
             session = self._sessions.find(key, used=False)
             if session is None:
