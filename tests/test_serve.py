@@ -251,7 +251,7 @@ def test_a_reader_that_takes_nothing_is_noticed_soon(tmp_path: Path) -> None:
 
 @contextmanager
 def listening(tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
-    """A web server on loopback, over `tls` if any, and the first lines of the requests that it got; it knows nothing."""
+    """A web server on loopback, over `tls` if any, and the first lines of what it was asked; it knows nothing."""
     asked: list[str] = []
 
     class Answer(BaseHTTPRequestHandler):
