@@ -103,8 +103,9 @@ class Errors:
             await self.app(scope, receive, watch)
         except Exception as error:  # noqa: BLE001 this is the last catch before the server
             problem = problem_of(error)
-            if problem.status >= 500:
-                unexpected = not isinstance(error, JournalUnavailable | KeysUnavailable | HTTPException)
+            # Why keys are missing is in the log already, and strangers' tokens must not fill it.
+            if problem.status >= 500 and not isinstance(error, KeysUnavailable):
+                unexpected = not isinstance(error, JournalUnavailable | HTTPException)
                 _log.error(
                     "request_failed",
                     method=scope["method"],

@@ -81,11 +81,12 @@ class LoginProvider(IdentityProvider):
         if request.url.path != "/realms/ops/token":
             return await super().answer(request)
         self.asked.append(request.url.path)
-        self.forms.append(dict(parse_qsl(request.content.decode(), strict_parsing=True)))
+        form = dict(parse_qsl(request.content.decode(), strict_parsing=True))
+        self.forms.append(form)
         await self.gate.wait()
         if self.token_answer is not None:
             return self.token_answer(request)
-        return self._tokens(request, self.forms[-1])
+        return self._tokens(request, form)
 
     def _tokens(self, request: httpx.Request, form: Mapping[str, str]) -> httpx.Response:
         pair = urlencode({CLIENT: SECRET}).replace("=", ":")

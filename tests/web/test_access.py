@@ -353,7 +353,10 @@ async def test_keys_that_cannot_be_had_are_503(tmp_path: Path) -> None:
     async with world(tmp_path, broken=status(500), JWKS_REFRESH_RETRIES="0") as here:
         headers = bearer(here.clock, "view")
         asked = [asyncio.create_task(here.gate.client.get(path, headers=headers)) for path in ("/audit", "/events")]
-        for answer in await asyncio.gather(*asked):
+        with capture_logs() as logs:
+            answers = await asyncio.gather(*asked)
+        assert "request_failed" not in [log["event"] for log in logs]
+        for answer in answers:
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) >= 1
             assert "www-authenticate" not in answer.headers

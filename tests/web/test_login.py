@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from autoheal.errors import KeysUnavailable
 from autoheal.oidc import Oidc, Provider
+from autoheal.web.access import login
 from autoheal.web.access.logins import LOGIN_SECONDS
 from autoheal.web.access.sessions import ABSOLUTE_SECONDS, IDLE_SECONDS
 from tests.support.clock import FakeClock
@@ -195,6 +196,22 @@ async def test_an_answer_counts_once(gate: Gateway, idp: LoginProvider) -> None:
     assert (await gate.client.get(path)).status_code == 303
     assert (await gate.client.get(path)).status_code == 400
     assert len(idp.forms) == 1
+
+
+async def test_answers_are_checked_with_the_provider_a_few_at_a_time(
+    gate: Gateway, idp: LoginProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next is 503 and loses nothing: the page can be reloaded when there is room."""
+    monkeypatch.setattr(login, "MAX_FINISHING", 2)
+    paths = [idp.allow((await gate.client.get("/login")).headers["location"]) for _ in range(3)]
+    idp.gate.clear()
+    first = [asyncio.create_task(gate.client.get(path)) for path in paths[:2]]
+    await until(lambda: len(idp.forms) == 2)
+    refused = await gate.client.get(paths[2])
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    idp.gate.set()
+    assert [answer.status_code for answer in await asyncio.gather(*first)] == [303, 303]
+    assert (await gate.client.get(paths[2])).status_code == 303
 
 
 async def test_an_answer_in_another_browser_is_refused(gate: Gateway, idp: LoginProvider) -> None:

@@ -38,6 +38,9 @@ from autoheal.web.errors import BadParameter
 from autoheal.web.parameters import parameters
 from autoheal.web.security import peer_address
 
+MAX_FINISHING = 8
+"""Answers that are being checked with the provider at the same time: anybody can make one up with a code of their own,
+and they must not take all connections to it, nor ours to Alertmanager."""
 AFTER_LOGIN = "/console"
 AGAIN = "Begin again at /login."
 PROMPTS = ("login", "select_account")
@@ -69,6 +72,7 @@ class BrowserLogin:
         self._note = note
         self._failures = failures
         self._clock = clock
+        self._finishing = 0
 
     async def begin(self, request: Request) -> Response:
         """`GET /login`: to the provider."""
@@ -93,6 +97,15 @@ class BrowserLogin:
     async def finish(self, request: Request) -> Response:
         """`GET /login/callback`: from the provider, with a code or with a refusal."""
         answer = _answer(request)
+        if self._finishing >= MAX_FINISHING:
+            raise HTTPException(503, "Too many logins at once. Reload this page.", {"Retry-After": "5"})
+        self._finishing += 1
+        try:
+            return await self._finish(request, answer)
+        finally:
+            self._finishing -= 1
+
+    async def _finish(self, request: Request, answer: dict[str, str]) -> Response:
         login = await self._login(request, answer.get("state", ""))
         provider = await self._oidc.provider()
         code = await self._code(request, answer, provider)
