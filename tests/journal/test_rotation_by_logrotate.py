@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import grp
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,8 @@ from autoheal.journal import files
 from autoheal.journal.reading import replay
 from autoheal.model import Kind, Record
 from autoheal.state import State
-from tests.support.components import require
+from tests.support.commands import autoheal
+from tests.support.logrotate import Logrotate
 from tests.support.states import digest
 
 ROOT = Path(__file__).parents[2]
@@ -73,35 +72,6 @@ def writing(data_dir: Path, clients: int) -> Iterator[Writer]:
         assert process.wait(60) == 0
 
 
-@dataclass
-class Logrotate:
-    """The shipped configuration for another directory and user; `changes` are replaced in it too."""
-
-    data_dir: Path
-    changes: Sequence[tuple[str, str]] = ()
-
-    def __post_init__(self) -> None:
-        self.program = require("logrotate")
-        text = (ROOT / "logrotate/audit.conf").read_text()
-        user = f"su {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name}"
-        for old, new in [("/var/lib/autoheal/", f"{self.data_dir}/"), ("su root root", user), *self.changes]:
-            assert old in text
-            text = text.replace(old, new)
-        self.config = self.data_dir.parent / "audit.conf"
-        self.config.write_text(text)
-        self.config.chmod(0o644)
-        self.second = 0
-
-    def __call__(self) -> None:
-        """Rotate now, whatever the date: once in a second, of which the names are made."""
-        while int(time.time()) == self.second:
-            time.sleep(0.01)
-        self.second = int(time.time())
-        argv = [self.program, "--force", "--state", str(self.data_dir / "logrotate.status"), str(self.config)]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-
 def everything(data_dir: Path) -> list[list[Record]]:
     """The records of each file; a file with anything else in it, or a torn line, fails."""
     found = []
@@ -116,9 +86,7 @@ def everything(data_dir: Path) -> list[list[Record]]:
 
 def verify(data_dir: Path) -> tuple[int, str]:
     """What `autoheal audit verify` says."""
-    argv = [sys.executable, "-m", "autoheal", "audit", "verify", str(data_dir), "--key"]
-    argv.append(str(data_dir.parent / "keys/checkpoint.pub.pem"))
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    done = autoheal("audit", "verify", data_dir, "--key", data_dir.parent / "keys/checkpoint.pub.pem")
     return done.returncode, done.stdout + done.stderr
 
 
