@@ -148,7 +148,7 @@ def test_what_copytruncate_loses_is_detected_and_named(tmp_path: Path, rotations
     code, said = verified(tmp_path)
     assert code == 1, said
     assert said.startswith("BAD: lost to copytruncate: seq ")
-    assert all("lost to copytruncate" in line for line in said.splitlines())
+    assert all("lost to copytruncate" in line for line in said.splitlines()[:20])
     print(f"{done} rotations, {len(load.acked):,} alerts acknowledged, {len(gone):,} lost, all named: {said}")
 
 
