@@ -20,7 +20,7 @@ from autoheal.journal.checkpoint import FOLDER_NAME as KEY_FOLDER
 from autoheal.journal.checkpoint import PUBLIC_NAME, TrustedKey, load_public_keys, public_file
 from autoheal.journal.disk import sync_directory
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_stored
-from autoheal.journal.start import Lock
+from autoheal.journal.lock import Lock
 from autoheal.journal.verify import Report, verify
 from autoheal.model import MAX_RECORD_BYTES, rfc3339
 

@@ -15,10 +15,10 @@ from autoheal.journal.acks import Acks, Batch
 from autoheal.journal.disk import Disk
 from autoheal.journal.files import FILE_NAME
 from autoheal.journal.history import History
+from autoheal.journal.lock import Lock
 from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.record import seal_all
 from autoheal.journal.rotation import Standing
-from autoheal.journal.start import Lock
 from autoheal.journal.writer import Writer
 from autoheal.model import Draft, Head, Record
 

@@ -40,9 +40,10 @@ LAST_WORD_SECONDS = 5.0
 _log = structlog.get_logger("autoheal")
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, accept_damage: str | None = None) -> int:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads the rules. All three are minded during the start as well.
 
+    `accept_damage` is the reason why the log may go on before a line that is not what was written.
     The exit code is 0 after a stop that was asked for, and 1 when the engine failed: a new start folds the log anew.
     Raises ConfigError for rules that cannot be used, and JournalError for a log that cannot be opened.
     """
@@ -52,7 +53,7 @@ def serve(settings: Settings) -> int:
         load_rules(settings.rules, settings.redact)  # all faults, and the address, before the log is touched
         signals.go_on()
         with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, listener, SystemClock(), signals))
+            return runner.run(_serve(settings, listener, SystemClock(), signals, accept_damage))
     except Stopped:
         _log.info("stopped_before_serving")
         return 0
@@ -63,7 +64,9 @@ def load_rules(path: Path, redact: HiddenNames) -> RuleSet:
     return load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
 
 
-async def _serve(settings: Settings, listener: socket.socket, clock: Clock, signals: Signals) -> int:
+async def _serve(
+    settings: Settings, listener: socket.socket, clock: Clock, signals: Signals, accept_damage: str | None
+) -> int:
     metrics = Metrics()
     state = State()
     feed: Feed | None = None
@@ -87,6 +90,7 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
         on_replay=replayed,
         observe=metrics.journal_append.observe,
         on_error=lambda error: _journal_error(metrics, error),
+        accept_damage=accept_damage,
     )
     try:
         signals.go_on()
@@ -103,6 +107,8 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
                 log=journal.log_id,
                 seq=journal.head.seq,
             )
+            if accept_damage is not None:
+                _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics, clock=clock)

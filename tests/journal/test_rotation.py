@@ -100,7 +100,7 @@ async def test_a_rename_is_noticed_while_nothing_happens(tmp_path: Path) -> None
     async with Book(tmp_path / "data") as book:
         keep_up = asyncio.create_task(Upkeep(book.ledger, book.clock, min_free=0).run())
         await book.clock.advance(5)
-        assert kinds(book.path) == ["log_created"]
+        assert kinds(book.path) == ["log_created", "checkpoint"]
         book.rename()
         await book.clock.advance(1)
         await book.ledger.settle()
@@ -544,6 +544,43 @@ async def test_damage_is_accepted_for_a_reason_only(tmp_path: Path) -> None:
         assert_unbroken(everything(book.dir))
     async with Book(tmp_path / "data") as third:
         assert third.episodes() == {"a", "d"}
+
+
+async def test_damage_before_all_that_is_needed_is_accepted_where_it_is(tmp_path: Path) -> None:
+    """When the current file does not continue the one before it, a start is stopped; with a reason the log goes on
+    at its end: nothing was lost of what the state needs, and both files stay.
+    """
+    async with Book(tmp_path / "data") as book:
+        await book.put("a", "b")
+        old = book.rename()
+        await book.put("c")
+    _changed(old, 2)
+    content = old.read_bytes()
+    mismatch = f"{book.path} does not continue {old}: "
+    with pytest.raises(JournalDamaged, match=rf"{mismatch}.*--accept-damage REASON"):
+        Book(tmp_path / "data")
+    async with Book(tmp_path / "data", accept_damage="bad sector") as again:
+        assert again.episodes() == {"a", "b", "c"}
+        told = again.folded[-1].detail
+        assert told.pop("error").startswith(mismatch)
+        assert told == {"problem": "damage accepted", "reason": "bad sector", "kept_in": []}
+        assert old.read_bytes() == content
+
+
+async def test_damage_before_the_snapshot_and_after_it_is_accepted_at_once(tmp_path: Path) -> None:
+    """Two damaged places are told in one record, and what follows the second is set aside."""
+    async with Book(tmp_path / "data") as book:
+        await book.put("a", "b")
+        old = book.rename()
+        await book.put("c", "d")
+    _changed(old, 2)
+    offset = _changed(book.path, 4)
+    async with Book(tmp_path / "data", accept_damage="bad sectors") as again:
+        assert again.episodes() == {"a", "b", "c"}
+        told = again.folded[-1].detail
+        assert f"does not continue {old}" in told["error"]
+        assert "line 5 (seq 8)" in told["error"]
+        assert (told["offset"], told["kept_in"]) == (offset, [f"damaged/audit.jsonl-{offset}"])
 
 
 @pytest.mark.parametrize("compressed", [False, True])
