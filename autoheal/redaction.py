@@ -7,14 +7,13 @@ installation: two records with the same value show the same token, and nobody wh
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from autoheal.disk import write_whole
 from autoheal.errors import AutohealError
 
 DEFAULT_NAMES = ("*password*", "*token*", "*secret*", "authorization", "*_key", "*apikey*")
@@ -85,7 +84,7 @@ def load_key(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            _make_key(path)
+            write_whole(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode(), 0o600)
         mode = path.stat().st_mode & 0o777
         text = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -95,21 +94,3 @@ def load_key(path: Path) -> bytes:
     if re.fullmatch(f"[0-9a-f]{{{2 * KEY_BYTES}}}", text) is None:
         raise AutohealError(f"{path} is no redaction key: {2 * KEY_BYTES} hexadecimal digits. Restore it from a backup")
     return bytes.fromhex(text)
-
-
-def _make_key(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with suppress(FileNotFoundError):
-        part.unlink()  # of a start that was cut short
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

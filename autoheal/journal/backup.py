@@ -14,11 +14,11 @@ from typing import BinaryIO
 
 import orjson
 
+from autoheal.disk import sync_directory
 from autoheal.errors import JournalDamaged, JournalError
 from autoheal.journal import manifest as manifests
 from autoheal.journal.checkpoint import FOLDER_NAME as KEY_FOLDER
 from autoheal.journal.checkpoint import PUBLIC_NAME, TrustedKey, load_public_keys, public_file
-from autoheal.journal.disk import sync_directory
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_stored
 from autoheal.journal.lock import Lock
 from autoheal.journal.verify import Report, verify

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from autoheal.clock import Clock
+from autoheal.disk import Disk
 from autoheal.errors import JournalUnavailable
 from autoheal.journal import rotation, start
 from autoheal.journal.acks import Acks, Batch
-from autoheal.journal.disk import Disk
 from autoheal.journal.files import FILE_NAME
 from autoheal.journal.history import History
 from autoheal.journal.lock import Lock

@@ -7,8 +7,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from autoheal.disk import sync_directory
 from autoheal.errors import JournalUnavailable
-from autoheal.journal.disk import sync_directory
 
 
 class Lock:

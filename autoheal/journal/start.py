@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from autoheal.clock import Clock
+from autoheal.disk import Disk, sync_directory, write_all
 from autoheal.errors import JournalDamaged
-from autoheal.journal.disk import Disk, sync_directory, write_all
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, open_again
 from autoheal.journal.history import distinct, founded
 from autoheal.journal.manifest import Tally

@@ -1,4 +1,4 @@
-"""The few calls by which the journal changes a disk, in one place so that tests can make each of them fail."""
+"""The few calls by which autoheal changes a disk, in one place so that tests can make each of them fail."""
 
 from __future__ import annotations
 
@@ -35,6 +35,30 @@ def write_all(disk: Disk, fd: int, data: bytes) -> None:
         if not written:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         rest = rest[written:]
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o640, disk: Disk | None = None) -> None:
+    """Make `path` hold `data`, durably, whole or not at all, also for a reader who comes meanwhile. Raises OSError.
+
+    Its folder is made when it is missing, for the owner and the group.
+    """
+    disk = disk or Disk()
+    if not path.parent.is_dir():
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        sync_directory(path.parent.parent)
+    draft = path.with_name(f".{path.name}")
+    # What a crash left behind.
+    draft.unlink(missing_ok=True)
+    fd = disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        # Before the first byte: nobody may open it meanwhile.
+        os.fchmod(fd, mode)
+        write_all(disk, fd, data)
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    draft.replace(path)
+    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
