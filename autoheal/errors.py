@@ -8,6 +8,7 @@
     │   ├── JournalUnavailable   a record cannot be made durable now; try again later
     │   ├── JournalConflict      the log has moved on since the caller looked
     │   ├── JournalDamaged       a line in the middle of the log is not what it was
+    │   ├── JournalEncrypted     a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
     └── UpstreamError            another program did not answer as it should
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class AutohealError(Exception):
@@ -72,6 +74,21 @@ class JournalConflict(JournalError):
 
 class JournalDamaged(JournalError):
     """The log holds a line that is not a record, or that breaks the chain; names file and seq."""
+
+
+class JournalEncrypted(JournalError):
+    """The file `path` of the log is encrypted; `why` says what is missing to read it.
+
+    It is said to hold the seqs `first` to `last`, the last one with that `hash`.
+    """
+
+    def __init__(self, path: Path, first: int, last: int, hash: str, why: str) -> None:  # noqa: A002 the record's field
+        self.path = path
+        self.first = first
+        self.last = last
+        self.hash = hash
+        self.why = why
+        super().__init__(f"{path}: seq {first} to {last} are encrypted: {why}")
 
 
 class RecordTooLarge(JournalError):
