@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from autoheal.age import Identities, Recipients
 from autoheal.redaction import HiddenNames
 
 Network = IPv4Network | IPv6Network
@@ -134,6 +135,16 @@ def optional_url(text: str) -> str | None:
     if text:
         _url(text, "this address")
     return text or None
+
+
+def recipients(text: str) -> Recipients | None:
+    """Public keys, with commas between them, or None for nothing."""
+    return Recipients.parse(text) if text else None
+
+
+def identities(text: str) -> Identities | None:
+    """Private keys, one a line, or None for nothing. No fault repeats them."""
+    return Identities.parse(text) if text else None
 
 
 def _url(text: str, which: str) -> httpx.URL:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from autoheal.age import Identities, Recipients
 from autoheal.config.options import OPTIONS, Option
 from autoheal.config.parsers import Network
 from autoheal.errors import ConfigError, Fault
@@ -31,6 +32,8 @@ class Settings:
     data_dir: Path
     key_dir: Path | None
     audit_min_free: int
+    audit_encrypt: Recipients | None
+    audit_identity: Identities | None = field(repr=False)
     checkpoint_url: str | None = field(repr=False)
     redact: HiddenNames
     host: str
