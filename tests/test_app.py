@@ -108,7 +108,6 @@ async def test_two_searches_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
     async with gateway(tmp_path) as gate:
         await gate.log(firing(1), decision(3))
         searches = Searches()
-        monkeypatch.setattr(gate.journal, "newest_first", lambda _: iter(searches()))
         monkeypatch.setattr(gate.journal, "read", searches)
         asked = [asyncio.create_task(gate.client.get(path)) for path in ("/audit", "/runs/r3") * 4]
         try:

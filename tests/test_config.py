@@ -44,6 +44,7 @@ def test_defaults_are_safe() -> None:
         insecure=False,
         alert_allowlist=(),
         alertmanager_urls=(),
+        ack_max=86_400.0,
     )
     assert load({}).on_loopback
 
@@ -67,6 +68,7 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_INSECURE": "true",
             "AUTOHEAL_ALERT_ALLOWLIST": "10.0.0.0/8, fd00::/8,192.0.2.1",
             "ALERTMANAGER_URL": "http://a:9093, https://user:pw@b/prefix/",
+            "AUTOHEAL_ACK_MAX": "1h30m",
             "AUTOHEAL_JOURNAL": "File",
             "AUTOHEAL_WEBHOOK_AUTH": "none",
             "AUTOHEAL_EVENTS_AUTH": "off",
@@ -91,6 +93,7 @@ def test_everything_can_be_set() -> None:
         insecure=True,
         alert_allowlist=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
         alertmanager_urls=("http://a:9093", "https://user:pw@b/prefix/"),
+        ack_max=5400.0,
     )
     assert not settings.on_loopback
 
@@ -136,6 +139,8 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_AUDIT_MIN_FREE", "-1", "a whole number of bytes"),
         ("AUTOHEAL_AUDIT_ENCRYPT", "age1x", "key 1 of 1 is no age public key"),
         ("AUTOHEAL_AUDIT_IDENTITY", "age1x", "line 1 is no age private key"),
+        ("AUTOHEAL_ACK_MAX", "3600", "is not a duration"),
+        ("AUTOHEAL_ACK_MAX", "0s", "'0s' is shorter than 1s"),
         ("AUTOHEAL_CHECKPOINT_URL", "ftp://u:pw@a", "this address must start with http:// or https:// and a host"),
         ("AUTOHEAL_HOST", "127.0.0.1:9009", "without brackets or port"),
         ("AUTOHEAL_HOST", "[::1]", "without brackets"),

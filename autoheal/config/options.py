@@ -121,6 +121,13 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "AUTOHEAL_ACK_MAX",
+        "ack_max",
+        "24h",
+        parsers.duration,
+        "The longest time for which `POST /ack` acknowledges an alert.",
+    ),
+    Option(
         "AUTOHEAL_JOURNAL",
         "",
         "file",

@@ -41,6 +41,7 @@ class Settings:
     insecure: bool
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
+    ack_max: float
 
     @property
     def keys(self) -> Path:

@@ -211,10 +211,6 @@ class FileJournal:
         """
         return self._history.read(after, limit)
 
-    def newest_first(self, before: int | None = None) -> Iterator[Record]:
-        """The durable records with a seq below `before` (None: all), newest first. Blocks, as `read` does."""
-        return self._history.newest_first(before)
-
     async def close(self) -> None:
         """Make durable what was handed over, end the thread and give the directory free; a second call is nothing."""
         if self._closed:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -82,21 +80,6 @@ class History:
                     return page
                 return reading.read(self._path, stream, end.size, after, limit)
         return self._read_older(None, after, limit)
-
-    def newest_first(self, before: int | None) -> Iterator[Record]:
-        """The records with a seq below `before` (None: all), newest first."""
-        current = self._current()
-        if current is not None:
-            stream, end = current
-            with stream:
-                yield from reading.newest_first(self._path, stream, end.size, before)
-        for file in reversed(self._older(current)):
-            if before is None or file.first < before:
-                found, stream = open_again(self._data_dir, file, self._identities)
-                with stream, tempfile.TemporaryFile() as plain:
-                    shutil.copyfileobj(stream, plain, reading.BLOCK_BYTES)
-                    plain.flush()
-                    yield from reading.newest_first(found.path, plain, plain.tell(), before)
 
     def close(self) -> None:
         """Close the files that were left open for the next reader."""
