@@ -11,7 +11,8 @@ import pytest
 
 from autoheal.journal.files import Storage, log_files
 from autoheal.journal.search import Ask, Search
-from tests.journal.test_rotation_by_logrotate import ENVIRONMENT, Logrotate, writing
+from tests.journal.test_rotation_by_logrotate import ENVIRONMENT, writing
+from tests.support.logrotate import Logrotate
 from tests.support.secrecy import IDENTITIES, PRIVATE, encryption
 
 

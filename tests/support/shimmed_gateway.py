@@ -16,8 +16,8 @@ import orjson
 
 from autoheal.cli import main
 from autoheal.clock import SystemClock
+from autoheal.disk import Disk
 from autoheal.journal import file
-from autoheal.journal.disk import Disk
 from autoheal.serve import process
 
 
