@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate nodejs npm chromium
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm chromium
 PROVIDER := tests/support/provider
 
 BIN := .venv/bin
@@ -40,8 +40,8 @@ hammer: .venv/.dev components ## the long fault runs
 	$(BIN)/pytest -m hammer --timeout=3600 $(ARGS)
 
 lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
-	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
-	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --upgrade pyproject.toml --extra encryption -o requirements/run.txt
+	$(LOCK) --upgrade pyproject.toml --extra encryption --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
 # The programs that some tests need beside Python. Where they cannot be had those tests are skipped, and fail in CI.

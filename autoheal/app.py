@@ -32,6 +32,7 @@ from autoheal.web.access.logins import Logins
 from autoheal.web.access.provider import CALLBACK, Client
 from autoheal.web.access.renewal import Identities, Renewal
 from autoheal.web.access.sessions import Sessions
+from autoheal.web.ack import acknowledge
 from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
 from autoheal.web.console import Console
@@ -69,7 +70,7 @@ def build(
     """
     clock = clock or SystemClock()
     scans = asyncio.Semaphore(SCANS)
-    search = Search(settings.data_dir, lambda: journal.durable.seq)
+    search = Search(settings.data_dir, lambda: journal.durable.seq, settings.audit_identity)
     audit = AuditLog(search, clock, scans=scans, exports=asyncio.Semaphore(EXPORTS))
     alert = partial(receive_alert, settings=settings, engine=engine, metrics=metrics, clock=clock)
     events = Events(feed, journal.log_id, metrics, clock)
@@ -83,6 +84,7 @@ def build(
         Door("POST", "/alert", PUBLIC, alert),
         Door("GET", "/events", Role.VIEWER if settings.events_auth else PUBLIC, events.stream),
         Door("GET", "/audit", Role.VIEWER, audit.read),
+        Door("POST", "/ack", Role.OPERATOR, partial(acknowledge, settings=settings, engine=engine)),
         Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
         Door("GET", "/runs", Role.VIEWER, partial(runs, engine=engine)),
         Door("GET", "/runs/{id}", Role.VIEWER, partial(run, engine=engine, journal=journal, clock=clock, scans=scans)),

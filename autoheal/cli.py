@@ -24,6 +24,7 @@ examples:
   autoheal serve                                     everything is a dry run: that is the default
   AUTOHEAL_DRY_RUN=false autoheal serve              rules with `mode: live` act
   AUTOHEAL_RULES=/etc/autoheal/rules ALERTMANAGER_URL=http://alertmanager:9093 autoheal serve
+  autoheal serve --accept-damage 'bad sector, OPS-42'    once, after a start that named a damaged line
 
 Settings come from the environment: docs/configuration.md lists them. SIGHUP reloads the rules.""",
     "check": """\
@@ -63,7 +64,13 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    command("serve", "run the gateway")
+    serve = command("serve", "run the gateway")
+    serve.add_argument(
+        "--accept-damage",
+        metavar="REASON",
+        type=_reason,
+        help="go on before a damaged line of the log; it is kept aside, and the reason recorded",
+    )
     check = command("check", "check rules files or folders, as `promtool check rules` does")
     check.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a rules file, or a folder of them")
     demo = command("demo", "kill a small service and watch it being healed")
@@ -79,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         match arguments.command:
             case "serve":
-                return _serve()
+                return _serve(arguments.accept_damage)
             case "check":
                 return _check(arguments.files)
             case "audit":
@@ -90,7 +97,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _serve() -> int:
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("say why, for those who will read the log")
+    return text.strip()[:1000]
+
+
+def _serve(accept_damage: str | None) -> int:
     # No rules are loaded yet that could be loaded again; `serve` takes the signal over.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from autoheal.config import load  # noqa: PLC0415 the other commands start without a web server's imports
@@ -101,7 +114,7 @@ def _serve() -> int:
     except ConfigError as error:
         return _refused([*error.faults, *_rules_faults()])
     try:
-        return serve(settings)
+        return serve(settings, accept_damage)
     except ConfigError as error:
         return _refused(error.faults)
     except AutohealError as error:

@@ -6,9 +6,13 @@
     ├── RenderError              a template cannot be rendered for this alert
     ├── JournalError
     │   ├── JournalUnavailable   a record cannot be made durable now; try again later
+    │   ├── NotRecordedYet       something was done, and the log refuses the record of it; it is offered again
     │   ├── JournalConflict      the log has moved on since the caller looked
     │   ├── JournalDamaged       a line in the middle of the log is not what it was
+    │   ├── JournalEncrypted     a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
+    ├── NoEpisode                no open episode has this fingerprint
+    ├── CannotSilence            no silence can be made for this alert
     ├── UpstreamError            another program did not answer as it should
     ├── Unauthenticated          a token does not show who asks, with the reason
     └── KeysUnavailable          the identity provider has not told what is needed; try again later
@@ -21,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 
 
@@ -70,6 +75,10 @@ class JournalUnavailable(JournalError):
     """Nothing can be made durable now: disk full, I/O error, shutting down. Nothing was kept."""
 
 
+class NotRecordedYet(JournalError):
+    """Something was done outside, and its record is not durable: the log is offered it until it takes it."""
+
+
 class JournalConflict(JournalError):
     """`append` was told a head that is not the log's head any more. Nothing was kept."""
 
@@ -78,8 +87,31 @@ class JournalDamaged(JournalError):
     """The log holds a line that is not a record, or that breaks the chain; names file and seq."""
 
 
+class JournalEncrypted(JournalError):
+    """The file `path` of the log is encrypted; `why` says what is missing to read it.
+
+    It is said to hold the seqs `first` to `last`, the last one with that `hash`.
+    """
+
+    def __init__(self, path: Path, first: int, last: int, hash: str, why: str) -> None:  # noqa: A002 the record's field
+        self.path = path
+        self.first = first
+        self.last = last
+        self.hash = hash
+        self.why = why
+        super().__init__(f"{path}: seq {first} to {last} are encrypted: {why}")
+
+
 class RecordTooLarge(JournalError):
     """A record would exceed the 64 KiB that one line may have."""
+
+
+class NoEpisode(AutohealError):
+    """No alert with this fingerprint fires, as far as autoheal knows."""
+
+
+class CannotSilence(AutohealError):
+    """A silence for this alert would be too wide, or cannot be recorded; the text tells what to do instead."""
 
 
 class UpstreamError(AutohealError):

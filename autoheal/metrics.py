@@ -87,6 +87,9 @@ class Metrics:
         self.audit_space_low = gauge(
             "autoheal_audit_space_low", "1 while that is too little for new live actions to begin, else 0."
         )
+        self.audit_unencrypted = gauge(
+            "autoheal_audit_unencrypted_files", "Rotated files of the log that AUTOHEAL_AUDIT_ENCRYPT asks to encrypt."
+        )
         self.sse_subscribers = gauge("autoheal_sse_subscribers", "Open /events streams.")
         self.sse_dropped = counter("autoheal_sse_dropped_total", "Streams cut because the client read too slowly.")
         self.reload_successful = gauge(

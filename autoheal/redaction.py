@@ -7,14 +7,13 @@ installation: two records with the same value show the same token, and nobody wh
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from autoheal.disk import write_whole
 from autoheal.errors import AutohealError
 
 DEFAULT_NAMES = ("*password*", "*token*", "*secret*", "authorization", "*_key", "*apikey*")
@@ -23,6 +22,9 @@ KEY_BYTES = 32
 _TOKEN = re.compile(r"\[redacted:[0-9a-f]{16}\]")
 _USERINFO = re.compile(r"(?<=[A-Za-z0-9+.-]://)[^\s/?#\"<>]+@")
 """The user and password of a URL: all from the slashes to the last @ of the authority (RFC 3986 section 3.2.1)."""
+
+_CUT = "://*@"
+"""What stands before the host of a URL whose credentials were cut out."""
 
 
 class HiddenNames:
@@ -67,6 +69,12 @@ class Redaction:
         digest = hmac.digest(self._key, value.encode(errors="surrogatepass"), "sha256").hex()
         return f"[redacted:{digest[:16]}]"
 
+    def shows(self, name: str, recorded: str) -> bool:
+        """Whether `recorded` is the value of the label or annotation `name` as it was received, as far as one can
+        tell: neither a token, nor in place of one, nor a URL that may have lost its credentials.
+        """
+        return name not in self.names and not _TOKEN.fullmatch(recorded) and _CUT not in recorded
+
     def texts(self, values: Mapping[str, str]) -> dict[str, str]:
         """All `values`, each in the form that may be recorded."""
         return {name: self.of(name, value) for name, value in values.items()}
@@ -85,7 +93,7 @@ def load_key(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            _make_key(path)
+            write_whole(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode(), 0o600)
         mode = path.stat().st_mode & 0o777
         text = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -95,21 +103,3 @@ def load_key(path: Path) -> bytes:
     if re.fullmatch(f"[0-9a-f]{{{2 * KEY_BYTES}}}", text) is None:
         raise AutohealError(f"{path} is no redaction key: {2 * KEY_BYTES} hexadecimal digits. Restore it from a backup")
     return bytes.fromhex(text)
-
-
-def _make_key(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with suppress(FileNotFoundError):
-        part.unlink()  # of a start that was cut short
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -183,7 +183,48 @@ def test_a_life_of_the_service(tmp_path: Path) -> None:
     assert "Traceback" not in said
     assert '"event": "serving"' in said
     printed = [line for line in said.splitlines() if '"kind":"checkpoint"' in line]
-    assert printed == (data / "audit.jsonl").read_text().splitlines()[-1:]
+    lines = (data / "audit.jsonl").read_text().splitlines()
+    assert printed == [line for line in lines if '"kind":"checkpoint"' in line]
+    assert printed[-1] == lines[-1]
+
+
+def test_damage_is_accepted_once_and_recorded(tmp_path: Path) -> None:
+    """A changed line stops the start, which names it and the way out; a reason goes on before it and is recorded, and
+    a service that keeps the option is warned of it.
+    """
+    rules, data, port = tmp_path / "rules.yaml", tmp_path / "data", free_port()
+    rules.write_text(GOOD)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "AUTOHEAL_RULES": str(rules),
+        "AUTOHEAL_DATA_DIR": str(data),
+        "AUTOHEAL_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "autoheal", "serve"]
+
+    def up() -> bool:
+        return answers(f"http://127.0.0.1:{port}/readyz")
+
+    with running(command, up, tmp_path / "log", env=environ) as process:
+        process.terminate()
+        assert process.wait(10) == 0
+    log = data / "audit.jsonl"
+    log.write_bytes(log.read_bytes().replace(b"service_started", b"service_begotten"))
+    refused = autoheal("serve", **environ)
+    assert refused.returncode == 2
+    assert "line 2 (seq 2)" in refused.stderr
+    assert "autoheal serve --accept-damage REASON" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert autoheal("serve", "--accept-damage", " ", **environ).returncode == 2
+    with running([*command, "--accept-damage", "OPS-42"], up, tmp_path / "log", env=environ) as process:
+        process.terminate()
+        assert process.wait(10) == 0
+    records = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert [record["kind"] for record in records][:2] == ["log_created", "log_repaired"]
+    assert records[1]["detail"]["reason"] == "OPS-42"
+    assert "leave it out of every later start" in (tmp_path / "log").read_text()
+    verified = autoheal("audit", "verify", str(data), **environ)
+    assert "damage accepted ('OPS-42')" in verified.stdout + verified.stderr
 
 
 def test_a_live_rule_on_an_open_address_is_a_loud_warning(tmp_path: Path) -> None:

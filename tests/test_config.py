@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoheal.age import Recipients
 from autoheal.config import MAX_SECRET_BYTES, OPTIONS, OidcSettings, Settings, is_loopback, load, load_one
 from autoheal.errors import ConfigError
 from autoheal.model import Role
 from autoheal.redaction import DEFAULT_NAMES, HiddenNames
+from tests.support.secrecy import IDENTITIES, OTHER_PUBLIC, PRIVATE, PUBLIC
 
 OIDC = {"OIDC_ENABLED": "true", "OIDC_ISSUER": "https://idp.example", "OIDC_AUDIENCE": "autoheal"}
 DOCS = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -36,6 +38,8 @@ def test_defaults_are_safe() -> None:
         redact=HiddenNames(DEFAULT_NAMES),
         key_dir=None,
         audit_min_free=64 * 2**20,
+        audit_encrypt=None,
+        audit_identity=None,
         checkpoint_url=None,
         host="127.0.0.1",
         port=9009,
@@ -61,6 +65,8 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_REDACT": "password, сервис.токен,",
             "AUTOHEAL_KEY_DIR": "/keys",
             "AUTOHEAL_AUDIT_MIN_FREE": "3 GiB",
+            "AUTOHEAL_AUDIT_ENCRYPT": f"{PUBLIC}, {OTHER_PUBLIC}",
+            "AUTOHEAL_AUDIT_IDENTITY": f"# mine\n{PRIVATE}",
             "AUTOHEAL_CHECKPOINT_URL": "https://u:pw@archive/in?token=x",
             "AUTOHEAL_HOST": "0.0.0.0",
             "AUTOHEAL_PORT": "65535",
@@ -99,6 +105,8 @@ def test_everything_can_be_set() -> None:
         redact=HiddenNames(["password", "сервис.токен"]),
         key_dir=Path("/keys"),
         audit_min_free=3 * 2**30,
+        audit_encrypt=Recipients((PUBLIC, OTHER_PUBLIC)),
+        audit_identity=IDENTITIES,
         checkpoint_url="https://u:pw@archive/in?token=x",
         host="0.0.0.0",
         port=65535,
@@ -126,6 +134,14 @@ def test_everything_can_be_set() -> None:
         ),
     )
     assert not settings.on_loopback
+
+
+def test_a_private_key_stands_in_no_message() -> None:
+    """Neither where it belongs, nor where a public one does, nor in what is printed of the settings."""
+    assert PRIVATE not in repr(load({"AUTOHEAL_AUDIT_IDENTITY": PRIVATE}))
+    said = faults(AUTOHEAL_AUDIT_IDENTITY=f"{PRIVATE}x", AUTOHEAL_AUDIT_ENCRYPT=PRIVATE)
+    assert said.keys() == {"AUTOHEAL_AUDIT_IDENTITY", "AUTOHEAL_AUDIT_ENCRYPT"}
+    assert not any(PRIVATE[16:40] in what for what in said.values())
 
 
 def test_empty_is_not_set() -> None:
@@ -159,6 +175,10 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_PORT", "tcp://10.0.0.1:9009", "enableServiceLinks: false"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "64 MB", "with KiB, MiB, GiB or TiB"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "-1", "a whole number of bytes"),
+        ("AUTOHEAL_AUDIT_ENCRYPT", "age1x", "key 1 of 1 is no age public key"),
+        ("AUTOHEAL_AUDIT_IDENTITY", "age1x", "line 1 is no age private key"),
+        ("AUTOHEAL_ACK_MAX", "3600", "is not a duration"),
+        ("AUTOHEAL_ACK_MAX", "0s", "'0s' is shorter than 1s"),
         ("AUTOHEAL_CHECKPOINT_URL", "ftp://u:pw@a", "this address must start with http:// or https:// and a host"),
         ("AUTOHEAL_HOST", "127.0.0.1:9009", "without brackets or port"),
         ("AUTOHEAL_HOST", "[::1]", "without brackets"),
@@ -180,8 +200,6 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_PUBLIC_URL", "https://autoheal.example?", "no path and no ?"),
         ("AUTOHEAL_PUBLIC_URL", "https://u:hunter2@autoheal.example", "no user and no password"),
         ("AUTOHEAL_PUBLIC_URL", "https://autoheal.example#", "no #"),
-        ("AUTOHEAL_ACK_MAX", "1 day", "is not a duration"),
-        ("AUTOHEAL_ACK_MAX", "0s", "is not longer than 0s"),
         ("OIDC_ISSUER", "http://idp.example", "only on loopback is http:// allowed"),
         ("OIDC_ISSUER", "https://idp.example?tenant=1", "no ?"),
         ("OIDC_ISSUER", "idp.example", "must start with http"),

@@ -61,6 +61,21 @@ OPTIONS: Sequence[Option] = (
         "With less space than this on the log's disk no new live run begins; a number of bytes, KiB, MiB or GiB.",
     ),
     Option(
+        "AUTOHEAL_AUDIT_ENCRYPT",
+        "audit_encrypt",
+        "",
+        parsers.recipients,
+        "age public keys (`age1…`), comma-separated, to which rotated files of the log are encrypted. Empty: none is.",
+    ),
+    Option(
+        "AUTOHEAL_AUDIT_IDENTITY",
+        "audit_identity",
+        "",
+        parsers.identities,
+        "The age private key, or several, one a line, with which `/audit` and `autoheal audit` read such files.",
+        secret=True,
+    ),
+    Option(
         "AUTOHEAL_CHECKPOINT_URL",
         "checkpoint_url",
         "",
@@ -106,6 +121,13 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "AUTOHEAL_ACK_MAX",
+        "ack_max",
+        "24h",
+        parsers.duration,
+        "The longest time for which `POST /ack` acknowledges an alert.",
+    ),
+    Option(
         "AUTOHEAL_JOURNAL",
         "",
         "file",
@@ -135,7 +157,6 @@ OPTIONS: Sequence[Option] = (
         parsers.origin,
         "The origin at which browsers reach this service, such as `https://autoheal.example.org`.",
     ),
-    Option("AUTOHEAL_ACK_MAX", "ack_max", "24h", parsers.duration, "The longest silence that `POST /ack` may make."),
     Option(
         "OIDC_ENABLED",
         "oidc_enabled",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from autoheal.age import Identities, Recipients
 from autoheal.redaction import HiddenNames
 from autoheal.rules.units import parse_duration
 
@@ -94,14 +95,6 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def duration(text: str) -> float:
-    """A duration longer than none, in seconds."""
-    seconds = parse_duration(text)
-    if seconds <= 0:
-        raise ValueError(f"{shown(text)} is not longer than 0s")
-    return seconds
-
-
 def networks(text: str) -> tuple[Network, ...]:
     """Networks, with commas between them; an address is a network of one."""
     found: list[Network] = []
@@ -128,6 +121,14 @@ def size(text: str) -> int:
     return int(found[1]) << 10 * ("B", "KiB", "MiB", "GiB", "TiB").index(found[2] or "B")
 
 
+def duration(text: str) -> float:
+    """Seconds, one at least, written as in rules."""
+    seconds = parse_duration(text)
+    if seconds < 1:
+        raise ValueError(f"{shown(text)} is shorter than 1s")
+    return seconds
+
+
 def urls(text: str) -> tuple[str, ...]:
     """Addresses, with commas between them. They may carry credentials: a fault names one by its place."""
     found = items(text)
@@ -144,6 +145,16 @@ def optional_url(text: str) -> str | None:
     if text:
         _url(text, "this address")
     return text or None
+
+
+def recipients(text: str) -> Recipients | None:
+    """Public keys, with commas between them, or None for nothing."""
+    return Recipients.parse(text) if text else None
+
+
+def identities(text: str) -> Identities | None:
+    """Private keys, one a line, or None for nothing. No fault repeats them."""
+    return Identities.parse(text) if text else None
 
 
 def secure_url(text: str) -> httpx.URL:

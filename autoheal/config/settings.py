@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autoheal.age import Identities, Recipients
 from autoheal.config.oidc import OidcSettings, gather
 from autoheal.config.options import OPTIONS, Option
 from autoheal.config.parsers import Network, is_loopback, origin
@@ -33,6 +34,8 @@ class Settings:
     data_dir: Path
     key_dir: Path | None
     audit_min_free: int
+    audit_encrypt: Recipients | None
+    audit_identity: Identities | None = field(repr=False)
     checkpoint_url: str | None = field(repr=False)
     redact: HiddenNames
     host: str

@@ -5,11 +5,11 @@ With its text a decision can be computed again after the rules have changed.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import orjson
 
+from autoheal.disk import write_whole
 from autoheal.errors import ConfigError
 from autoheal.model import Draft, Kind
 from autoheal.rules import RuleSet
@@ -42,12 +42,5 @@ def rejected(error: ConfigError, actor: str) -> Draft:
 def keep_texts(folder: Path, rules: RuleSet) -> None:
     """Write the texts of `rules` to FOLDER/DIGEST.json unless they stand there. Raises OSError."""
     path = folder / f"{rules.digest}.json"
-    if path.exists():
-        return
-    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(orjson.dumps(dict(rules.texts), option=orjson.OPT_INDENT_2))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    if not path.exists():
+        write_whole(path, orjson.dumps(dict(rules.texts), option=orjson.OPT_INDENT_2))

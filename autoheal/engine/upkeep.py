@@ -26,7 +26,8 @@ class Upkeep:
         self._ledger = ledger
         self._clock = clock
         self._min_free = min_free
-        self._due = clock.monotonic() + CHECKPOINT_SECONDS
+        # Soon after the start: many short lives must not add up to a long one that nobody signed.
+        self._due = clock.monotonic()
 
     async def run(self) -> None:
         """Look after the log once a second, until cancelled."""

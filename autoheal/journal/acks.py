@@ -15,8 +15,8 @@ from autoheal.model import Draft, Kind, Record
 
 _Ts = TypeVarTuple("_Ts")
 _DISTRUSTED = "fdatasync failed"
-AT_ONCE = 100
-"""Batches told of before others on the event loop get their turn: a thousand waiters wake up in ten steps."""
+AT_ONCE = 25
+"""Batches told of before others on the event loop get their turn: what a waiter does next is part of that step."""
 
 
 @dataclass(slots=True, eq=False)

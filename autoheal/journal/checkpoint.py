@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from autoheal.disk import Disk, write_whole
 from autoheal.errors import ConfigError, Fault
-from autoheal.journal.disk import Disk, sync_directory, write_all
 from autoheal.model import Draft, Head, Kind
 
 FOLDER_NAME = "keys"
@@ -145,11 +145,8 @@ def public_file(keys: tuple[TrustedKey, ...]) -> bytes:
 
 
 def _create(path: Path, disk: Disk) -> None:
-    if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o750, parents=True)
-        sync_directory(path.parent.parent)
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write(path, pem, 0o600, disk)
+    write_whole(path, pem, 0o600, disk)
 
 
 def _read_private(path: Path) -> Ed25519PrivateKey:
@@ -178,23 +175,7 @@ def _publish(path: Path, signer: Signer, disk: Disk) -> None:
             f"{path.with_name(PRIVATE_NAME)} is a key whose time is over according to {path}: put the current key"
             " back, or move the private key away to begin a new one"
         )
-    _write(path, public_file((*keys, TrustedKey(signer.public_key))), 0o644, disk)
-
-
-def _write(path: Path, data: bytes, mode: int, disk: Disk) -> None:
-    """`data` in a file of that mode, durably, whole or not at all."""
-    draft = path.with_name(f".{path.name}")
-    draft.unlink(missing_ok=True)
-    fd = disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        # Before the first byte: nobody may open it meanwhile.
-        os.fchmod(fd, mode)
-        write_all(disk, fd, data)
-        disk.sync(fd)
-    finally:
-        os.close(fd)
-    draft.replace(path)
-    sync_directory(path.parent)
+    write_whole(path, public_file((*keys, TrustedKey(signer.public_key))), 0o644, disk)
 
 
 def _text(raw: bytes) -> str:

@@ -7,7 +7,6 @@ retention pruned from one that somebody took away, and a search skips files that
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,8 @@ from typing import Any, Self
 
 import orjson
 
+from autoheal.disk import Disk, write_whole
 from autoheal.errors import JournalDamaged
-from autoheal.journal.disk import Disk, sync_directory, write_all
 from autoheal.model import ZERO_HASH, Head, Record, parse_rfc3339, rfc3339
 
 FOLDER_NAME = "manifests"
@@ -141,19 +140,7 @@ def write(manifest: Manifest, folder: Path, disk: Disk | None = None) -> None:
 
     One of the same name is replaced: after a crash the same file is described once more.
     """
-    disk = disk or Disk()
-    if not folder.is_dir():
-        folder.mkdir(mode=0o750, exist_ok=True)
-        sync_directory(folder.parent)
-    draft = folder / f".{manifest.name}"
-    fd = disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        write_all(disk, fd, manifest.data)
-        disk.sync(fd)
-    finally:
-        os.close(fd)
-    draft.replace(folder / manifest.name)
-    sync_directory(folder)
+    write_whole(folder / manifest.name, manifest.data, disk=disk)
 
 
 def paths(folder: Path) -> list[Path]:

@@ -7,7 +7,6 @@ with it goes on being that file when it is renamed or removed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -81,28 +80,6 @@ def read_on(path: Path, file: BinaryIO, after: int, limit: int) -> list[Record]:
             size += len(line)
         offset += len(line)
     return records
-
-
-def newest_first(path: Path, file: BinaryIO, end: int, before: int | None) -> Iterator[Record]:
-    """Every record with a seq below `before` (None: every record), newest first."""
-    position = end if before is None else _offset_of(path, file, end, before)
-    rest = b""
-    while position > 0:
-        size = min(BLOCK_BYTES, position)
-        position -= size
-        block = os.pread(file.fileno(), size, position)
-        if len(block) < size:
-            raise JournalDamaged(f"{path}: the file stops at byte {position + len(block)}; {end} were acknowledged")
-        block += rest
-        # The first line may have begun in the block before: it waits for its beginning.
-        begin = block.find(b"\n", 0, -1) + 1 if position else 0
-        if position and not begin:
-            raise JournalDamaged(f"{path}, byte {position}: a line is longer than {MAX_RECORD_BYTES} bytes")
-        rest, lines = block[:begin], block[begin:].splitlines(keepends=True)
-        offset = position + len(block)
-        for line in reversed(lines):
-            offset -= len(line)
-            yield _parse_at(path, offset, line)
 
 
 def _parse_at(path: Path, offset: int, line: bytes) -> Record:

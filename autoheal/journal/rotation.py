@@ -15,9 +15,9 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import BinaryIO
 
+from autoheal.disk import Disk, sync_directory, write_all
 from autoheal.errors import JournalDamaged
 from autoheal.journal import manifest
-from autoheal.journal.disk import Disk, sync_directory, write_all
 from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.record import parse
 from autoheal.model import MAX_RECORD_BYTES, ZERO_HASH, Draft, Head, Kind

@@ -1,9 +1,7 @@
-"""Taking possession of a data directory: its lock, the check of the log, the repair of its end."""
+"""Beginning with a log: the check of what is there, and the repair of its end."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from autoheal.age import Identities
 from autoheal.clock import Clock
-from autoheal.errors import JournalDamaged, JournalUnavailable
-from autoheal.journal.disk import Disk, sync_directory, write_all
+from autoheal.disk import Disk, sync_directory, write_all
+from autoheal.errors import JournalDamaged
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, open_again
 from autoheal.journal.history import distinct, founded
 from autoheal.journal.manifest import Tally
@@ -44,91 +43,60 @@ class Begun:
         return End(self.last.head, self.tally.size if self.fd >= 0 else 0, self.tally.first_seq)
 
 
-class Lock:
-    """Sole possession of a data directory, until `release`."""
-
-    def __init__(self, data_dir: Path) -> None:
-        """Make the directory when it is missing and own it. Raises JournalUnavailable when another process does."""
-        if not data_dir.is_dir():
-            data_dir.mkdir(mode=0o750, parents=True)
-            sync_directory(data_dir.parent)
-        self._data_dir = data_dir
-        self._fd = self._take()
-
-    def renew(self) -> None:
-        """Own the directory still, after somebody made it anew: its lock went with the old one. Raises OSError."""
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._fd), (self._data_dir / "lock").stat()):
-                return
-        try:
-            fd = self._take()
-        except JournalUnavailable as error:
-            raise OSError(str(error)) from None
-        self.release()
-        self._fd = fd
-
-    def release(self) -> None:
-        """Give the directory free."""
-        os.close(self._fd)
-
-    def _take(self) -> int:
-        fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            os.close(fd)
-            if not isinstance(error, BlockingIOError):
-                raise
-            raise JournalUnavailable(
-                f"another autoheal (pid {owner or 'unknown'}) owns {self._data_dir}: "
-                "stop it, or use another data directory"
-            ) from None
-        # For people only; a start on a full disk must not fail for want of it.
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, os.pwrite(fd, b"%d\n" % os.getpid(), 0))
-        return fd
-
-
 def begin(
     data_dir: Path,
     clock: Clock,
     disk: Disk,
     on_replay: Callable[[Record], object],
     accept_damage: str | None = None,
+    identities: Identities | None = None,
 ) -> Begun:
     """Read what a state needs, checking every line; mend a torn end; begin a new log when there is none.
 
     Raises JournalDamaged for any other line that is not what was sealed: nothing is changed then. With
     `accept_damage`, the reason that somebody gave, the log ends before that line instead: it and all that follows
-    is kept in `damaged/`, and a `log_repaired` says so.
+    is kept in `damaged/`, and a `log_repaired` says so. It stays where it is when it stands before all that the state
+    needs: then only the record tells of it.
+    Raises JournalEncrypted when a state needs an encrypted file that none of `identities` opens.
     """
     files = distinct(data_dir)
     if not files:
         return _new(data_dir / FILE_NAME, clock, disk, on_replay)
-    folding = _Folding(data_dir, on_replay)
+    folding = _Folding(data_dir, on_replay, accept_damage, identities)
     repair = None
     try:
         folding.fold(files)
     except JournalDamaged as error:
         if folding.last is None:
             raise
-        if accept_damage is None:
-            remedy = "to go on from what stands before it: autoheal serve --accept-damage REASON"
-            raise JournalDamaged(f"{error} ({remedy})") from None
-        repair = _set_aside(folding, accept_damage, error)
+        folding.accept(error)
+        repair = _set_aside(folding, error)
     if folding.last is None:
         # Nothing but a torn beginning.
         return _new(data_dir / FILE_NAME, clock, disk, on_replay)
+    if folding.accepted:
+        errors = "; ".join(folding.accepted)[:1000]
+        about = {"problem": "damage accepted", "reason": accept_damage, "error": errors}
+        repair = about | (repair or {"kept_in": []})
     return _end(folding, clock, disk, repair)
 
 
 class _Folding:
     """A log that is being read: the files that were begun, with what they hold, and the last good record."""
 
-    def __init__(self, data_dir: Path, on_replay: Callable[[Record], object]) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        on_replay: Callable[[Record], object],
+        reason: str | None,
+        identities: Identities | None,
+    ) -> None:
+        """`reason` is why damage is accepted; what was accepted comes to stand in `accepted`."""
         self.data_dir = data_dir
         self.on_replay = on_replay
+        self.reason = reason
+        self.identities = identities
+        self.accepted: list[str] = []
         self.last: Record | None = None
         self.log_id = ""
         self.begun: list[tuple[LogFile, Tally]] = []
@@ -136,18 +104,29 @@ class _Folding:
 
     def fold(self, files: Sequence[LogFile]) -> None:
         """Read the newest of `files` that found a state, checking the chain, also across files."""
-        self.left = founded(self.data_dir, files)
+        self.left = founded(self.data_dir, files, self.identities)
         before = files[: len(files) - len(self.left)]
         while self.left:
-            file, stream = open_again(self.data_dir, self.left.pop(0))
+            file, stream = open_again(self.data_dir, self.left.pop(0), self.identities)
             tally = Tally()
             self.begun.append((file, tally))
             for record in replay(file.path, stream=stream, last=self.last):
                 if before and _rotated(record):
-                    _check_follows(self.data_dir, before[-1], file, record)
+                    try:
+                        _check_follows(self.data_dir, before[-1], file, record)
+                    except JournalDamaged as error:
+                        # Nothing of that file is needed: it stays where it is.
+                        self.accept(error)
                 before = []
                 tally.add(record)
                 self.take(record)
+
+    def accept(self, error: JournalDamaged) -> None:
+        """Go on in spite of `error`, or raise it with the way out."""
+        if self.reason is None:
+            remedy = "to go on from what is whole: autoheal serve --accept-damage REASON"
+            raise JournalDamaged(f"{error} ({remedy})") from None
+        self.accepted.append(str(error))
 
     def take(self, record: Record) -> None:
         """Fold one record."""
@@ -166,6 +145,11 @@ def _rotated(record: Record) -> bool:
 
 def _check_follows(data_dir: Path, before: LogFile, file: LogFile, record: Record) -> None:
     """Raise JournalDamaged when `record`, the first of `file`, does not continue the file before."""
+    if (told := before.header) is not None:
+        # What it says in the clear is enough: a start should not need the key, nor the time.
+        if (record.seq, record.prev) != (told.last + 1, told.hash):
+            raise JournalDamaged(f"{file.path} does not continue {before.path}, which ends with seq {told.last}")
+        return
     found, stream = open_again(data_dir, before)
     line = b""
     with stream:
@@ -177,8 +161,8 @@ def _check_follows(data_dir: Path, before: LogFile, file: LogFile, record: Recor
         raise JournalDamaged(f"{file.path} does not continue {found.path}: {error}") from None
 
 
-def _set_aside(folding: _Folding, reason: str, error: JournalDamaged) -> dict[str, Any]:
-    """Take the damage, and all that follows it, out of the log; what the record of that says."""
+def _set_aside(folding: _Folding, error: JournalDamaged) -> dict[str, Any]:
+    """Take the damage, and all that follows it, out of the log; where it was, and where it is now."""
     folder = _folder(folding.data_dir, "damaged")
     file, tally = folding.begun[-1]
     if tally.size and file.storage is not Storage.PLAIN:
@@ -196,15 +180,14 @@ def _set_aside(folding: _Folding, reason: str, error: JournalDamaged) -> dict[st
         folding.begun.pop()
     sync_directory(folder)
     sync_directory(folding.data_dir)
-    about = {"file": file.path.name, "offset": tally.size, "kept_in": kept}
-    return {"problem": "damage accepted", "reason": reason[:1000], "error": str(error)[:1000], **about}
+    return {"file": file.path.name, "offset": tally.size, "kept_in": kept}
 
 
 def _end(folding: _Folding, clock: Clock, disk: Disk, repair: dict[str, Any] | None) -> Begun:
     """Go on at the end of the newest file, after the repair that is due there."""
     assert folding.last is not None, "a file that founds a state holds records"
     newest, tally = folding.begun[-1]
-    file, stream = open_again(folding.data_dir, newest)
+    file, stream = open_again(folding.data_dir, newest, folding.identities)
     with stream:
         if file.storage is not Storage.PLAIN:
             return Begun(folding.last, folding.log_id, -1, tally, [] if repair is None else [repair])

@@ -19,10 +19,10 @@ from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
 from autoheal.clock import Clock
+from autoheal.disk import Disk, write_all
 from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal import rotation
 from autoheal.journal.acks import Acks, Batch
-from autoheal.journal.disk import Disk, write_all
 from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.rotation import Standing
 from autoheal.model import Head

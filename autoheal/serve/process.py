@@ -24,6 +24,7 @@ from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.journal.checkpoint import Signer
+from autoheal.journal.encrypting import Encryption, encrypting
 from autoheal.metrics import Metrics
 from autoheal.model import Record
 from autoheal.redaction import HiddenNames, Redaction, load_key
@@ -41,9 +42,10 @@ LAST_WORD_SECONDS = 5.0
 _log = structlog.get_logger("autoheal")
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, accept_damage: str | None = None) -> int:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads the rules. All three are minded during the start as well.
 
+    `accept_damage` is the reason why the log may go on before a line that is not what was written.
     The exit code is 0 after a stop that was asked for, and 1 when the engine failed: a new start folds the log anew.
     Raises ConfigError for rules that cannot be used, and JournalError for a log that cannot be opened.
     """
@@ -53,7 +55,7 @@ def serve(settings: Settings) -> int:
         load_rules(settings.rules, settings.redact)  # all faults, and the address, before the log is touched
         signals.go_on()
         with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, listener, SystemClock(), signals))
+            return runner.run(_serve(settings, listener, SystemClock(), signals, accept_damage))
     except Stopped:
         _log.info("stopped_before_serving")
         return 0
@@ -64,7 +66,9 @@ def load_rules(path: Path, redact: HiddenNames) -> RuleSet:
     return load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
 
 
-async def _serve(settings: Settings, listener: socket.socket, clock: Clock, signals: Signals) -> int:
+async def _serve(
+    settings: Settings, listener: socket.socket, clock: Clock, signals: Signals, accept_damage: str | None
+) -> int:
     metrics = Metrics()
     state = State()
     feed: Feed | None = None
@@ -88,13 +92,16 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
         on_replay=replayed,
         observe=metrics.journal_append.observe,
         on_error=lambda error: _journal_error(metrics, error),
+        accept_damage=accept_damage,
+        identities=settings.audit_identity,
     )
     try:
         signals.go_on()
         feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
+        encryption = _encryption(settings, metrics, clock)
         # The system's authorities rather than a bundled list: a company's own are there.
         tls = ssl.create_default_context()
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client:
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client, encrypting(encryption):
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
             engine = _engine(settings, journal, state, client, clock)
             _log.info(
@@ -106,6 +113,8 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
                 log=journal.log_id,
                 seq=journal.head.seq,
             )
+            if accept_damage is not None:
+                _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics, http=client, clock=clock)
@@ -120,6 +129,18 @@ async def _serve(settings: Settings, listener: socket.socket, clock: Clock, sign
                 telling.cancel()
     finally:
         await journal.close()
+
+
+def _encryption(settings: Settings, metrics: Metrics, clock: Clock) -> Encryption | None:
+    if settings.audit_encrypt is None:
+        return None
+    return Encryption(
+        settings.data_dir,
+        settings.audit_encrypt,
+        clock,
+        min_free=settings.audit_min_free,
+        left=metrics.audit_unencrypted.set,
+    )
 
 
 def _engine(settings: Settings, journal: FileJournal, state: State, client: httpx.AsyncClient, clock: Clock) -> Engine:

@@ -17,13 +17,15 @@ def checkpoints(stage: Stage) -> list[Record]:
 
 
 async def test_the_head_is_signed_every_five_minutes_and_at_stop(tmp_path: Path) -> None:
-    """Also while nothing happens, so that a log which was cut back shows; each vouches for the record before it."""
+    """And at start; also while nothing happens, so that a log which was cut back shows. Each vouches for the record
+    before it.
+    """
     stage = Stage(tmp_path)
     await stage.start()
     await stage.clock.advance(3 * CHECKPOINT_SECONDS + 10)
-    assert len(checkpoints(stage)) == 3
-    await stage.engine.stop()
     assert len(checkpoints(stage)) == 4
+    await stage.engine.stop()
+    assert len(checkpoints(stage)) == 5
     assert [record.kind for record in stage.journal.records[-2:]] == [Kind.SERVICE_STOPPED, Kind.CHECKPOINT]
     for record in checkpoints(stage):
         assert (record.detail["seq"], record.detail["hash"]) == (record.seq - 1, record.prev)

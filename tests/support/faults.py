@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from autoheal.journal.disk import Disk
+from autoheal.disk import Disk
 
 
 class FaultyDisk(Disk):

@@ -16,6 +16,7 @@ from autoheal.app import build
 from autoheal.clock import Clock, SystemClock
 from autoheal.config import Settings
 from autoheal.config import load as load_settings
+from autoheal.engine import Ack, Acknowledged
 from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
@@ -56,6 +57,13 @@ class StubEngine:
         self.error: Exception | None = None
         self.received: list[tuple[Notification, str]] = []
         self.noted: list[Draft] = []
+        self.acknowledged: list[tuple[Ack, str, str]] = []
+
+    async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
+        if self.error is not None:
+            raise self.error
+        self.acknowledged.append((ack, actor, correlation_id))
+        return Acknowledged("5d1a", 1_790_000_900.5)
 
     async def start(self) -> None:
         self.life.append("started")
@@ -126,7 +134,9 @@ async def gateway(
         assert feed is not None
         feed.publish(records)
 
-    journal = FileJournal.open(settings.data_dir, clock, on_durable=durable, on_replay=state.apply)
+    journal = FileJournal.open(
+        settings.data_dir, clock, on_durable=durable, on_replay=state.apply, identities=settings.audit_identity
+    )
     feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
     rules = load(rules_file, actions={name: action.Params for name, action in ACTIONS.items()})
     engine = StubEngine(journal, rules, state)
