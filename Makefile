@@ -6,6 +6,8 @@ COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm
 PROVIDER := tests/support/provider
 
 BIN := .venv/bin
+# Where Debian puts logrotate; not everybody's shell looks there.
+export PATH := $(PATH):/usr/sbin:/sbin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
