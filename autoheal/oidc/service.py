@@ -119,6 +119,7 @@ class Oidc:
             claims,
             issuer=keys.issuer,
             audience=self._settings.audience,
+            client_id=self._settings.client_id,
             clients=self._settings.allowed_clients,
             now=self._clock.now(),
         )
