@@ -133,6 +133,7 @@ class Oidc:
             self._tell(error)
             raise
         except KeysUnavailable:
+            self._metrics.jwt_auth_failures.labels(FailureReason.KEYS_UNAVAILABLE).inc()
             raise
         except Exception as error:  # noqa: BLE001 whatever a token breaks, it proves nothing
             # Without the error's own text: it may repeat what the token holds.

@@ -259,8 +259,8 @@ async def test_refused(case: str, oidc: Oidc, provider: IdentityProvider, clock:
 
 
 def test_the_table_is_about_every_reason_that_an_access_token_may_have() -> None:
-    """Those that are left need an ID token, an allowlist of clients, or no token at all."""
-    elsewhere = {R.MISSING_TOKEN, R.WRONG_CLIENT, R.WRONG_NONCE, R.WRONG_HASH}
+    """Those that are left need an ID token, an allowlist of clients, an outage, or no token at all."""
+    elsewhere = {R.MISSING_TOKEN, R.WRONG_CLIENT, R.WRONG_NONCE, R.WRONG_HASH, R.KEYS_UNAVAILABLE}
     assert {reason for _, reason in CASES.values()} == set(R) - elsewhere
 
 
