@@ -135,6 +135,7 @@ class FailureReason(StrEnum):
     WRONG_HASH = "wrong_hash"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    KEYS_UNAVAILABLE = "keys_unavailable"  # counted alone: it is a 503, and says nothing against the token
 
 
 _DETAILS: Mapping[FailureReason, str] = MappingProxyType(

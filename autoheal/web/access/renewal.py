@@ -6,6 +6,7 @@
 | names another person, or tells of no role any more | ends |
 | refuses the refresh token (invalid_grant): logged out, disabled, revoked | ends |
 | cannot be reached, or answers nonsense | goes on until its own end; asked again after 30 s |
+| signs with a key that is not known here yet | the same |
 | gave no refresh token at the login | goes on until its own end |
 """
 
@@ -21,7 +22,7 @@ import orjson
 import structlog
 
 from autoheal.clock import Clock
-from autoheal.errors import JournalUnavailable, KeysUnavailable, Unauthenticated, UpstreamError
+from autoheal.errors import FailureReason, JournalUnavailable, KeysUnavailable, Unauthenticated, UpstreamError
 from autoheal.model import Draft, Kind, Operator, Role
 from autoheal.oidc import Oidc
 from autoheal.web.access.provider import Client, Grant, GrantRefused
@@ -124,18 +125,24 @@ class Renewal:
         client = self._identities.client
         try:
             grant = await client.renew(await self._identities.oidc.provider(), had.refresh_token or "")
+            # Kept before anything else can fail: the old one is used up, and to use it again looks like a theft.
+            refreshed = Tokens(had.id_token, grant.refresh_token or had.refresh_token)
+            self._sessions.renew(key, session, session.operator, refreshed, session.renew_at)
             operator = await self._identities.of(grant, nonce=None, known=session.operator)
         except GrantRefused as error:
             if error.code != "invalid_grant":
                 raise UpstreamError(str(error)) from error
             return "invalid_grant"
         except Unauthenticated as error:
+            if error.reason is FailureReason.UNKNOWN_KID:
+                # Keys are asked for once in 30 s, and any stranger can have used that up a moment before a rotation.
+                raise UpstreamError("the identity provider has signed with a key that is not known yet") from error
             return error.reason.value
         if operator.subject != session.operator.subject:
             return "other_subject"
         if operator.role is None:
             return "no_role"
-        tokens = Tokens(grant.id_token or had.id_token, grant.refresh_token or had.refresh_token)
+        tokens = replace(refreshed, id_token=grant.id_token or had.id_token)
         self._sessions.renew(key, session, operator, tokens, renew_at(grant, tokens, self._clock.now()))
         return None
 

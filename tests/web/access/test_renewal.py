@@ -8,14 +8,14 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from autoheal.errors import UpstreamError
+from autoheal.errors import Unauthenticated, UpstreamError
 from autoheal.model import Draft, Operator, Role
 from autoheal.oidc import Provider
 from autoheal.web.access.provider import Client
-from autoheal.web.access.renewal import Identities, Renewal
+from autoheal.web.access.renewal import RETRY_SECONDS, Identities, Renewal
 from autoheal.web.access.sessions import Sessions, Tokens
 from tests.support.clock import FakeClock, settle
-from tests.support.identity import AUDIENCE, make, settings
+from tests.support.identity import AUDIENCE, SigningKey, make, settings, token
 from tests.support.logins import CLIENT, ORIGIN, SECRET, LoginProvider
 
 ROLES = {"view": Role.VIEWER, "sre": Role.OPERATOR}
@@ -90,6 +90,50 @@ async def test_without_the_providers_addresses_it_waits_for_the_next_time() -> N
     desk = Desk()
     assert await desk.renewal.current(desk.key, used=True) is not None
     assert desk.idp.forms == []
+    assert desk.noted == []
+
+
+async def _with_a_new_key(desk: Desk) -> SigningKey:
+    """The provider signs with another key from now on, which it does not tell yet."""
+    new = SigningKey("two", which=1)
+    await desk.identities.oidc.refresh()
+    desk.idp.id_token = lambda nonce: token(  # type: ignore[method-assign]
+        desk.clock, new, header={"typ": "JWT"}, aud=CLIENT, sub="olga", roles=["view"], nonce=nonce
+    )
+    return new
+
+
+async def test_a_new_refresh_token_is_kept_whatever_comes_after_it() -> None:
+    """The tokens beside it could not be checked, as keys cannot be had: the next renewal is not with the old one."""
+    desk = Desk()
+    new = await _with_a_new_key(desk)
+    desk.idp.keys = httpx.Response(503)
+    session = await desk.renewal.current(desk.key, used=True)
+    assert session is not None
+    assert desk.sessions.tokens(desk.key, session) == Tokens("x.y.z", "refresh-1")
+    assert session.operator.role is Role.OPERATOR
+    desk.idp.keys = {"keys": [new.jwk()]}
+    await desk.clock.advance(RETRY_SECONDS)
+    session = await desk.renewal.current(desk.key, used=True)
+    assert session is not None
+    assert session.operator.role is Role.VIEWER
+    assert [form["refresh_token"] for form in desk.idp.forms] == ["first", "refresh-1"]
+
+
+async def test_a_key_that_is_not_known_yet_ends_nothing() -> None:
+    """A stranger has just made us ask for keys: those of a rotation come later, and nobody is logged out."""
+    desk = Desk()
+    new = await _with_a_new_key(desk)
+    with pytest.raises(Unauthenticated):
+        await desk.identities.oidc.authenticate(token(desk.clock, header={"kid": "no such"}))
+    desk.idp.keys = {"keys": [new.jwk()]}
+    session = await desk.renewal.current(desk.key, used=True)
+    assert session is not None
+    assert session.operator.role is Role.OPERATOR
+    await desk.clock.advance(RETRY_SECONDS)
+    session = await desk.renewal.current(desk.key, used=True)
+    assert session is not None
+    assert session.operator.role is Role.VIEWER
     assert desk.noted == []
 
 
