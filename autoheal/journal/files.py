@@ -198,6 +198,11 @@ def _found(path: Path, stored: io.FileIO, beginning: bytes, *, packed: bool) -> 
         return LogFile(path, int(match[1]), size, packed, None)
     if len(beginning) < _BEGINNING_BYTES and b"\n" not in beginning:
         return None
+    if path.name == FILE_NAME:
+        raise JournalDamaged(
+            f"{path} does not begin with a record: restore it from a copy, or move it away to go on without what it "
+            "holds, after the newest file before it"
+        )
     raise JournalDamaged(
         f"{path} does not begin with a record: if it is no part of the log, give it another name "
         f"(all that begins with {FILE_NAME}- or {FILE_NAME}. counts as the log)"

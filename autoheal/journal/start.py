@@ -13,6 +13,7 @@ from autoheal.age import Identities
 from autoheal.clock import Clock
 from autoheal.disk import Disk, sync_directory, write_all
 from autoheal.errors import JournalDamaged
+from autoheal.journal import manifest
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, open_again
 from autoheal.journal.history import distinct, founded
 from autoheal.journal.manifest import Tally
@@ -61,6 +62,7 @@ def begin(
     """
     files = distinct(data_dir)
     if not files:
+        _refuse_lost(data_dir)
         return _new(data_dir / FILE_NAME, clock, disk, on_replay)
     folding = _Folding(data_dir, on_replay, accept_damage, identities)
     repair = None
@@ -78,7 +80,25 @@ def begin(
         errors = "; ".join(folding.accepted)[:1000]
         about = {"problem": "damage accepted", "reason": accept_damage, "error": errors}
         repair = about | (repair or {"kept_in": []})
-    return _end(folding, clock, disk, repair)
+    begun = _end(folding, clock, disk, repair)
+    if repair is None and _followed(data_dir, *folding.begun[-1]):
+        begun.reports.append({"problem": "file missing", "file": FILE_NAME})
+    return begun
+
+
+def _refuse_lost(data_dir: Path) -> None:
+    """Raise JournalDamaged when manifests tell of a log that is gone: a new one must not take its place unnoticed."""
+    if told := manifest.paths(data_dir / manifest.FOLDER_NAME):
+        raise JournalDamaged(
+            f"{data_dir} holds none of the log's files, but manifests of one ({manifest.FOLDER_NAME}/{told[-1].name}): "
+            "bring its files back, or restore a copy; to begin a new log, move that folder away first"
+        )
+
+
+def _followed(data_dir: Path, newest: LogFile, tally: Tally) -> bool:
+    """Whether a file had been begun behind the newest one: its manifest is made in that moment."""
+    described = manifest.paths(data_dir / manifest.FOLDER_NAME)
+    return not newest.current and any(path.name == tally.manifest("", "").name for path in described)
 
 
 class _Folding:

@@ -23,6 +23,7 @@ from autoheal.engine import Engine
 from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
+from autoheal.journal.checkpoint import FOLDER_NAME as KEY_FOLDER
 from autoheal.journal.checkpoint import Signer
 from autoheal.journal.encrypting import Encryption, encrypting
 from autoheal.metrics import Metrics
@@ -154,7 +155,8 @@ def _engine(settings: Settings, journal: FileJournal, state: State, client: http
         if settings.alertmanager_urls
         else None,
         redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
-        sign=Signer.load(settings.keys).draft,
+        # `autoheal audit restore` knows the data directory alone.
+        sign=Signer.load(settings.keys, restored=settings.data_dir / KEY_FOLDER).draft,
         clock=clock,
     )
 
