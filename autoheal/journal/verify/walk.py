@@ -293,8 +293,7 @@ class _Walk:
         if self._kept is not None:
             self._kept.compare(self._signatures, self._past)
 
-    def _too_long(self, seq: int, ts: str) -> None:
-        what = f"by {ts} the service had run for more than ten minutes without signing a checkpoint"
+    def _too_long(self, seq: int, what: str) -> None:
         self._chain.report(Finding.UNSIGNED, seq, what)
 
 
