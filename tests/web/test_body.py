@@ -68,6 +68,18 @@ async def test_all_bodies_together_are_bounded(gate: Gateway, monkeypatch: pytes
     await until_answered(gate, 200, 19_000)
 
 
+async def test_large_bodies_leave_room_for_small_ones(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who drips large bodies takes the share of large ones, and gives it back at the end."""
+    monkeypatch.setattr(body, "MAX_BODIES_BYTES", 30_000)
+    monkeypatch.setattr(body, "RESERVED_BYTES", 10_000)
+    monkeypatch.setattr(body, "SMALL_BYTES", 5_000)
+    for _ in range(3):
+        async with sending(gate, head(18_000) + b" " * 17_000):
+            await until_answered(gate, 503, 6_000)
+            assert await status(gate, 4_900) == 200
+        await until_answered(gate, 200, 19_000)
+
+
 async def test_a_body_is_held_until_it_is_answered(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for the disk still takes memory."""
     monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
