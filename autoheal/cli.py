@@ -95,6 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _demo(once=arguments.once, port=arguments.port)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever reads (`| head`) has read enough; Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _reason(text: str) -> str:

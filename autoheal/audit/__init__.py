@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command that was asked for; returns the exit code."""
     try:
         code: int = arguments.run(arguments)
+    except BrokenPipeError:
+        raise
     except (AutohealError, OSError) as error:
         print(f"autoheal: {plain(str(error))}", file=sys.stderr)
         return 2

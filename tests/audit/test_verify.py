@@ -44,6 +44,18 @@ def test_quiet_says_one_thing(trail: Trail, capsys: pytest.CaptureFixture[str]) 
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+def test_a_reader_that_has_gone_is_no_verdict(trail: Trail) -> None:
+    """`| head -0`: quiet, and the exit code of a closed pipe, so that nobody takes it for whole or altered."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "autoheal", "audit", "verify", str(trail.folder)]
+    try:
+        said = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+    assert (said.returncode, said.stderr) == (141, b"")
+
+
 def test_a_bad_log(trail: Trail, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1; the first bad record with its seq, file and line, then the others."""
     lines = trail.current.read_bytes().splitlines(keepends=True)
