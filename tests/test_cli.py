@@ -156,7 +156,9 @@ def test_a_life_of_the_service(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{port}"
 
     def kinds() -> list[str]:
-        return [orjson.loads(line)["kind"] for line in (data / "audit.jsonl").read_bytes().splitlines()]
+        return [
+            orjson.loads(line)["kind"] for line in (data / "audit.jsonl").read_bytes().rpartition(b"\n")[0].splitlines()
+        ]
 
     with running(
         [sys.executable, "-m", "autoheal", "serve"],

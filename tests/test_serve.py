@@ -55,12 +55,14 @@ def environment(folder: Path, port: int, **more: str) -> dict[str, str]:
 
 def records(folder: Path) -> list[dict[str, Any]]:
     """The audit log."""
-    return [orjson.loads(line) for line in (folder / "data" / "audit.jsonl").read_bytes().splitlines()]
+    return [
+        orjson.loads(line) for line in (folder / "data" / "audit.jsonl").read_bytes().rpartition(b"\n")[0].splitlines()
+    ]
 
 
 def said(folder: Path, event: str) -> list[dict[str, Any]]:
     """The lines of the service's own log that tell of `event`."""
-    lines = [orjson.loads(line) for line in (folder / "log").read_bytes().splitlines()]
+    lines = [orjson.loads(line) for line in (folder / "log").read_bytes().rpartition(b"\n")[0].splitlines()]
     return [line for line in lines if line.get("event") == event]
 
 

@@ -49,7 +49,11 @@ class Here:
     stop_alertmanager: ExitStack
 
     def records(self, kind: str) -> list[dict[str, Any]]:
-        return [found for line in self.log.read_bytes().splitlines() if (found := orjson.loads(line))["kind"] == kind]
+        return [
+            found
+            for line in self.log.read_bytes().rpartition(b"\n")[0].splitlines()
+            if (found := orjson.loads(line))["kind"] == kind
+        ]
 
     def fire(self, labels: dict[str, str]) -> str:
         """As Prometheus does; the fingerprint, once the gateway has been told."""

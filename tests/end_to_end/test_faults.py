@@ -103,10 +103,21 @@ def refused(calls: str, error: str, when: str) -> Callable[[Service], AbstractCo
             try:
                 yield
             finally:
-                strace.terminate()
+                let_go(strace, service)
         assert "INJECTED" in trace.read_text()
 
     return injected
+
+
+def let_go(strace: subprocess.Popen[str], service: Service) -> None:
+    """End the tracing. strace may wait for ever for a thread that begins a program just then (vfork)."""
+    strace.terminate()
+    try:
+        strace.wait(10)
+    except subprocess.TimeoutExpired:
+        strace.kill()
+        # The stop by which strace would have let go may still be on its way.
+        os.kill(service.pid, signal.SIGCONT)
 
 
 @contextmanager

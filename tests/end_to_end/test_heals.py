@@ -41,7 +41,7 @@ async def test_a_killed_process_is_back_and_the_log_tells_how(tmp_path: Path) ->
                 )
                 assert here.kinds() == HEALED
                 assert here.target.pid not in (None, dead)
-                written = here.log.read_text().splitlines()
+                written = here.log.read_text().rpartition("\n")[0].splitlines()
                 followed = await Reader(live).take(len(written) - before)
             assert [event.data for event in followed] == written[before:]
             async with client.stream("GET", "/events", params={"after": 0}) as replay:

@@ -44,7 +44,7 @@ class Gateway:
             return client.post(f"{self.url}/alert", content=content, headers=headers)
 
     def records(self, fingerprint: str) -> list[dict[str, Any]]:
-        lines = (self.folder / "data" / "audit.jsonl").read_bytes().splitlines()
+        lines = (self.folder / "data" / "audit.jsonl").read_bytes().rpartition(b"\n")[0].splitlines()
         return [record for record in map(orjson.loads, lines) if record.get("fingerprint") == fingerprint]
 
 

@@ -40,7 +40,7 @@ class World:
     log: Path
 
     def records(self, kind: str) -> list[dict[str, Any]]:
-        found = (orjson.loads(line) for line in self.log.read_bytes().splitlines())
+        found = (orjson.loads(line) for line in self.log.read_bytes().rpartition(b"\n")[0].splitlines())
         return [record for record in found if record["kind"] == kind]
 
 

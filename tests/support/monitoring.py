@@ -171,7 +171,7 @@ class World:
 
     def records(self) -> list[dict[str, Any]]:
         """The audit log, record by record."""
-        return [orjson.loads(line) for line in self.log.read_bytes().splitlines()]
+        return [orjson.loads(line) for line in self.log.read_bytes().rpartition(b"\n")[0].splitlines()]
 
     def kinds(self) -> list[str]:
         """What the log tells of alerts and of what was done about them, in its order."""
