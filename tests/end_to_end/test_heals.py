@@ -83,12 +83,14 @@ def test_a_dry_run_tells_what_it_would_do_and_does_nothing(tmp_path: Path) -> No
             seconds=30,
             what="two more webhooks",
         )
-        assert here.kinds() == ["alert_firing", "decision", "action_dry_run"]
-        decision, dry_run = here.records()[-2:]
+        # On a machine that stands still for four seconds Prometheus lets its alert end: that may follow.
+        assert here.kinds()[:3] == ["alert_firing", "decision", "action_dry_run"]
+        assert not {"action_started", "action_ok", "action_fail"} & set(here.kinds())
+        decision, dry_run = [each for each in here.records() if each["kind"] in ("decision", "action_dry_run")][:2]
         assert decision["reason"] == "dry_run"
         step = dry_run["detail"]["plan"]["steps"][0]
         assert step["params"]["argv"] == here.target.argv
         assert step["verify"]["probe"]["http"]["url"] == f"http://127.0.0.1:{here.target.port}/"
         assert here.target.pid is None
         counted = 'autoheal_actions_total{rule="restart-target",outcome="dry_run"}'
-        wait_until(lambda: here.measured(counted) == 1, seconds=20, what="a scrape of the dry run")
+        wait_until(lambda: (here.measured(counted) or 0) >= 1, seconds=20, what="a scrape of the dry run")
