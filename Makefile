@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate dockerd=docker.io busybox=busybox-static
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
@@ -43,9 +43,10 @@ lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
-# The programs that some tests need beside Python. Where they cannot be had those tests are skipped, and fail in CI.
+# The programs that some tests need beside Python, as PROGRAM=PACKAGE where the two differ. Where they cannot be had those tests are skipped, and fail in CI.
 components:
-	@missing=""; for name in $(COMPONENTS); do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; for name in $(COMPONENTS); do \
+		command -v "$${name%=*}" >/dev/null || missing="$$missing $${name#*=}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; $(call apt-install,$$missing) \

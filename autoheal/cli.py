@@ -124,6 +124,7 @@ def _serve(accept_damage: str | None) -> int:
 
 def _rules_faults() -> Sequence[Fault]:
     """Beside faulty settings: who mends those should not meet these only then."""
+    from autoheal.actions import ACTIONS  # noqa: PLC0415
     from autoheal.config import load_one  # noqa: PLC0415
     from autoheal.redaction import HiddenNames  # noqa: PLC0415
     from autoheal.serve import load_rules  # noqa: PLC0415
@@ -136,7 +137,7 @@ def _rules_faults() -> Sequence[Fault]:
     except ConfigError:
         return ()
     try:
-        load_rules(path, redact)
+        load_rules(path, redact, ACTIONS)
     except ConfigError as error:
         return error.faults
     return ()

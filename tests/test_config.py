@@ -40,6 +40,8 @@ def test_defaults_are_safe() -> None:
         insecure=False,
         alert_allowlist=(),
         alertmanager_urls=(),
+        docker_host="unix:///var/run/docker.sock",
+        docker_certs=None,
     )
     assert load({}).on_loopback
 
@@ -61,6 +63,8 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_INSECURE": "true",
             "AUTOHEAL_ALERT_ALLOWLIST": "10.0.0.0/8, fd00::/8,192.0.2.1",
             "ALERTMANAGER_URL": "http://a:9093, https://user:pw@b/prefix/",
+            "AUTOHEAL_DOCKER_HOST": "https://10.0.0.5:2376",
+            "AUTOHEAL_DOCKER_CERT_PATH": "/etc/autoheal/docker",
             "AUTOHEAL_JOURNAL": "File",
             "AUTOHEAL_WEBHOOK_AUTH": "none",
             "AUTOHEAL_EVENTS_AUTH": "off",
@@ -83,6 +87,8 @@ def test_everything_can_be_set() -> None:
         insecure=True,
         alert_allowlist=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
         alertmanager_urls=("http://a:9093", "https://user:pw@b/prefix/"),
+        docker_host="https://10.0.0.5:2376",
+        docker_certs=Path("/etc/autoheal/docker"),
     )
     assert not settings.on_loopback
 
@@ -119,6 +125,12 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_AUDIT_MIN_FREE", "64 MB", "with KiB, MiB, GiB or TiB"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "-1", "a whole number of bytes"),
         ("AUTOHEAL_CHECKPOINT_URL", "ftp://u:pw@a", "this address must start with http:// or https:// and a host"),
+        ("AUTOHEAL_DOCKER_HOST", "/var/run/docker.sock", "does not begin with unix://, tcp:// or https://"),
+        ("AUTOHEAL_DOCKER_HOST", "unix:", "does not begin with unix://"),
+        ("AUTOHEAL_DOCKER_HOST", "unix://docker.sock", "no absolute path"),
+        ("AUTOHEAL_DOCKER_HOST", "unix:///" + "x" * 107, "at most 107 bytes"),
+        ("AUTOHEAL_DOCKER_HOST", "tcp://db", "is not HOST:PORT"),
+        ("AUTOHEAL_DOCKER_HOST", "https://db:2376/x", "is not HOST:PORT"),
         ("AUTOHEAL_HOST", "127.0.0.1:9009", "without brackets or port"),
         ("AUTOHEAL_HOST", "[::1]", "without brackets"),
         ("AUTOHEAL_HOST", "http://localhost", "no address to listen on"),

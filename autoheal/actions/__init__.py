@@ -1,14 +1,35 @@
 """What autoheal can do to the world: one module per action, and the table of all."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from autoheal.actions.command import Command
-from autoheal.actions.contract import DEFAULT_TIMEOUT, Action, Context, Outcome
+from autoheal.actions.contract import DEFAULT_TIMEOUT, Action, Context, Outcome, Traits
+from autoheal.actions.docker import DEFAULT_HOST, Docker
 from autoheal.actions.http import Http
 from autoheal.actions.supervision import orphan_gone
 
-__all__ = ["ACTIONS", "DEFAULT_TIMEOUT", "Action", "Command", "Context", "Http", "Outcome", "orphan_gone"]
+__all__ = [
+    "ACTIONS",
+    "DEFAULT_TIMEOUT",
+    "Action",
+    "Command",
+    "Context",
+    "Docker",
+    "Http",
+    "Outcome",
+    "Traits",
+    "builtin",
+    "orphan_gone",
+]
 
-ACTIONS: Mapping[str, Action] = MappingProxyType({action.name: action for action in (Command(), Http())})
-"""Every built-in action by its name in rules."""
+
+def builtin(*, docker_host: str = DEFAULT_HOST, docker_certs: Path | None = None) -> Mapping[str, Action]:
+    """Every built-in action by its name in rules, as the settings want it."""
+    actions: tuple[Action, ...] = (Command(), Http(), Docker(docker_host, docker_certs))
+    return MappingProxyType({action.name: action for action in actions})
+
+
+ACTIONS = builtin()
+"""The built-in actions as they are when no setting says otherwise."""

@@ -106,6 +106,20 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "AUTOHEAL_DOCKER_HOST",
+        "docker_host",
+        "unix:///var/run/docker.sock",
+        parsers.docker_host,
+        "The Docker Engine of `docker` steps: `unix:///PATH`, `tcp://HOST:PORT` or, with TLS, `https://HOST:PORT`.",
+    ),
+    Option(
+        "AUTOHEAL_DOCKER_CERT_PATH",
+        "docker_certs",
+        "",
+        parsers.optional_path,
+        "A folder with the ca.pem, cert.pem and key.pem for Docker Engines behind TLS. Empty: no certificate of ours.",
+    ),
+    Option(
         "AUTOHEAL_JOURNAL",
         "",
         "file",

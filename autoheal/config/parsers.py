@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from autoheal.redaction import HiddenNames
+from autoheal.rules.address import parse_engine
 
 Network = IPv4Network | IPv6Network
 
@@ -134,6 +135,12 @@ def optional_url(text: str) -> str | None:
     if text:
         _url(text, "this address")
     return text or None
+
+
+def docker_host(text: str) -> str:
+    """The address of a Docker Engine."""
+    parse_engine(text)
+    return text
 
 
 def _url(text: str, which: str) -> httpx.URL:

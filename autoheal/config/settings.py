@@ -38,6 +38,8 @@ class Settings:
     insecure: bool
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
+    docker_host: str
+    docker_certs: Path | None
 
     @property
     def keys(self) -> Path:
