@@ -20,6 +20,7 @@ from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.journal.search import Search
 from autoheal.metrics import Metrics
+from autoheal.web.ack import acknowledge
 from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
 from autoheal.web.correlation import Correlation, new_id
@@ -64,6 +65,7 @@ def build(
         Door("POST", "/alert", Role.PUBLIC, alert),
         Door("GET", "/events", Role.PUBLIC, Events(feed, journal.log_id, metrics).stream),
         Door("GET", "/audit", Role.VIEWER, audit.read),
+        Door("POST", "/ack", Role.OPERATOR, partial(acknowledge, settings=settings, engine=engine)),
         Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
         Door("GET", "/runs", Role.VIEWER, partial(runs, engine=engine)),
         Door("GET", "/runs/{id}", Role.VIEWER, partial(run, engine=engine, journal=journal, clock=clock, scans=scans)),

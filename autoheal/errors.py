@@ -6,9 +6,12 @@
     ├── RenderError              a template cannot be rendered for this alert
     ├── JournalError
     │   ├── JournalUnavailable   a record cannot be made durable now; try again later
+    │   ├── NotRecordedYet       something was done, and the log refuses the record of it; it is offered again
     │   ├── JournalConflict      the log has moved on since the caller looked
     │   ├── JournalDamaged       a line in the middle of the log is not what it was
     │   └── RecordTooLarge       a record would exceed 64 KiB
+    ├── NoEpisode                no open episode has this fingerprint
+    ├── CannotSilence            no silence can be made for this alert
     └── UpstreamError            another program did not answer as it should
 
 The domain never says 404: `autoheal.web.errors` is the one place that maps these to HTTP.
@@ -66,6 +69,10 @@ class JournalUnavailable(JournalError):
     """Nothing can be made durable now: disk full, I/O error, shutting down. Nothing was kept."""
 
 
+class NotRecordedYet(JournalError):
+    """Something was done outside, and its record is not durable: the log is offered it until it takes it."""
+
+
 class JournalConflict(JournalError):
     """`append` was told a head that is not the log's head any more. Nothing was kept."""
 
@@ -76,6 +83,14 @@ class JournalDamaged(JournalError):
 
 class RecordTooLarge(JournalError):
     """A record would exceed the 64 KiB that one line may have."""
+
+
+class NoEpisode(AutohealError):
+    """No alert with this fingerprint fires, as far as autoheal knows."""
+
+
+class CannotSilence(AutohealError):
+    """A silence for this alert would be too wide, or cannot be recorded; the text tells what to do instead."""
 
 
 class UpstreamError(AutohealError):

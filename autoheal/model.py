@@ -50,6 +50,10 @@ class Kind(StrEnum):
     HEAL_FAILED = "heal_failed"
     HEAL_INCONCLUSIVE = "heal_inconclusive"
     ESCALATED = "escalated"
+    SILENCE_REQUESTED = "silence_requested"
+    SILENCE_CREATED = "silence_created"
+    SILENCE_FAILED = "silence_failed"
+    SILENCE_EXPIRED = "silence_expired"
 
 
 class Reason(StrEnum):
@@ -63,6 +67,7 @@ class Reason(StrEnum):
     NOT_YET = "not_yet"
     RUN_ENDED = "run_ended"
     IN_PROGRESS = "in_progress"
+    ACKED = "acked"
     COOLDOWN = "cooldown"
     BUDGET = "budget"
     LOW_SPACE = "low_space"

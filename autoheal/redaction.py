@@ -23,6 +23,9 @@ _TOKEN = re.compile(r"\[redacted:[0-9a-f]{16}\]")
 _USERINFO = re.compile(r"(?<=[A-Za-z0-9+.-]://)[^\s/?#\"<>]+@")
 """The user and password of a URL: all from the slashes to the last @ of the authority (RFC 3986 section 3.2.1)."""
 
+_CUT = "://*@"
+"""What stands before the host of a URL whose credentials were cut out."""
+
 
 class HiddenNames:
     """Names of labels and annotations whose values are hidden: `name in HiddenNames(...)`.
@@ -65,6 +68,12 @@ class Redaction:
             return value  # of an episode that was taken in before
         digest = hmac.digest(self._key, value.encode(errors="surrogatepass"), "sha256").hex()
         return f"[redacted:{digest[:16]}]"
+
+    def shows(self, name: str, recorded: str) -> bool:
+        """Whether `recorded` is the value of the label or annotation `name` as it was received, as far as one can
+        tell: neither a token, nor in place of one, nor a URL that may have lost its credentials.
+        """
+        return name not in self.names and not _TOKEN.fullmatch(recorded) and _CUT not in recorded
 
     def texts(self, values: Mapping[str, str]) -> dict[str, str]:
         """All `values`, each in the form that may be recorded."""

@@ -160,6 +160,18 @@ class Spent:
 
 
 @dataclass(slots=True)
+class Silence:
+    """A silence in Alertmanager that an operator made through autoheal: until `ends_at` (epoch seconds) what it
+    covers is acknowledged. `matchers` are in Alertmanager's notation.
+    """
+
+    id: str
+    matchers: str
+    actor: str
+    ends_at: float
+
+
+@dataclass(slots=True)
 class End:
     """When a fingerprint's last episode ended, as told (`ends_at`) and as recorded (`ts`)."""
 
@@ -186,6 +198,10 @@ class State:
     """The unfinished run of each target."""
     space_low: bool = False
     """Whether the log's disk has less left than it should: no live run begins."""
+    silences: dict[str, Silence] = field(default_factory=dict)
+    """By id. One whose time is over stays until the next is made."""
+    silence_requests: list[int] = field(default_factory=list)
+    """Seqs of the requests for a silence of which no outcome is recorded yet."""
     waiting: dict[str, Charge] = field(default_factory=dict)
     """Runs decided but not begun: budgets count them as spent."""
     last_action: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -421,6 +437,29 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
     return change
 
 
+def _silence_requested(state: State, record: Record) -> None:
+    state.silence_requests.append(record.seq)
+
+
+def _silence_created(state: State, record: Record) -> None:
+    _silence_failed(state, record)
+    known, detail = state.silences, record.detail
+    known.pop(detail.get("replaces", ""), None)
+    for silence in [silence for silence in known.values() if silence.ends_at <= record.ts]:
+        del known[silence.id]
+    made = Silence(detail["silence_id"], detail["matchers"], record.actor, parse_rfc3339(detail["ends_at"]))
+    known[made.id] = made
+
+
+def _silence_failed(state: State, record: Record) -> None:
+    if record.detail["request"] in state.silence_requests:
+        state.silence_requests.remove(record.detail["request"])
+
+
+def _silence_expired(state: State, record: Record) -> None:
+    state.silences.pop(record.detail["silence_id"], None)
+
+
 _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SPACE_LOW: _space(low=True),
     Kind.SPACE_OK: _space(low=False),
@@ -438,6 +477,10 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.HEAL_FAILED: _heal_failed,
     Kind.HEAL_INCONCLUSIVE: _heal_inconclusive,
     Kind.ESCALATED: _ends(RunState.ESCALATED),
+    Kind.SILENCE_REQUESTED: _silence_requested,
+    Kind.SILENCE_CREATED: _silence_created,
+    Kind.SILENCE_FAILED: _silence_failed,
+    Kind.SILENCE_EXPIRED: _silence_expired,
 }
 
 

@@ -40,6 +40,7 @@ def test_defaults_are_safe() -> None:
         insecure=False,
         alert_allowlist=(),
         alertmanager_urls=(),
+        ack_max=86_400.0,
         docker_host="unix:///var/run/docker.sock",
         docker_certs=None,
     )
@@ -63,6 +64,7 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_INSECURE": "true",
             "AUTOHEAL_ALERT_ALLOWLIST": "10.0.0.0/8, fd00::/8,192.0.2.1",
             "ALERTMANAGER_URL": "http://a:9093, https://user:pw@b/prefix/",
+            "AUTOHEAL_ACK_MAX": "1h30m",
             "AUTOHEAL_DOCKER_HOST": "https://10.0.0.5:2376",
             "AUTOHEAL_DOCKER_CERT_PATH": "/etc/autoheal/docker",
             "AUTOHEAL_JOURNAL": "File",
@@ -87,6 +89,7 @@ def test_everything_can_be_set() -> None:
         insecure=True,
         alert_allowlist=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
         alertmanager_urls=("http://a:9093", "https://user:pw@b/prefix/"),
+        ack_max=5400.0,
         docker_host="https://10.0.0.5:2376",
         docker_certs=Path("/etc/autoheal/docker"),
     )
@@ -124,6 +127,8 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_PORT", "tcp://10.0.0.1:9009", "enableServiceLinks: false"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "64 MB", "with KiB, MiB, GiB or TiB"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "-1", "a whole number of bytes"),
+        ("AUTOHEAL_ACK_MAX", "3600", "is not a duration"),
+        ("AUTOHEAL_ACK_MAX", "0s", "'0s' is shorter than 1s"),
         ("AUTOHEAL_CHECKPOINT_URL", "ftp://u:pw@a", "this address must start with http:// or https:// and a host"),
         ("AUTOHEAL_DOCKER_HOST", "/var/run/docker.sock", "does not begin with unix://, tcp:// or https://"),
         ("AUTOHEAL_DOCKER_HOST", "unix:", "does not begin with unix://"),

@@ -88,6 +88,22 @@ def test_hostile_texts_take_linear_time() -> None:
         assert time.process_time() - begun < 5
 
 
+@pytest.mark.parametrize(
+    ("name", "received"),
+    [("db_password", "hunter2"), ("url", "see http://ann:hunter2@db/"), ("instance", "[redacted:0123456789abcdef]")],
+)
+def test_what_was_hidden_does_not_pass_for_the_value(name: str, received: str) -> None:
+    """Neither under a name that is hidden, nor a token that was made when another list was set, nor a cut URL."""
+    assert not REDACTION.shows(name, REDACTION.of(name, received))
+
+
+@pytest.mark.parametrize("value", ["", "api-1:9100", "http://db/?to=a@b", "a*@b", "[redacted:?]"])
+def test_what_was_not_hidden_does(value: str) -> None:
+    """Everything else is recorded as it was received."""
+    assert REDACTION.of("instance", value) == value
+    assert REDACTION.shows("instance", value)
+
+
 def test_the_key_is_made_once(tmp_path: Path) -> None:
     """The first start makes a key that only its owner can read; later ones use it."""
     path = tmp_path / "keys" / "redact.key"

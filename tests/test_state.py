@@ -45,6 +45,7 @@ def legal(state: State) -> list[Draft]:
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
+    drafts += legal_silences(state)
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -71,6 +72,21 @@ def legal(state: State) -> list[Draft]:
             ]
         if run.state is RunState.ESCALATING:
             drafts.append(Draft(kind=Kind.ESCALATED, **about))
+    return drafts
+
+
+def legal_silences(state: State) -> list[Draft]:
+    """Requests for silences, their outcomes, and ends before their time."""
+    asked = {"matchers": 'alertname="Down"', "ends_at": rfc3339(NOW + state.head.seq * 600)}
+    drafts = [Draft(kind=Kind.SILENCE_REQUESTED, actor="local", detail=asked)]
+    for request in state.silence_requests:
+        drafts.append(Draft(kind=Kind.SILENCE_FAILED, detail={"request": request}))
+        made = {**asked, "request": request, "silence_id": f"s{request}"}
+        drafts.append(Draft(kind=Kind.SILENCE_CREATED, actor="local", detail=made))
+        drafts += [
+            Draft(kind=Kind.SILENCE_CREATED, actor="local", detail={**made, "replaces": old}) for old in state.silences
+        ]
+    drafts += [Draft(kind=Kind.SILENCE_EXPIRED, detail={"silence_id": old}) for old in state.silences]
     return drafts
 
 
@@ -119,6 +135,9 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
+    answered = {record.detail.get("request") for record in records}
+    asked = [record.seq for record in records if record.kind is Kind.SILENCE_REQUESTED]
+    assert state.silence_requests == [seq for seq in asked if seq not in answered]
 
 
 def test_ended_runs_are_bounded() -> None:

@@ -106,6 +106,13 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "AUTOHEAL_ACK_MAX",
+        "ack_max",
+        "24h",
+        parsers.duration,
+        "The longest time for which `POST /ack` acknowledges an alert.",
+    ),
+    Option(
         "AUTOHEAL_DOCKER_HOST",
         "docker_host",
         "unix:///var/run/docker.sock",

@@ -11,6 +11,7 @@ import httpx
 
 from autoheal.redaction import HiddenNames
 from autoheal.rules.address import parse_engine
+from autoheal.rules.units import parse_duration
 
 Network = IPv4Network | IPv6Network
 
@@ -117,6 +118,14 @@ def size(text: str) -> int:
     if found is None:
         raise ValueError(f"{_shown(text)} is not a size: a whole number of bytes, or with KiB, MiB, GiB or TiB")
     return int(found[1]) << 10 * ("B", "KiB", "MiB", "GiB", "TiB").index(found[2] or "B")
+
+
+def duration(text: str) -> float:
+    """Seconds, one at least, written as in rules."""
+    seconds = parse_duration(text)
+    if seconds < 1:
+        raise ValueError(f"{_shown(text)} is shorter than 1s")
+    return seconds
 
 
 def urls(text: str) -> tuple[str, ...]:

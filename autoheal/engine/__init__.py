@@ -1,5 +1,6 @@
 """From alerts to verified outcomes: intake, decisions, runs, recovery."""
 
+from autoheal.engine.acknowledge import Ack, Acknowledged
 from autoheal.engine.core import Engine
 
-__all__ = ["Engine"]
+__all__ = ["Ack", "Acknowledged", "Engine"]

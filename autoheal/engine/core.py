@@ -13,6 +13,7 @@ from autoheal.actions import Action
 from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
 from autoheal.config import Settings
+from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
@@ -66,6 +67,7 @@ class Engine:
         self._clock = clock
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free)
+        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
         self._dirty: dict[str, None] = {}
         self._work = asyncio.Event()
         self._alarms = Alarms(clock, self._ask_again)
@@ -116,6 +118,7 @@ class Engine:
                     },
                 ),
                 loaded(self.rules, "system"),
+                *unanswered(self.state),
             ]
         )
         self._upkeep.look_at_space()
@@ -124,6 +127,7 @@ class Engine:
         self._spawn(self._upkeep.run(), vital=True)
         self._spawn(self._alarms.run(), vital=True)
         self._spawn(self._decide_forever(), vital=True)
+        self._spawn(self._acks.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
@@ -203,6 +207,17 @@ class Engine:
             resolved=len(notification.alerts) - firing,
             rejected=len(notification.rejected),
         )
+
+    async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
+        """Silence in Alertmanager, in the name of `actor`, what `ack` says; what it covers is `acked` for so long.
+
+        The last word counts: the silence takes the place of one with the same matchers by the same actor.
+        Raises NoEpisode, CannotSilence, UpstreamError when no Alertmanager has made it, JournalUnavailable when
+        nothing was done, and NotRecordedYet when it was made. To ask again is safe after each of them.
+        """
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
+        return await self._acks.make(ack, actor, correlation_id)
 
     async def reload(self, actor: str = "system") -> None:
         """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
@@ -303,7 +318,7 @@ class Engine:
     def _changed(self, records: Sequence[Record]) -> None:
         """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
         for record in records:
-            if record.kind is Kind.SPACE_OK:
+            if record.kind in (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED):
                 self._mark(self.state.episodes)
             elif record.kind is Kind.ALERT_RESOLVED:
                 self._starved.discard(str(record.fingerprint))

@@ -15,6 +15,7 @@ from autoheal.model import Mode, Reason, plan_digest, rfc3339
 from autoheal.rules.load import RuleSet
 from autoheal.rules.render import plan
 from autoheal.rules.schema import Rule, Window
+from autoheal.rules.silencing import covering
 from autoheal.state import Episode, Run, State
 
 TEXT_SHOWN = 1000
@@ -156,6 +157,7 @@ def _waits(
     own = episode.runs.get(rule.name)
     busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
     yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
+    yield _acked(state, episode, now)
     if run is not None and run.step > 0:
         return
     yield _cooldown(state, rule, target, now)
@@ -163,6 +165,14 @@ def _waits(
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is Mode.LIVE:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)
+
+
+def _acked(state: State, episode: Episode, now: float) -> Verdict:
+    silence = covering(state.silences.values(), episode.labels, now)
+    if silence is None:
+        return Verdict(Reason.ACKED, passed=True, saw={"silences": len(state.silences)})
+    saw = {"silence": silence.id, "by": silence.actor, "until": _when(silence.ends_at)}
+    return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
 
 
 def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:

@@ -14,7 +14,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from autoheal.errors import JournalDamaged, JournalUnavailable, QueryError
+from autoheal.errors import (
+    CannotSilence,
+    JournalDamaged,
+    JournalUnavailable,
+    NoEpisode,
+    NotRecordedYet,
+    QueryError,
+    UpstreamError,
+)
 from autoheal.web.correlation import correlation_id
 from autoheal.web.payload import BadPayload
 
@@ -52,6 +60,15 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, str(error), {"parameter": error.name})
         case ClientDisconnect():
             return Problem(400, "The connection was closed before the request was complete.")
+        case CannotSilence():
+            return Problem(400, _sentence(error))
+        case NoEpisode():
+            return Problem(404, _sentence(error))
+        case UpstreamError():
+            return Problem(502, _sentence(error))
+        case NotRecordedYet():
+            detail = f"{_sentence(error)} It will be recorded as soon as that goes; to ask again is safe."
+            return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         case JournalUnavailable():
             detail = "The audit log takes no records now, so nothing was accepted. Try again."
             return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -72,6 +89,13 @@ def problem_of(error: Exception) -> Problem:
             return Problem(500, "Something went wrong here; the service's own log tells more by the correlation id.")
 
 
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+_EXPECTED = (JournalUnavailable, NotRecordedYet, UpstreamError, HTTPException)
+"""Errors of the world around, not of this program: their text says all."""
 _PLAIN = {
     404: "There is nothing at this path; docs/api.md lists what there is.",
     405: "This path does not take this method; the Allow header says which it takes.",
@@ -101,7 +125,7 @@ class Errors:
         except Exception as error:  # noqa: BLE001 this is the last catch before the server
             problem = problem_of(error)
             if problem.status >= 500:
-                unexpected = not isinstance(error, JournalUnavailable | HTTPException)
+                unexpected = not isinstance(error, _EXPECTED)
                 _log.error(
                     "request_failed",
                     method=scope["method"],

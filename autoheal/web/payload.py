@@ -24,7 +24,7 @@ _FOREIGN = "is this Alertmanager's own webhook body? `payload:` in its webhook_c
 
 
 class BadPayload(AutohealError):
-    """A body that is no webhook notification, or none of whose alerts can be taken.
+    """A body that is not what its route takes: no webhook notification, or none of whose alerts can be taken.
 
     `faults` names the bad fields (`alerts[3].labels.foo: must be a string, not 5`), at most 20 of them and then how
     many more there are.

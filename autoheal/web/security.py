@@ -23,6 +23,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,6 +50,7 @@ class Role(StrEnum):
 
     PUBLIC = "public"
     VIEWER = "viewer"
+    OPERATOR = "operator"
 
 
 class Door(Route):
@@ -99,6 +101,11 @@ def from_browser(scope: Scope) -> bool:
     """Whether a browser sent this: every browser puts at least one of the two on a POST."""
     headers = Headers(scope=scope)
     return "origin" in headers or "sec-fetch-site" in headers
+
+
+def actor(_: Request) -> str:
+    """Whose name stands in records of what this request causes. Without identities: whoever is on this machine."""
+    return "local"
 
 
 def peer_address(scope: Scope) -> IPv4Address | IPv6Address | None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from autoheal.alertmanager import Alertmanager, Seen, matcher_filters
+from autoheal.alertmanager import Alertmanager, Seen, Wanted, matcher_filters
 from autoheal.clock import SystemClock
+from autoheal.errors import UpstreamError
 from autoheal.model import Alert, AlertStatus, rfc3339
+from autoheal.rules import parse_matchers
 from autoheal.wire import fingerprint
 from tests.support.components import require
 from tests.support.ports import free_port
@@ -113,3 +116,19 @@ async def test_a_real_alertmanager_refuses_a_bad_filter(real: str, client: httpx
     polled = await Alertmanager([real], client, clock=SystemClock()).poll(filters=["=="])
     assert polled.errors == (f"{real} (alerts): answered 400",)
     assert not polled.answered
+
+
+@pytest.mark.component
+async def test_a_real_alertmanager_s_silences(real: str, client: httpx.AsyncClient) -> None:
+    """The second word takes the place of the first, which counts as ended; what cannot be a silence is told."""
+    manager = Alertmanager([real], client, clock=SystemClock())
+    now = SystemClock().now()
+    wanted = Wanted(parse_matchers('alertname="Never", odd!~"a|b"'), now, now + 600, "ann", HOSTILE)
+    first = await manager.silence(wanted)
+    assert await manager.expired([first.id]) == frozenset()
+    # Within the second in which it began it would be changed in place, and keep its id.
+    second = await manager.silence(replace(wanted, starts_at=now - 5, ends_at=now + 60))
+    assert (first.replaced, second.replaced) == (None, first.id)
+    assert await manager.expired([first.id, second.id]) == {first.id}
+    with pytest.raises(UpstreamError, match="answered 400"):
+        await manager.silence(replace(wanted, ends_at=now - 60))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autoheal.model import Mode, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
-from autoheal.state import Charge, Episode, Run, State
+from autoheal.state import Charge, Episode, Run, Silence, State
 from tests.support.rules import rules_from
 
 NOW = 1_790_000_000.0
@@ -84,6 +84,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.NOT_YET,
         Reason.RUN_ENDED,
         Reason.IN_PROGRESS,
+        Reason.ACKED,
         Reason.COOLDOWN,
         Reason.BUDGET,
         Reason.LOW_SPACE,
@@ -151,6 +152,29 @@ def test_one_run_per_target_across_rules() -> None:
     state = State(locks={"api-1": "r9"})
     assert ask(state).reason is Reason.IN_PROGRESS
     assert ask(state, run=a_run()).reason is Reason.ACT
+
+
+def acked(**labels: str) -> State:
+    """A state in which a silence covers alerts with `labels` for the next minute."""
+    matchers = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+    return State(silences={"s1": Silence("s1", matchers, "ann", NOW + 60)})
+
+
+def test_what_an_operator_minds_is_left_alone_until_the_silence_ends() -> None:
+    """The decision names silence, operator and end, and is asked again then; other alerts are not acked."""
+    state = acked(alertname="Down", instance="api-1")
+    decision = ask(state)
+    assert (decision.reason, decision.ask_again) == (Reason.ACKED, NOW + 60)
+    assert decision.verdicts[-1].saw == {"silence": "s1", "by": "ann", "until": "2026-09-21T14:14:20.000000Z"}
+    assert ask(state, now=NOW + 60).reason is Reason.ACT
+    assert ask(state, episode(instance="api-2")).reason is Reason.ACT
+    assert ask(acked(alertname="Dry"), episode(alertname="Dry")).reason is Reason.ACKED
+
+
+def test_no_step_begins_on_what_an_operator_minds() -> None:
+    """Neither the first step of a run that was decided before, nor the next one of a run under way."""
+    assert ask(acked(alertname="Down"), run=a_run()).reason is Reason.ACKED
+    assert ask(acked(alertname="Down"), run=a_run(step=1)).reason is Reason.ACKED
 
 
 def test_cooldown_is_per_rule_and_target() -> None:
@@ -224,6 +248,7 @@ moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.
     waiting=st.integers(0, 4),
     switches=st.builds(Switches, st.booleans(), st.booleans()),
     step=st.sampled_from([None, 0, 1]),
+    silence=st.none() | st.tuples(st.sampled_from(["Down", "Other"]), st.floats(NOW - 100, NOW + 100)),
 )
 def test_total_and_never_act_against_a_guard(
     labels: dict[str, str],
@@ -236,6 +261,7 @@ def test_total_and_never_act_against_a_guard(
     waiting: int,
     switches: Switches,
     step: int | None,
+    silence: tuple[str, float] | None,
 ) -> None:
     """Whatever the state and the labels, there is a decision; `act` only when an independent reading allows it."""
     state = State()
@@ -249,6 +275,8 @@ def test_total_and_never_act_against_a_guard(
         charge(state, rule, target, ts)
     for number in range(waiting):
         state.reserve(f"w{number}", Charge(NOW, "restart", "other"))
+    if silence is not None:
+        state.silences["s1"] = Silence("s1", f'alertname="{silence[0]}"', "ann", silence[1])
     run = None if step is None else a_run(target, step=step)
     decision = ask(state, about, switches=switches, run=run)
     again = ask(state, about, switches=switches, run=run)
@@ -268,6 +296,7 @@ def test_total_and_never_act_against_a_guard(
     assert min(starts_at, opened_at) + 30 <= NOW
     assert locked in (None, "r9") if run else locked is None
     assert run is not None or not ran
+    assert silence is None or silence[0] != "Down" or silence[1] <= NOW
     if step != 1:
         assert last is None or NOW - last >= 600
         assert in_hour.count("restart") < 2

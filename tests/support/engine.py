@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from autoheal.actions import Context, Outcome, Traits
+from autoheal.alertmanager import Silenced, Wanted
 from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Record
@@ -118,6 +119,28 @@ class Api:
         self.answered = True
         self.uptime = 3600.0
         self.asked: list[dict[str, Any]] = []
+        self.silenced: list[Wanted] = []
+        self.refusal: Exception | None = None
+        """Raised instead of making a silence."""
+        self.answer: Callable[[], Awaitable[None]] | None = None
+        """Awaited after a silence was made, before that is told."""
+        self.ended: set[str] = set()
+
+    async def silence(self, wanted: Wanted) -> Silenced:
+        if self.refusal is not None:
+            raise self.refusal
+        same = [
+            number
+            for number, one in enumerate(self.silenced, 1)
+            if (one.created_by, one.matchers) == (wanted.created_by, wanted.matchers)
+        ]
+        self.silenced.append(wanted)
+        if self.answer is not None:
+            await self.answer()
+        return Silenced(f"s{len(self.silenced)}", "http://am", f"s{same[-1]}" if same else None)
+
+    async def expired(self, ids: Collection[str]) -> frozenset[str]:
+        return frozenset(self.ended & set(ids))
 
     async def poll(self, **about: Any) -> Any:
         self.asked.append(about)

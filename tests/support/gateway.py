@@ -15,6 +15,7 @@ from autoheal.app import build
 from autoheal.clock import SystemClock
 from autoheal.config import Settings
 from autoheal.config import load as load_settings
+from autoheal.engine import Ack, Acknowledged
 from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
@@ -54,6 +55,13 @@ class StubEngine:
         self.life: list[str] = []
         self.error: Exception | None = None
         self.received: list[tuple[Notification, str]] = []
+        self.acknowledged: list[tuple[Ack, str, str]] = []
+
+    async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
+        if self.error is not None:
+            raise self.error
+        self.acknowledged.append((ack, actor, correlation_id))
+        return Acknowledged("5d1a", 1_790_000_900.5)
 
     async def start(self) -> None:
         self.life.append("started")

@@ -1,0 +1,127 @@
+"""`POST /ack`: an operator minds an alert. Alertmanager silences it, and no new run begins meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from autoheal.config import Settings
+from autoheal.engine import Ack, Engine
+from autoheal.model import rfc3339
+from autoheal.redaction import without_userinfo
+from autoheal.rules import Matcher, parse_matchers
+from autoheal.rules.match import matches_everything
+from autoheal.rules.units import parse_duration
+from autoheal.web.correlation import correlation_id
+from autoheal.web.parameters import parameters
+from autoheal.web.payload import BadPayload
+from autoheal.web.security import actor
+from autoheal.wire import Faults, excerpt, read_fingerprint
+
+DEFAULT_SECONDS = 15 * 60.0
+SHORTEST_SECONDS = 1.0
+"""A silence that ends sooner would be over before Alertmanager has made it."""
+DEFAULT_COMMENT = "acknowledged through autoheal"
+MAX_COMMENT_CHARACTERS = 1000
+MAX_MATCHERS_CHARACTERS = 4096
+"""Of all matchers together, as they were sent."""
+_FIELDS = ("fingerprint", "matchers", "duration", "comment")
+
+
+async def acknowledge(request: Request, *, settings: Settings, engine: Engine) -> Response:
+    """Answer 201 once the silence stands and its record is durable."""
+    parameters(request, ())
+    ack = decode(await request.body(), settings.redact, settings.ack_max)
+    made = await engine.acknowledge(ack, actor(request), correlation_id(request.scope))
+    body = {"silence_id": made.silence_id, "until": rfc3339(made.until)}
+    return Response(orjson.dumps(body), 201, media_type="application/json")
+
+
+def decode(body: bytes, hidden: Container[str], longest: float) -> Ack:
+    """What `body` asks for. `hidden` are the names that no matcher may have; `longest` is in seconds.
+
+    Raises BadPayload with every fault.
+    """
+    try:
+        raw = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadPayload([f"the body is not JSON: {error}"]) from None
+    if not isinstance(raw, dict):
+        raise BadPayload([f"the body must be an object, not {excerpt(raw)}"])
+    faults = Faults()
+    for name in raw:
+        if name not in _FIELDS:
+            faults.add(f"{excerpt(name)} is not known here; known: {', '.join(_FIELDS)}")
+    if ("fingerprint" in raw) == ("matchers" in raw):
+        faults.add("one of fingerprint and matchers must say what to silence, and not both")
+    ack = Ack(
+        fingerprint=_fingerprint(raw, faults) if "fingerprint" in raw else None,
+        matchers=_matchers(raw["matchers"], hidden, faults) if "matchers" in raw else (),
+        duration=_duration(raw["duration"], longest, faults) if "duration" in raw else min(DEFAULT_SECONDS, longest),
+        comment=_comment(raw.get("comment", ""), faults),
+    )
+    if faults.total:
+        raise BadPayload(faults.texts())
+    return ack
+
+
+def _fingerprint(raw: dict[str, Any], faults: Faults) -> str | None:
+    found = read_fingerprint(raw["fingerprint"])
+    if found is None:
+        faults.add(
+            f"must be 16 lowercase hexadecimal digits, not {excerpt(raw['fingerprint'])}",
+            "fingerprint",
+        )
+    return found
+
+
+def _matchers(raw: object, hidden: Container[str], faults: Faults) -> Sequence[Matcher]:
+    texts = [raw] if isinstance(raw, str) else raw
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        faults.add(f"must be a string or an array of strings, not {excerpt(raw)}", "matchers")
+        return ()
+    if (size := sum(map(len, texts))) > MAX_MATCHERS_CHARACTERS:
+        faults.add(f"too long: {size:,} characters, at most {MAX_MATCHERS_CHARACTERS:,}", "matchers")
+        return ()
+    before = faults.total
+    matchers: list[Matcher] = []
+    for index, text in enumerate(texts):
+        try:
+            matchers += parse_matchers(text)
+        except ValueError as error:
+            faults.add(str(error), f"matchers[{index}]" if isinstance(raw, list) else "matchers")
+    for matcher in matchers:
+        if matcher.name in hidden:
+            faults.add(f"the label {excerpt(matcher.name)} is hidden here (AUTOHEAL_REDACT): leave it out", "matchers")
+        elif without_userinfo(matcher.value) != matcher.value:
+            faults.add(f"the value of {excerpt(matcher.name)} holds the credentials of a URL: leave it out", "matchers")
+    if faults.total == before and matches_everything(matchers):
+        faults.add("would silence every alert: at least one must not hold for an alert without labels", "matchers")
+    return matchers
+
+
+def _duration(raw: object, longest: float, faults: Faults) -> float:
+    if not isinstance(raw, str):
+        faults.add(f"must be a string such as 15m, not {excerpt(raw)}", "duration")
+        return 0.0
+    try:
+        seconds = parse_duration(raw)
+    except ValueError as error:
+        faults.add(str(error), "duration")
+        return 0.0
+    if not SHORTEST_SECONDS <= seconds <= longest:
+        faults.add(f"must be from {SHORTEST_SECONDS:g}s to {longest:g}s (AUTOHEAL_ACK_MAX)", "duration")
+    return seconds
+
+
+def _comment(raw: object, faults: Faults) -> str:
+    if not isinstance(raw, str):
+        faults.add(f"must be a string, not {excerpt(raw)}", "comment")
+        return ""
+    if len(raw) > MAX_COMMENT_CHARACTERS:
+        faults.add(f"too long: {len(raw):,} characters, at most {MAX_COMMENT_CHARACTERS:,}", "comment")
+    return without_userinfo(raw).strip() or DEFAULT_COMMENT
