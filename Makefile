@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate dockerd=docker.io busybox=busybox-static
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate dockerd=docker.io busybox=busybox-static systemctl=systemd
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check

@@ -9,6 +9,7 @@ from autoheal.actions.contract import DEFAULT_TIMEOUT, Action, Context, Outcome,
 from autoheal.actions.docker import DEFAULT_HOST, Docker
 from autoheal.actions.http import Http
 from autoheal.actions.supervision import orphan_gone
+from autoheal.actions.systemd import Systemd
 
 __all__ = [
     "ACTIONS",
@@ -19,6 +20,7 @@ __all__ = [
     "Docker",
     "Http",
     "Outcome",
+    "Systemd",
     "Traits",
     "builtin",
     "orphan_gone",
@@ -27,7 +29,7 @@ __all__ = [
 
 def builtin(*, docker_host: str = DEFAULT_HOST, docker_certs: Path | None = None) -> Mapping[str, Action]:
     """Every built-in action by its name in rules, as the settings want it."""
-    actions: tuple[Action, ...] = (Command(), Http(), Docker(docker_host, docker_certs))
+    actions: tuple[Action, ...] = (Command(), Http(), Docker(docker_host, docker_certs), Systemd())
     return MappingProxyType({action.name: action for action in actions})
 
 

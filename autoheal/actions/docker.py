@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, mod
 from autoheal.actions.contract import DEFAULT_TIMEOUT, Context, Outcome, Traits, milliseconds, one_line
 from autoheal.actions.docker_engine import Container, Engine, EngineError, NoSuchContainer, connected
 from autoheal.actions.secret import Secrets
+from autoheal.actions.verbs import one_of, order, the_one
 from autoheal.errors import RenderError
 from autoheal.rules.address import parse_engine
 from autoheal.rules.fields import checked, described, literal
@@ -74,7 +75,7 @@ class DockerParams(BaseModel):
         extra="forbid",
         frozen=True,
         arbitrary_types_allowed=True,
-        json_schema_extra={"oneOf": [{"required": [verb]} for verb in _VERBS]},
+        json_schema_extra=one_of(_VERBS),
     )
 
     restart: Name | None = None
@@ -89,12 +90,10 @@ class DockerParams(BaseModel):
 
     @model_validator(mode="after")
     def _one_verb(self) -> Self:
-        asked = [verb for verb in _VERBS if getattr(self, verb) is not None]
-        if len(asked) != 1:
-            raise ValueError(f"needs exactly one of {', '.join(_VERBS)}, not {' and '.join(asked) or 'none'}")
-        if self.signal is not None and asked != ["kill"]:
+        verb = the_one(self, _VERBS)
+        if self.signal is not None and verb != "kill":
             raise ValueError("`signal` goes with `kill` alone")
-        if self.stop_timeout is not None and asked[0] not in _WITH_STOP_TIMEOUT:
+        if self.stop_timeout is not None and verb not in _WITH_STOP_TIMEOUT:
             raise ValueError("`stop_timeout` goes with `restart` and `stop` alone")
         return self
 
@@ -115,12 +114,12 @@ class Docker:
 
     def traits(self, params: Mapping[str, Any]) -> Traits:
         """A signal may mean anything, and what a restart has ended does not come back."""
-        verb, _ = _order(params)
+        verb, _ = order(params, _VERBS)
         return Traits(idempotent=verb != "kill", reversible=verb in _REVERSIBLE)
 
     def describe(self, params: Mapping[str, Any]) -> str:
         """What one would type for it."""
-        verb, container = _order(params)
+        verb, container = order(params, _VERBS)
         host = ["--host", params["host"]] if params.get("host") else []
         options = ["--signal", params["signal"]] if params.get("signal") else []
         if params.get("stop_timeout") is not None:
@@ -129,7 +128,7 @@ class Docker:
 
     async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """See `Action.run`. It is a success when the Engine says that it has done it, or that nothing was to do."""
-        verb, asked = _order(params)
+        verb, asked = order(params, _VERBS)
         timeout = params.get("timeout") or DEFAULT_TIMEOUT
         started = context.clock.monotonic()
         detail: dict[str, Any] = {}
@@ -153,10 +152,6 @@ class Docker:
             # It was done all the same: only how the container is now is not known.
             detail["after"] = {"error": detail.pop("error")}
         return Outcome(ok=done, detail=detail | {"duration_ms": milliseconds(context.clock.monotonic() - started)})
-
-
-def _order(params: Mapping[str, Any]) -> tuple[str, str]:
-    return next((verb, params[verb]) for verb in _VERBS if params.get(verb) is not None)
 
 
 async def _carry_out(engine: Engine, verb: str, found: Container, params: Mapping[str, Any]) -> bool:

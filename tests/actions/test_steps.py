@@ -42,6 +42,7 @@ def planned(folder: Path, step: str, **labels: str) -> dict[str, Any]:
             "docker: {kill: 'db_{{ target }}', signal: sigrtmin+3, host: 'tcp://proxy:2375', timeout: 5s}",
             {"kill": "db_api-1", "signal": "RTMIN+3", "host": "tcp://proxy:2375", "timeout": 5.0},
         ),
+        ("systemd: {reload: '{{ target }}.service'}", {"reload": "api-1.service", "timeout": 60.0}),
         ("docker: {stop: db, stop_timeout: 1m}", {"stop": "db", "stop_timeout": 60.0, "timeout": 60.0}),
     ],
 )
@@ -64,6 +65,16 @@ def test_a_step_becomes_a_plan(tmp_path: Path, step: str, params: dict[str, Any]
         ("docker: {stop: '{{ secret.token }}'}", "8:24: stop: secrets can be used"),
         ("docker: {stop: a1, host: '{{ labels.h }}:2375'}", "8:34: host: must be literal: a label must not choose it"),
         ("docker: {stop: a1, host: 'ssh://h'}", "8:34: host: 'ssh://h' does not begin with unix://, tcp:// or https"),
+        (
+            "systemd: {restart: a, stop: a}",
+            "8:18: systemd: needs exactly one of restart, start, stop, reload, not restart",
+        ),
+        ("systemd: {restart: 'web-*'}", "8:28: restart: 'web-*' is not a unit's name (patterns and paths are refused)"),
+        (
+            "systemd: {start: reboot.target}",
+            "8:26: start: 'reboot.target' is a target: only units of the types service",
+        ),
+        ("systemd: {start: systemd-halt}", "8:26: start: 'systemd-halt' would end or take over the machine"),
         ("docker: {pause: a1}", "8:18: unknown key 'pause': did you mean 'unpause'?"),
     ],
 )

@@ -15,6 +15,7 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "dockerd": "docker.io",
     "busybox": "busybox-static",
+    "systemctl": "systemd",
     "sshd": "openssh-server",
 }
 """The Debian package of a program, where its name is another."""
