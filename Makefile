@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate dockerd=docker.io busybox=busybox-static systemctl=systemd
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate dockerd=docker.io busybox=busybox-static systemctl=systemd \
+	ssh=openssh-client sshd=openssh-server
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check

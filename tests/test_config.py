@@ -43,6 +43,7 @@ def test_defaults_are_safe() -> None:
         ack_max=86_400.0,
         docker_host="unix:///var/run/docker.sock",
         docker_certs=None,
+        ssh_hosts=(),
     )
     assert load({}).on_loopback
 
@@ -67,6 +68,7 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_ACK_MAX": "1h30m",
             "AUTOHEAL_DOCKER_HOST": "https://10.0.0.5:2376",
             "AUTOHEAL_DOCKER_CERT_PATH": "/etc/autoheal/docker",
+            "AUTOHEAL_SSH_HOSTS": "db1, web-*.example.org,10.0.0.*",
             "AUTOHEAL_JOURNAL": "File",
             "AUTOHEAL_WEBHOOK_AUTH": "none",
             "AUTOHEAL_EVENTS_AUTH": "off",
@@ -92,6 +94,7 @@ def test_everything_can_be_set() -> None:
         ack_max=5400.0,
         docker_host="https://10.0.0.5:2376",
         docker_certs=Path("/etc/autoheal/docker"),
+        ssh_hosts=("db1", "web-*.example.org", "10.0.0.*"),
     )
     assert not settings.on_loopback
 
@@ -136,6 +139,9 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_DOCKER_HOST", "unix:///" + "x" * 107, "at most 107 bytes"),
         ("AUTOHEAL_DOCKER_HOST", "tcp://db", "is not HOST:PORT"),
         ("AUTOHEAL_DOCKER_HOST", "https://db:2376/x", "is not HOST:PORT"),
+        ("AUTOHEAL_SSH_HOSTS", "db1 db2", "'db1 db2' is not a host such as"),
+        ("AUTOHEAL_SSH_HOSTS", "db1,*", "'*' is not a host such as"),
+        ("AUTOHEAL_SSH_HOSTS", "root@db1", "'root@db1' is not a host such as"),
         ("AUTOHEAL_HOST", "127.0.0.1:9009", "without brackets or port"),
         ("AUTOHEAL_HOST", "[::1]", "without brackets"),
         ("AUTOHEAL_HOST", "http://localhost", "no address to listen on"),

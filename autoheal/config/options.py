@@ -127,6 +127,13 @@ OPTIONS: Sequence[Option] = (
         "A folder with the ca.pem, cert.pem and key.pem for Docker Engines behind TLS. Empty: no certificate of ours.",
     ),
     Option(
+        "AUTOHEAL_SSH_HOSTS",
+        "ssh_hosts",
+        "",
+        parsers.hosts,
+        "Hosts that `ssh` steps may reach, comma-separated, `*` for any characters but `.` and `:`. Empty: none.",
+    ),
+    Option(
         "AUTOHEAL_JOURNAL",
         "",
         "file",

@@ -146,6 +146,15 @@ def optional_url(text: str) -> str | None:
     return text or None
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    """Names and addresses of hosts, with commas between them and `*` for a piece of one."""
+    items = _items(text)
+    for item in items:
+        if not re.fullmatch(r"[A-Za-z0-9*._:-]+", item) or not re.search("[A-Za-z0-9]", item):
+            raise ValueError(f"{_shown(item)} is not a host such as db1.example.org, web-*.example.org or 10.0.0.*")
+    return tuple(items)
+
+
 def docker_host(text: str) -> str:
     """The address of a Docker Engine."""
     parse_engine(text)

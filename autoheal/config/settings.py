@@ -41,6 +41,7 @@ class Settings:
     ack_max: float
     docker_host: str
     docker_certs: Path | None
+    ssh_hosts: tuple[str, ...]
 
     @property
     def keys(self) -> Path:

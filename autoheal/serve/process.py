@@ -13,7 +13,7 @@ import httpx
 import structlog
 import uvloop
 
-from autoheal.actions import Action, builtin
+from autoheal.actions import Action, available
 from autoheal.alertmanager import Alertmanager
 from autoheal.app import build
 from autoheal.clock import Clock, SystemClock
@@ -50,7 +50,9 @@ def serve(settings: Settings, accept_damage: str | None = None) -> int:
     signals = Signals()
     configure_logging()
     try:
-        actions = builtin(docker_host=settings.docker_host, docker_certs=settings.docker_certs)
+        actions = available(
+            docker_host=settings.docker_host, docker_certs=settings.docker_certs, ssh_hosts=settings.ssh_hosts
+        )
         load_rules(settings.rules, settings.redact, actions)  # all faults, and the address, before the log is touched
         signals.go_on()
         with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoheal.actions import ACTIONS
+from autoheal.actions import builtin
 from autoheal.errors import ConfigError, RenderError
 from autoheal.model import Alert, AlertStatus
 from autoheal.rules import load, plan
 
-PARAMS = {name: action.Params for name, action in ACTIONS.items()}
+PARAMS = {name: action.Params for name, action in builtin(ssh_hosts=["db*"]).items()}
 RULE = """\
 version: 1
 secrets: {token: /run/secrets/token}
@@ -43,6 +44,17 @@ def planned(folder: Path, step: str, **labels: str) -> dict[str, Any]:
             {"kill": "db_api-1", "signal": "RTMIN+3", "host": "tcp://proxy:2375", "timeout": 5.0},
         ),
         ("systemd: {reload: '{{ target }}.service'}", {"reload": "api-1.service", "timeout": 60.0}),
+        (
+            "ssh: {host: 'db-{{ target }}', argv: [fix, '{{ secret.token }}'], user: ops, port: 22, known_hosts: /k}",
+            {
+                "host": "db-api-1",
+                "argv": ["fix", "⟦secret:token⟧"],
+                "user": "ops",
+                "port": 22,
+                "known_hosts": "/k",
+                "timeout": 60.0,
+            },
+        ),
         ("docker: {stop: db, stop_timeout: 1m}", {"stop": "db", "stop_timeout": 60.0, "timeout": 60.0}),
     ],
 )
@@ -75,6 +87,26 @@ def test_a_step_becomes_a_plan(tmp_path: Path, step: str, params: dict[str, Any]
             "8:26: start: 'reboot.target' is a target: only units of the types service",
         ),
         ("systemd: {start: systemd-halt}", "8:26: start: 'systemd-halt' would end or take over the machine"),
+        ("ssh: {host: db1}", "8:14: 'argv' is missing"),
+        (
+            "ssh: {host: web1, argv: [id]}",
+            "8:21: host: host 'web1' is not allowed: AUTOHEAL_SSH_HOSTS says which hosts",
+        ),
+        (
+            "ssh: {host: -oProxyCommand=id, argv: [id]}",
+            "8:21: host: '-oProxyCommand=id' is not a host's name or address",
+        ),
+        ("ssh: {host: db1, argv: ['{{ labels.x }}']}", "argv: the program must be literal"),
+        (
+            "ssh: {host: db1, argv: [id], user: '{{ labels.x }}'}",
+            "8:44: user: must be literal: a label must not choose it",
+        ),
+        ("ssh: {host: db1, argv: [id], user: -x}", "8:44: user: '-x' cannot be a user's name"),
+        ("ssh: {host: db1, argv: [id], port: 0}", "8:44: port: should be greater than or equal to 1"),
+        (
+            "ssh: {host: db1, argv: [id], identity_file: ~/.ssh/id}",
+            "8:53: identity_file: '~/.ssh/id' must be an absolute",
+        ),
         ("docker: {pause: a1}", "8:18: unknown key 'pause': did you mean 'unpause'?"),
     ],
 )
@@ -90,3 +122,16 @@ def test_a_label_that_names_no_container_makes_no_plan(tmp_path: Path, name: str
     """The decision is then `bad_target`, in a dry run as well."""
     with pytest.raises(RenderError, match=r"steps\[0\]\.docker\.restart: .*cannot be a container's name or id"):
         planned(tmp_path, "docker: {restart: '{{ labels.x }}'}", x=name)
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("web1", "host 'web1' is not allowed: AUTOHEAL_SSH_HOSTS says which hosts are"),
+        ("-oProxyCommand=id", "'-oProxyCommand=id' is not a host's name or address"),
+    ],
+)
+def test_a_label_that_names_no_allowed_host_makes_no_plan(tmp_path: Path, host: str, why: str) -> None:
+    """A dry run shows what a live run would be refused."""
+    with pytest.raises(RenderError, match=re.escape(f"steps[0].ssh.host: {why}")):
+        planned(tmp_path, "ssh: {host: '{{ labels.x }}', argv: [id]}", x=host)

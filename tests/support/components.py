@@ -16,6 +16,8 @@ PACKAGES = {
     "dockerd": "docker.io",
     "busybox": "busybox-static",
     "systemctl": "systemd",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
 }
 """The Debian package of a program, where its name is another."""
