@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate dockerd=docker.io busybox=busybox-static systemctl=systemd \
-	ssh=openssh-client sshd=openssh-server
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate age dockerd=docker.io busybox=busybox-static \
+	systemctl=systemd ssh=openssh-client sshd=openssh-server
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
@@ -40,11 +40,12 @@ hammer: .venv/.dev components ## the long fault runs
 	$(BIN)/pytest -m hammer --timeout=3600 $(ARGS)
 
 lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
-	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
-	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --upgrade pyproject.toml --extra encryption -o requirements/run.txt
+	$(LOCK) --upgrade pyproject.toml --extra encryption --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
-# The programs that some tests need beside Python, as PROGRAM=PACKAGE where the two differ. Where they cannot be had those tests are skipped, and fail in CI.
+# The programs that some tests need beside Python, as PROGRAM=PACKAGE where the two differ. Where they cannot be had those
+# tests are skipped, and fail in CI.
 components:
 	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; for name in $(COMPONENTS); do \
 		command -v "$${name%=*}" >/dev/null || missing="$$missing $${name#*=}"; done; \

@@ -54,7 +54,7 @@ def build(
     """
     clock = clock or SystemClock()
     scans = asyncio.Semaphore(SCANS)
-    search = Search(settings.data_dir, lambda: journal.durable.seq)
+    search = Search(settings.data_dir, lambda: journal.durable.seq, settings.audit_identity)
     audit = AuditLog(search, clock, scans=scans, exports=asyncio.Semaphore(EXPORTS))
     alert = partial(receive_alert, settings=settings, engine=engine, metrics=metrics, clock=clock)
     routes = [

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 class Disk:
@@ -59,6 +63,20 @@ def write_whole(path: Path, data: bytes, mode: int = 0o640, disk: Disk | None = 
         os.close(fd)
     draft.replace(path)
     sync_directory(path.parent)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two files bear each other's name, at one stroke. Raises FileNotFoundError when one of them is not there.
+
+    Raises OSError with ENOSYS, EINVAL or ENOTSUP where the system or the file system (NFS) cannot do that.
+    """
+    # renameat2(2); Python has no function of its own for it.
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
 
 
 def sync_directory(path: Path) -> None:

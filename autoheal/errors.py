@@ -9,18 +9,24 @@
     │   ├── NotRecordedYet       something was done, and the log refuses the record of it; it is offered again
     │   ├── JournalConflict      the log has moved on since the caller looked
     │   ├── JournalDamaged       a line in the middle of the log is not what it was
+    │   ├── JournalEncrypted     a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
     ├── NoEpisode                no open episode has this fingerprint
     ├── CannotSilence            no silence can be made for this alert
-    └── UpstreamError            another program did not answer as it should
+    ├── UpstreamError            another program did not answer as it should
+    ├── Unauthenticated          a token does not show who asks, with the reason
+    └── KeysUnavailable          the identity provider has not told what is needed; try again later
 
 The domain never says 404: `autoheal.web.errors` is the one place that maps these to HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
 
 
 class AutohealError(Exception):
@@ -81,6 +87,21 @@ class JournalDamaged(JournalError):
     """The log holds a line that is not a record, or that breaks the chain; names file and seq."""
 
 
+class JournalEncrypted(JournalError):
+    """The file `path` of the log is encrypted; `why` says what is missing to read it.
+
+    It is said to hold the seqs `first` to `last`, the last one with that `hash`.
+    """
+
+    def __init__(self, path: Path, first: int, last: int, hash: str, why: str) -> None:  # noqa: A002 the record's field
+        self.path = path
+        self.first = first
+        self.last = last
+        self.hash = hash
+        self.why = why
+        super().__init__(f"{path}: seq {first} to {last} are encrypted: {why}")
+
+
 class RecordTooLarge(JournalError):
     """A record would exceed the 64 KiB that one line may have."""
 
@@ -95,3 +116,61 @@ class CannotSilence(AutohealError):
 
 class UpstreamError(AutohealError):
     """Alertmanager (or another service) gave no usable answer; the text names which and why."""
+
+
+class FailureReason(StrEnum):
+    """Why nobody is known by a token: a label of a metric and a word in the log, so the list is closed."""
+
+    MISSING_TOKEN = "missing_token"  # noqa: S105 a word, no secret
+    MALFORMED = "malformed"
+    ALG_NOT_ALLOWED = "alg_not_allowed"
+    WRONG_TYPE = "wrong_type"
+    UNKNOWN_KID = "unknown_kid"
+    INVALID_SIGNATURE = "invalid_signature"
+    WRONG_ISSUER = "wrong_issuer"
+    WRONG_AUDIENCE = "wrong_audience"
+    WRONG_CLIENT = "wrong_client"
+    WRONG_SUBJECT = "wrong_subject"
+    WRONG_NONCE = "wrong_nonce"
+    WRONG_HASH = "wrong_hash"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+
+
+_DETAILS: Mapping[FailureReason, str] = MappingProxyType(
+    {
+        FailureReason.MISSING_TOKEN: "A bearer token is needed.",
+        FailureReason.MALFORMED: "The token is not a signed JWT in the compact form.",
+        FailureReason.ALG_NOT_ALLOWED: "The token's signature algorithm is not one that is accepted here.",
+        FailureReason.WRONG_TYPE: "The token is of another kind: an access token is needed.",
+        FailureReason.UNKNOWN_KID: "The identity provider has no key of the token's kid.",
+        FailureReason.INVALID_SIGNATURE: "The token's signature does not match.",
+        FailureReason.WRONG_ISSUER: "The token was issued by another identity provider.",
+        FailureReason.WRONG_AUDIENCE: "The token was issued for another service.",
+        FailureReason.WRONG_CLIENT: "The token was issued to a program that may not ask here.",
+        FailureReason.WRONG_SUBJECT: "The token's subject is missing, or cannot stand in a record.",
+        FailureReason.WRONG_NONCE: "The ID token belongs to another login.",
+        FailureReason.WRONG_HASH: "The ID token belongs to another access token.",
+        FailureReason.EXPIRED: "The token has expired.",
+        FailureReason.NOT_YET_VALID: "The token is not valid yet; if it should be, compare the two clocks.",
+    }
+)
+"""What the caller may know: enough to ask for the right token, and nothing of what was expected instead."""
+
+
+class Unauthenticated(AutohealError):
+    """Nobody is known by this token. `kid` is what it claims its key to be, short and printable, for the log."""
+
+    def __init__(self, reason: FailureReason, kid: str | None = None) -> None:
+        self.reason = reason
+        self.kid = kid
+        self.detail = _DETAILS[reason]
+        super().__init__(self.detail)
+
+
+class KeysUnavailable(AutohealError):
+    """The identity provider's keys or addresses cannot be had now; `retry_after` is in seconds, at least 1."""
+
+    def __init__(self, why: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(why)

@@ -17,6 +17,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from autoheal import __version__
+from autoheal.errors import FailureReason
 from autoheal.model import Kind, Reason, Record
 
 _ACTION_OUTCOMES: Mapping[Kind, str] = MappingProxyType(
@@ -37,6 +38,7 @@ _HEAL_OUTCOMES: Mapping[Kind, str] = MappingProxyType(
 )
 _WEBHOOK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ACTION_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_VALIDATION_BUCKETS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.001, 0.005, 0.025, 0.1, 0.5, 1, 5)
 _APPEND_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
@@ -85,6 +87,9 @@ class Metrics:
         self.audit_space_low = gauge(
             "autoheal_audit_space_low", "1 while that is too little for new live actions to begin, else 0."
         )
+        self.audit_unencrypted = gauge(
+            "autoheal_audit_unencrypted_files", "Rotated files of the log that AUTOHEAL_AUDIT_ENCRYPT asks to encrypt."
+        )
         self.sse_subscribers = gauge("autoheal_sse_subscribers", "Open /events streams.")
         self.sse_dropped = counter("autoheal_sse_dropped_total", "Streams cut because the client read too slowly.")
         self.reload_successful = gauge(
@@ -93,7 +98,35 @@ class Metrics:
         self.reload_success_timestamp = gauge(
             "autoheal_config_last_reload_success_timestamp_seconds", "When the rules in force were loaded."
         )
+        self._add_tokens(counter, gauge, histogram)
         self._begin_at_zero()
+
+    def _add_tokens(self, counter: partial[Counter], gauge: partial[Gauge], histogram: partial[Histogram]) -> None:
+        """What tells of the identity provider's keys and of the tokens that they sign."""
+        self.jwt_keys_loaded = gauge("autoheal_jwt_keys_loaded", "Keys that tokens are verified with.", ["issuer"])
+        self.jwt_active_key_age = gauge(
+            "autoheal_jwt_active_key_age_seconds", "How long each of these keys has been known.", ["issuer", "kid"]
+        )
+        self.jwt_key_rotations = counter(
+            "autoheal_jwt_key_rotations_total", "Keys that were added after the first load.", ["key_set"]
+        )
+        self.jwt_key_retirements = counter(
+            "autoheal_jwt_key_retirements_total", "Keys that are no longer there.", ["key_set"]
+        )
+        self.jwt_key_rotation_errors = counter(
+            "autoheal_jwt_key_rotation_errors_total", "Fetched key sets that could not be used.", ["key_set"]
+        )
+        self.jwt_auth_failures = counter("autoheal_jwt_auth_failures_total", "Refused tokens, by reason.", ["reason"])
+        self.jwt_validation_duration = histogram(
+            "autoheal_jwt_validation_duration_seconds",
+            "How long the validation of a token took that was not remembered, waiting for keys included.",
+            buckets=_VALIDATION_BUCKETS,
+        )
+        self.jwks_refresh_errors = counter("autoheal_jwks_refresh_errors_total", "Failed attempts to fetch the keys.")
+        self.jwks_age = gauge("autoheal_jwks_age_seconds", "Since the keys were last fetched; 0 without OIDC.")
+        self.jwks_stale_served = counter(
+            "autoheal_jwks_stale_served_total", "Tokens judged by keys that are older than their TTL."
+        )
 
     def count(self, records: Sequence[Record]) -> None:
         """Count what durable `records` tell. To be called once for each record of this process's life."""
@@ -144,6 +177,10 @@ class Metrics:
             self.journal_records.labels(kind)
         for reason in (Reason.DISABLED, Reason.NO_RULE):
             self.decisions.labels("", reason)
+        for failure in FailureReason:
+            self.jwt_auth_failures.labels(failure)
+        for changes in (self.jwt_key_rotations, self.jwt_key_retirements, self.jwt_key_rotation_errors):
+            changes.labels("oidc")
 
 
 class _WithoutCreated:

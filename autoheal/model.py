@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import lru_cache
 from math import modf
 from typing import Any
@@ -88,6 +88,38 @@ class AlertStatus(StrEnum):
 
     FIRING = "firing"
     RESOLVED = "resolved"
+
+
+RESERVED_ACTORS = frozenset(("system", "alertmanager", "local"))
+"""Actors of records that are no identity: nobody may come in under such a name."""
+
+
+class Role(IntEnum):
+    """What a person or a program may do; each role includes those below it."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    APPROVER = 3
+    ADMIN = 4
+
+    @property
+    def label(self) -> str:
+        """The name as settings, answers and the console spell it, in lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who asks. `subject` is the `actor` of the records that follow: 1 to 255 printable ASCII characters.
+
+    `role` is None for somebody who is known and may do nothing. `name` is for people to read and proves nothing;
+    `client` is the program that the identity provider gave the token to.
+    """
+
+    subject: str
+    role: Role | None
+    name: str | None
+    client: str | None
 
 
 @dataclass(frozen=True, slots=True)

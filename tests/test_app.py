@@ -19,6 +19,7 @@ from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
+from autoheal.journal.search import Search
 from autoheal.metrics import Metrics
 from autoheal.model import Draft, Kind, Record
 from autoheal.redaction import Redaction
@@ -108,7 +109,7 @@ async def test_two_searches_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
     async with gateway(tmp_path) as gate:
         await gate.log(firing(1), decision(3))
         searches = Searches()
-        monkeypatch.setattr(gate.journal, "newest_first", lambda _: iter(searches()))
+        monkeypatch.setattr(Search, "newest_first", lambda *_: (step for step in searches()))
         monkeypatch.setattr(gate.journal, "read", searches)
         asked = [asyncio.create_task(gate.client.get(path)) for path in ("/audit", "/runs/r3") * 4]
         try:

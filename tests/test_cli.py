@@ -98,6 +98,7 @@ def test_serve_names_every_bad_setting(tmp_path: Path) -> None:
         AUTOHEAL_PORT="many",
         AUTOHEAL_DRYRUN="false",
         OIDC_ENABLED="true",
+        OIDC_ISSUER="https://idp.example",
         AUTOHEAL_RULES=str(tmp_path / "rules.yaml"),
         AUTOHEAL_DATA_DIR=str(data),
     )

@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoheal.config import MAX_SECRET_BYTES, OPTIONS, Settings, is_loopback, load, load_one
+from autoheal.age import Recipients
+from autoheal.config import MAX_SECRET_BYTES, OPTIONS, OidcSettings, Settings, is_loopback, load, load_one
 from autoheal.errors import ConfigError
+from autoheal.model import Role
 from autoheal.redaction import DEFAULT_NAMES, HiddenNames
+from tests.support.secrecy import IDENTITIES, OTHER_PUBLIC, PRIVATE, PUBLIC
 
+OIDC = {"OIDC_ENABLED": "true", "OIDC_ISSUER": "https://idp.example", "OIDC_AUDIENCE": "autoheal"}
 DOCS = Path(__file__).parent.parent / "docs" / "configuration.md"
 
 
@@ -34,6 +38,8 @@ def test_defaults_are_safe() -> None:
         redact=HiddenNames(DEFAULT_NAMES),
         key_dir=None,
         audit_min_free=64 * 2**20,
+        audit_encrypt=None,
+        audit_identity=None,
         checkpoint_url=None,
         host="127.0.0.1",
         port=9009,
@@ -44,6 +50,9 @@ def test_defaults_are_safe() -> None:
         docker_host="unix:///var/run/docker.sock",
         docker_certs=None,
         ssh_hosts=(),
+        events_auth=False,
+        public_url=None,
+        oidc=None,
     )
     assert load({}).on_loopback
 
@@ -59,20 +68,36 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_REDACT": "password, сервис.токен,",
             "AUTOHEAL_KEY_DIR": "/keys",
             "AUTOHEAL_AUDIT_MIN_FREE": "3 GiB",
+            "AUTOHEAL_AUDIT_ENCRYPT": f"{PUBLIC}, {OTHER_PUBLIC}",
+            "AUTOHEAL_AUDIT_IDENTITY": f"# mine\n{PRIVATE}",
             "AUTOHEAL_CHECKPOINT_URL": "https://u:pw@archive/in?token=x",
             "AUTOHEAL_HOST": "0.0.0.0",
             "AUTOHEAL_PORT": "65535",
             "AUTOHEAL_INSECURE": "true",
             "AUTOHEAL_ALERT_ALLOWLIST": "10.0.0.0/8, fd00::/8,192.0.2.1",
             "ALERTMANAGER_URL": "http://a:9093, https://user:pw@b/prefix/",
-            "AUTOHEAL_ACK_MAX": "1h30m",
             "AUTOHEAL_DOCKER_HOST": "https://10.0.0.5:2376",
             "AUTOHEAL_DOCKER_CERT_PATH": "/etc/autoheal/docker",
             "AUTOHEAL_SSH_HOSTS": "db1, web-*.example.org,10.0.0.*",
             "AUTOHEAL_JOURNAL": "File",
             "AUTOHEAL_WEBHOOK_AUTH": "none",
-            "AUTOHEAL_EVENTS_AUTH": "off",
-            "OIDC_ENABLED": "0",
+            "AUTOHEAL_EVENTS_AUTH": "on",
+            "AUTOHEAL_PUBLIC_URL": "https://Autoheal.example.org:443/",
+            "AUTOHEAL_ACK_MAX": "1h30m",
+            "OIDC_ENABLED": "1",
+            "OIDC_ISSUER": "https://idp.example/realms/ops/.well-known/openid-configuration",
+            "OIDC_AUDIENCE": "api://autoheal",
+            "OIDC_ALLOWED_CLIENTS": "console, ci",
+            "OIDC_ALGORITHMS": "ES256, EdDSA,ES256",
+            "OIDC_ROLES_CLAIM": '["realm_access", "roles"]',
+            "OIDC_ROLE_MAP": '{"sre": "operator", "root": "admin"}',
+            "OIDC_JWKS_URI": "https://keys.example/jwks?tenant=1",
+            "OIDC_CLIENT_ID": "console",
+            "OIDC_CLIENT_SECRET": "hunter2, and more",
+            "JWKS_CACHE_TTL_SECONDS": "60",
+            "JWKS_STALE_TTL_SECONDS": "600",
+            "JWKS_REFRESH_TIMEOUT_SECONDS": "2",
+            "JWKS_REFRESH_RETRIES": "0",
             "PATH": "/bin",
             "autoheal_dry_run": "x",
         }
@@ -85,6 +110,8 @@ def test_everything_can_be_set() -> None:
         redact=HiddenNames(["password", "сервис.токен"]),
         key_dir=Path("/keys"),
         audit_min_free=3 * 2**30,
+        audit_encrypt=Recipients((PUBLIC, OTHER_PUBLIC)),
+        audit_identity=IDENTITIES,
         checkpoint_url="https://u:pw@archive/in?token=x",
         host="0.0.0.0",
         port=65535,
@@ -95,8 +122,33 @@ def test_everything_can_be_set() -> None:
         docker_host="https://10.0.0.5:2376",
         docker_certs=Path("/etc/autoheal/docker"),
         ssh_hosts=("db1", "web-*.example.org", "10.0.0.*"),
+        events_auth=True,
+        public_url="https://autoheal.example.org",
+        oidc=OidcSettings(
+            issuer="https://idp.example/realms/ops",
+            audience="api://autoheal",
+            allowed_clients=("console", "ci"),
+            algorithms=("ES256", "EdDSA"),
+            roles_claim=("realm_access", "roles"),
+            role_map={"sre": Role.OPERATOR, "root": Role.ADMIN},
+            jwks_uri="https://keys.example/jwks?tenant=1",
+            client_id="console",
+            client_secret="hunter2, and more",
+            cache_ttl=60,
+            stale_ttl=600,
+            refresh_timeout=2,
+            refresh_retries=0,
+        ),
     )
     assert not settings.on_loopback
+
+
+def test_a_private_key_stands_in_no_message() -> None:
+    """Neither where it belongs, nor where a public one does, nor in what is printed of the settings."""
+    assert PRIVATE not in repr(load({"AUTOHEAL_AUDIT_IDENTITY": PRIVATE}))
+    said = faults(AUTOHEAL_AUDIT_IDENTITY=f"{PRIVATE}x", AUTOHEAL_AUDIT_ENCRYPT=PRIVATE)
+    assert said.keys() == {"AUTOHEAL_AUDIT_IDENTITY", "AUTOHEAL_AUDIT_ENCRYPT"}
+    assert not any(PRIVATE[16:40] in what for what in said.values())
 
 
 def test_empty_is_not_set() -> None:
@@ -130,6 +182,8 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_PORT", "tcp://10.0.0.1:9009", "enableServiceLinks: false"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "64 MB", "with KiB, MiB, GiB or TiB"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "-1", "a whole number of bytes"),
+        ("AUTOHEAL_AUDIT_ENCRYPT", "age1x", "key 1 of 1 is no age public key"),
+        ("AUTOHEAL_AUDIT_IDENTITY", "age1x", "line 1 is no age private key"),
         ("AUTOHEAL_ACK_MAX", "3600", "is not a duration"),
         ("AUTOHEAL_ACK_MAX", "0s", "'0s' is shorter than 1s"),
         ("AUTOHEAL_CHECKPOINT_URL", "ftp://u:pw@a", "this address must start with http:// or https:// and a host"),
@@ -154,11 +208,39 @@ def test_false(text: str) -> None:
         ("ALERTMANAGER_URL", "http://a:99999", "has a port that is not"),
         ("ALERTMANAGER_URL", "http://a/?x=1", "no ? and no #"),
         ("ALERTMANAGER_URL", "http://\udcff@a", "is not a URL"),
-        ("OIDC_ENABLED", "true", "this version has no OIDC"),
+        ("AUTOHEAL_PUBLIC_URL", "http://autoheal.example", "only on loopback is http:// allowed"),
+        ("AUTOHEAL_PUBLIC_URL", "https://autoheal.example/path", "no path and no ?"),
+        ("AUTOHEAL_PUBLIC_URL", "https://autoheal.example?", "no path and no ?"),
+        ("AUTOHEAL_PUBLIC_URL", "https://u:hunter2@autoheal.example", "no user and no password"),
+        ("AUTOHEAL_PUBLIC_URL", "https://autoheal.example#", "no #"),
+        ("OIDC_ISSUER", "http://idp.example", "only on loopback is http:// allowed"),
+        ("OIDC_ISSUER", "https://idp.example?tenant=1", "no ?"),
+        ("OIDC_ISSUER", "idp.example", "must start with http"),
+        ("OIDC_AUDIENCE", "two words", "no space"),
+        ("OIDC_ALLOWED_CLIENTS", "a b,c", "no space"),
+        ("OIDC_ALGORITHMS", "RS256,HS256", "HS256 proves nothing"),
+        ("OIDC_ALGORITHMS", "none", "none proves nothing"),
+        ("OIDC_ALGORITHMS", "rs256", "'rs256' is not one of RS256"),
+        ("OIDC_ALGORITHMS", ",", "names no algorithm"),
+        ("OIDC_ROLES_CLAIM", '["realm_access", 1]', "is not a path of names"),
+        ("OIDC_ROLES_CLAIM", "[]", "is not a path of names"),
+        ("OIDC_ROLES_CLAIM", "[roles]", "not JSON"),
+        ("OIDC_ROLE_MAP", "sre=operator", "not JSON"),
+        ("OIDC_ROLE_MAP", '["sre"]', "is not a JSON object"),
+        ("OIDC_ROLE_MAP", "{}", "is not a JSON object"),
+        ("OIDC_ROLE_MAP", '{"sre": "root"}', "none of viewer, operator, approver, admin"),
+        ("OIDC_ROLE_MAP", '{"sre": ["operator"]}', "none of viewer"),
+        ("OIDC_ROLE_MAP", '{"sre": "viewer", "sre": "admin"}', "a name stands there twice"),
+        ("OIDC_ROLE_MAP", "[" * 100_000, "too deep"),
+        ("OIDC_JWKS_URI", "http://idp.example/keys", "only on loopback is http:// allowed"),
+        ("JWKS_CACHE_TTL_SECONDS", "0", "is not a whole number from 1 to 86400"),
+        ("JWKS_REFRESH_TIMEOUT_SECONDS", "5s", "is not a whole number from 1 to 60"),
+        ("OIDC_ALLOWED_CLIENT", "console", "did you mean OIDC_ALLOWED_CLIENTS?"),
+        ("JWKS_CACHE_TTL_SECOND", "60", "did you mean JWKS_CACHE_TTL_SECONDS?"),
         ("OIDC_ENABLED", "2", "neither true"),
         ("AUTOHEAL_DRYRUN", "false", "not known to this version; did you mean AUTOHEAL_DRY_RUN?"),
         ("AUTOHEAL_DRY_RUN_FILE", "/x", "did you mean AUTOHEAL_DRY_RUN?"),
-        ("AUTOHEAL_EVENTS_AUTH", "true", "this version has no identities"),
+        ("AUTOHEAL_EVENTS_AUTH", "true", "needs OIDC_ENABLED=true"),
         ("AUTOHEAL_WEBHOOK_AUTH", "token", "no credential; AUTOHEAL_ALERT_ALLOWLIST says who may post; leave it unset"),
         (
             "AUTOHEAL_JOURNAL",
@@ -229,6 +311,77 @@ def test_an_address_is_written_as_in_a_url(host: str, address: str) -> None:
     assert load({"AUTOHEAL_HOST": host}).address == address
 
 
+def test_identities_permit_other_addresses() -> None:
+    """With OIDC the sensitive routes ask who is there, so the service may listen where others reach it."""
+    assert load(OIDC | {"AUTOHEAL_HOST": "0.0.0.0"}).oidc is not None
+
+
+def test_oidc_by_default() -> None:
+    """What little is needed is enough: common algorithms, a claim named roles, no map, the usual times."""
+    found = load(OIDC).oidc
+    assert found is not None
+    assert (found.issuer, found.audience, found.algorithms) == ("https://idp.example", "autoheal", ("RS256", "ES256"))
+    assert (found.roles_claim, found.role_map, found.allowed_clients) == (("roles",), None, ())
+    assert (found.cache_ttl, found.stale_ttl, found.refresh_timeout, found.refresh_retries) == (300, 3600, 5, 3)
+    assert found.jwks_uri is found.client_id is found.client_secret is None
+
+
+def test_oidc_that_is_off_is_only_read() -> None:
+    """A file of variables may be prepared before the switch is turned; what is misspelt in it is told all the same."""
+    assert load(OIDC | {"OIDC_ENABLED": "false"}).oidc is None
+    assert list(faults(OIDC_ROLE_MAP="x")) == ["OIDC_ROLE_MAP"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"OIDC_ISSUER": "", "OIDC_AUDIENCE": ""}, {"OIDC_ISSUER": "is needed", "OIDC_AUDIENCE": "is needed"}),
+        ({"OIDC_ISSUER": "x"}, {"OIDC_ISSUER": "must start with http"}),
+        ({"OIDC_ROLES_CLAIM": "groups"}, {"OIDC_ROLES_CLAIM": "needs OIDC_ROLE_MAP"}),
+        ({"OIDC_CLIENT_SECRET": "s"}, {"OIDC_CLIENT_SECRET": "needs OIDC_CLIENT_ID"}),
+        (
+            {"JWKS_STALE_TTL_SECONDS": "299"},
+            {"JWKS_STALE_TTL_SECONDS": "299 is less than JWKS_CACHE_TTL_SECONDS (300)"},
+        ),
+        (
+            {"OIDC_CLIENT_ID": "console", "AUTOHEAL_HOST": "0.0.0.0"},
+            {"AUTOHEAL_PUBLIC_URL": "is needed with OIDC_CLIENT_ID while AUTOHEAL_HOST is 0.0.0.0"},
+        ),
+        (
+            {"OIDC_AUDIENCE": "", "OIDC_ROLES_CLAIM": "x", "JWKS_REFRESH_RETRIES": "-1", "AUTOHEAL_HOST": "?"},
+            {
+                "OIDC_AUDIENCE": "is needed",
+                "OIDC_ROLES_CLAIM": "needs OIDC_ROLE_MAP",
+                "JWKS_REFRESH_RETRIES": "0 to 10",
+                "AUTOHEAL_HOST": "no address",
+            },
+        ),
+        (
+            {"OIDC_ENABLED": "maybe", "AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_EVENTS_AUTH": "1"},
+            {"OIDC_ENABLED": "neither"},
+        ),
+    ],
+)
+def test_settings_of_oidc_that_do_not_fit_together(changes: dict[str, str], says: dict[str, str]) -> None:
+    """Each says what is missing beside it, all at once, and nothing that follows from another fault."""
+    told = faults(**OIDC | changes)
+    assert told.keys() == says.keys()
+    for name, text in says.items():
+        assert text in told[name]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9009", "http://[::1]:9009", "http://localhost"])
+def test_a_public_url_on_loopback_may_be_plain(url: str) -> None:
+    """Nobody listens in between."""
+    assert load({"AUTOHEAL_PUBLIC_URL": f"{url}/"}).public_url == url
+
+
+@pytest.mark.parametrize("name", ["OIDC_PROVIDER_FOR_ANOTHER", "OIDC_SERVICE_HOST", "JWKS_X"])
+def test_what_others_call_theirs_is_left_alone(name: str) -> None:
+    """OIDC_ and JWKS_ are not ours alone: only what is nearly one of our names is taken for it."""
+    assert load({name: "x"}) == load({})
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "localhost.evil.example", "127.1"])
 def test_other_addresses_need_permission(host: str) -> None:
     """Any other address, and any other name, is refused unless AUTOHEAL_INSECURE says otherwise."""
@@ -271,6 +424,9 @@ def test_secrets_are_not_repeated(tmp_path: Path) -> None:
         assert "hunter2" not in str(faults(ALERTMANAGER_URL=bad))
         assert "hunter2" not in str(faults(ALERTMANAGER_URL_FILE=str(path)))
     assert "hunter2" not in repr(load({"ALERTMANAGER_URL": "http://user:hunter2@a"}))
+    oidc = {"OIDC_CLIENT_ID": "console", "OIDC_CLIENT_SECRET": "hunter2"}
+    assert "hunter2" not in repr(load(OIDC | oidc))
+    assert "hunter2" not in str(faults(**oidc | OIDC | {"OIDC_CLIENT_ID": ""}))
 
 
 @given(st.dictionaries(st.sampled_from([*(o.name for o in OPTIONS), "AUTOHEAL_X"]), st.text(st.characters())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoheal.disk import Disk, write_whole
+from autoheal.disk import Disk, exchange, write_whole
 
 
 class Full(Disk):
@@ -48,3 +49,23 @@ def test_the_mode_does_not_hang_on_the_umask(tmp_path: Path) -> None:
             assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
     finally:
         os.umask(before)
+
+
+def test_two_files_change_names(tmp_path: Path) -> None:
+    """Both at once; where one is missing nothing changes, and where the system cannot do it, it says so."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("1")
+    other.write_text("2")
+    exchange(one, other)
+    assert (one.read_text(), other.read_text()) == ("2", "1")
+    with pytest.raises(FileNotFoundError):
+        exchange(one, tmp_path / "none")
+    assert one.read_text() == "2"
+
+
+def test_a_system_without_a_name_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the one that callers ask for."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    with pytest.raises(OSError, match="not implemented") as caught:
+        exchange(tmp_path, tmp_path)
+    assert caught.value.errno == errno.ENOSYS

@@ -56,8 +56,11 @@ def test_docs_and_code_name_the_same_labels() -> None:
         of_run(Kind.ACTION_OK, action="command", duration_ms=1200),
         of_run(Kind.HEAL_CONFIRMED),
     )
+    of_keys = Metrics()
+    of_keys.jwt_keys_loaded.labels("https://idp.example")
+    of_keys.jwt_active_key_age.labels("https://idp.example", "one")
     labels: dict[str, set[str]] = {name: set() for name in documented}
-    for sample in found:
+    for sample in found | samples(of_keys):
         name = re.sub(r"_(bucket|sum|count)$", "", sample.split("{")[0])
         labels[name] |= set(re.findall(r"(\w+)=", sample)) - {"le"}
     assert labels == documented

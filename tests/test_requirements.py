@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+OPTIONAL = [text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra]
 LOCKS = {name: (ROOT / "requirements" / f"{name}.txt").read_text() for name in ("run", "dev", "build")}
 
 
@@ -23,8 +24,8 @@ def _locked(name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("lock", "asked"),
     [
-        ("run", PROJECT["project"]["dependencies"]),
-        ("dev", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
+        ("run", PROJECT["project"]["dependencies"] + OPTIONAL),
+        ("dev", PROJECT["project"]["dependencies"] + OPTIONAL + PROJECT["dependency-groups"]["dev"]),
         ("build", PROJECT["build-system"]["requires"]),
     ],
 )

@@ -195,7 +195,10 @@ class _Guarded:
         self.stop()
         for descriptor in (self._pidfd, self._out, self._report):
             os.close(descriptor)
-        self._lock.unlink(missing_ok=True)
+        # Its directory may have been taken away meanwhile. That the command has ended is known all the same, and the
+        # file, which nobody locks any more, goes when it is looked at next.
+        with contextlib.suppress(OSError):
+            self._lock.unlink()
         if not self.ended.done():
             self.ended.set_result(_ending(report, code))
 

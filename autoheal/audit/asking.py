@@ -14,19 +14,20 @@ from typing import BinaryIO
 
 from autoheal import query
 from autoheal.audit.colours import coloured
-from autoheal.audit.places import data_dir
-from autoheal.errors import AutohealError, JournalDamaged, QueryError
+from autoheal.audit.places import add_identity, data_dir, identities
+from autoheal.audit.plain import plain
+from autoheal.errors import AutohealError, JournalDamaged, JournalEncrypted, QueryError
 from autoheal.journal.search import Ask, Search
 from autoheal.model import parse_rfc3339
-from autoheal.rules.units import parse_duration
 
 _COUNT = re.compile(r"[1-9][0-9]{0,14}")
 
 
 def add_filter(command: argparse.ArgumentParser) -> None:
-    """The filter and where the log is."""
+    """The filter, where the log is, and what opens it."""
     command.add_argument("q", metavar="Q", nargs="?", help="a filter, as for GET /audit: 'kind=action_fail OR step>1'")
     command.add_argument("--data", metavar="DIR", type=Path, help="the data directory (AUTOHEAL_DATA_DIR, or ./data)")
+    add_identity(command)
 
 
 def add_bounds(command: argparse.ArgumentParser) -> None:
@@ -50,6 +51,8 @@ def count(text: str) -> int:
 
 def moment(text: str) -> float:
     """RFC 3339, or a duration back from now; seconds since the epoch. ArgumentTypeError otherwise."""
+    from autoheal.rules.units import parse_duration  # noqa: PLC0415 a quarter of the start, for one of the arguments
+
     with suppress(ValueError):
         return time.time() - parse_duration(text)
     try:
@@ -73,11 +76,23 @@ def ask_of(arguments: argparse.Namespace) -> Ask:
 
 
 def search_of(arguments: argparse.Namespace) -> Search:
-    """The log that is asked. Raises AutohealError when there is no such directory."""
+    """The log that is asked. Raises AutohealError when there is no such directory, or the private key is none."""
     folder = data_dir(arguments.data)
     if not folder.is_dir():
         raise AutohealError(f"there is no data directory {folder}: name it with --data, or in AUTOHEAL_DATA_DIR")
-    return Search(folder)
+    return Search(folder, identities=identities(arguments.identity))
+
+
+class Unread:
+    """Says on standard error what an answer leaves out: files that are encrypted and that no key opens."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __call__(self, error: JournalEncrypted) -> None:
+        """Tell of one."""
+        self.any = True
+        print(f"autoheal: left out: {plain(str(error))}", file=sys.stderr)
 
 
 class Answer:
@@ -106,15 +121,17 @@ def write_line(file: BinaryIO, line: bytes) -> None:
     file.write(b"\n")
 
 
-def answering(run: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
-    """`run` with its exit code: 0, 1 when the log is damaged, 2 when the filter is wrong. What is else wrong goes on.
+def answering(run: Callable[[argparse.Namespace, Unread], None]) -> Callable[[argparse.Namespace], int]:
+    """`run` with its exit code: 0; 1 when the log is damaged or a part of it could not be read, 2 when the filter is
+    wrong. What is else wrong goes on.
 
     Whoever reads the answer may stop reading at any time (`| head`): that is no error.
     """
 
     def code(arguments: argparse.Namespace) -> int:
+        unread = Unread()
         try:
-            run(arguments)
+            run(arguments, unread)
             sys.stdout.flush()
         except BrokenPipeError:
             # Python would complain once more when it flushes at its end.
@@ -126,7 +143,7 @@ def answering(run: Callable[[argparse.Namespace], None]) -> Callable[[argparse.N
             sys.stdout.flush()
             print(f"autoheal: {error}\nautoheal: `autoheal audit verify` tells more", file=sys.stderr)
             return 1
-        return 0
+        return 1 if unread.any else 0
 
     return code
 

@@ -7,7 +7,7 @@ import re
 import time
 from pathlib import Path
 
-from autoheal.audit.places import Add, data_dir, public_key_file
+from autoheal.audit.places import Add, add_identity, data_dir, identities, public_key_file
 from autoheal.audit.plain import plain
 from autoheal.journal.backup import backup
 
@@ -18,6 +18,7 @@ _EXAMPLES = """\
   autoheal audit backup /mnt/backup --keep 30d       and remove older copies of this log, once that one verified
 
 The service may run and logrotate may rotate meanwhile. The private key is not copied.
+Encrypted files are copied as they are; verifying the copy needs the key that opens them.
 Exit code 0: the copy verifies; 1: it does not, so it is named -unverified and no older one is removed; 2: no copy."""
 
 
@@ -27,6 +28,7 @@ def register(add: Add) -> None:
     command.add_argument("dir", metavar="DIR", type=Path, help="where the copies are; better on another disk")
     command.add_argument("--keep", metavar="AGE", type=age, help="remove copies older than that: 30d, 12w, 7y")
     command.add_argument("--data", metavar="DIR", type=Path, help="the data directory (AUTOHEAL_DATA_DIR, or ./data)")
+    add_identity(command)
     command.set_defaults(run=run)
 
 
@@ -34,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Copy, and say what came of it."""
     folder = data_dir(arguments.data)
     key_file = public_key_file(folder, own=arguments.data is None)
-    made = backup(folder, key_file, arguments.dir, time.time(), arguments.keep)
+    made = backup(folder, key_file, arguments.dir, time.time(), arguments.keep, identities(arguments.identity))
     report = made.report
     if report.problems:
         print(plain(f"BAD: the copy does not verify: {report.first}"))

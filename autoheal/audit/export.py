@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from autoheal.audit.asking import add_bounds, add_filter, answering, ask_of, search_of, write_line
+from autoheal.audit.asking import Unread, add_bounds, add_filter, answering, ask_of, search_of, write_line
 from autoheal.audit.places import Add
 from autoheal.errors import AutohealError
 
@@ -20,7 +20,8 @@ _EXAMPLES = """\
   autoheal audit export 'run=r17' | jq -c '[.ts, .kind]'
 
 One record a line, oldest first, byte for byte as in the log: without a filter the hashes form a chain. FILE must not
-exist; it is readable by its owner alone. Exit code 0: done; 1: the log is damaged; 2: wrong usage."""
+exist; it is readable by its owner alone. Exit code 0: done; 1: the log is damaged, or a
+part of it is encrypted and was left out; 2: wrong usage."""
 
 
 def register(add: Add) -> None:
@@ -32,9 +33,9 @@ def register(add: Add) -> None:
     command.set_defaults(run=answering(run))
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, unread: Unread) -> None:
     """Write what is asked for."""
-    lines = (line for _, line in search_of(arguments).oldest_first(ask_of(arguments)))
+    lines = (line for _, line in search_of(arguments).oldest_first(ask_of(arguments), skipped=unread))
     if arguments.output is None:
         _copy(lines, sys.stdout.buffer)
     else:

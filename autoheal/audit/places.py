@@ -7,6 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from autoheal.age import Identities
+from autoheal.config import load_one
+from autoheal.errors import AutohealError
 from autoheal.journal.checkpoint import FOLDER_NAME, PUBLIC_NAME
 
 Add = Callable[[str, str, str], argparse.ArgumentParser]
@@ -22,3 +25,21 @@ def public_key_file(data: Path, *, own: bool) -> Path:
     """The public keys of the log in `data`; `own`: it is the service's own, whose `AUTOHEAL_KEY_DIR` counts."""
     key_dir = os.environ.get("AUTOHEAL_KEY_DIR", "").strip() if own else ""
     return (Path(key_dir) if key_dir else data / FOLDER_NAME) / PUBLIC_NAME
+
+
+def add_identity(command: argparse.ArgumentParser) -> None:
+    """The private key for what is encrypted."""
+    what = "the age private key for encrypted files (default: AUTOHEAL_AUDIT_IDENTITY)"
+    command.add_argument("--identity", metavar="FILE", type=Path, help=what)
+
+
+def identities(given: Path | None) -> Identities | None:
+    """The private keys in the file `given`, else those of the service. Raises AutohealError, and OSError."""
+    if given is None:
+        found: Identities | None = load_one(os.environ, "audit_identity")
+        return found
+    try:
+        return Identities.parse(given.read_text(encoding="utf-8"))
+    except ValueError as error:
+        what = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise AutohealError(f"{given}: {what}") from None

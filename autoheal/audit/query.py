@@ -6,7 +6,7 @@ import argparse
 import sys
 from contextlib import closing
 
-from autoheal.audit.asking import Answer, add_bounds, add_count, add_filter, answering, ask_of, search_of
+from autoheal.audit.asking import Answer, Unread, add_bounds, add_count, add_filter, answering, ask_of, search_of
 from autoheal.audit.places import Add
 
 _EXAMPLES = """\
@@ -16,7 +16,8 @@ _EXAMPLES = """\
   autoheal audit query --data /mnt/copy --before 1000
 
 The filter is that of GET /audit: docs/query.md. On a terminal each record is one line; into a pipe goes the JSON as it
-stands in the log. The service need not run. Exit code 0: done; 1: the log is damaged; 2: wrong usage."""
+stands in the log. The service need not run. Exit code 0: done; 1: the log is damaged, or a part
+of it is encrypted and was left out; 2: wrong usage."""
 
 
 def register(add: Add) -> None:
@@ -28,11 +29,11 @@ def register(add: Add) -> None:
     command.set_defaults(run=answering(run))
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, unread: Unread) -> None:
     """Print what is found."""
     ask, search, answer = ask_of(arguments), search_of(arguments), Answer()
     left = arguments.n
-    with closing(search.newest_first(ask)) as steps:
+    with closing(search.newest_first(ask, skipped=unread)) as steps:
         for seq, line in steps:
             if line is None:
                 continue

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from autoheal.audit.places import Add
+from autoheal.audit.places import Add, add_identity, identities
 from autoheal.audit.plain import plain
 from autoheal.errors import JournalDamaged
 from autoheal.journal.backup import restore
@@ -25,13 +25,14 @@ def register(add: Add) -> None:
     command.add_argument("copy", metavar="COPY", type=Path, help="a folder that `autoheal audit backup` made")
     command.add_argument("--data", metavar="DIR", type=Path, required=True, help="a data directory: empty, or missing")
     command.add_argument("--key", metavar="FILE", type=Path, help="the public keys to trust (default: the copy's)")
+    add_identity(command)
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Restore, and say what there is now."""
     try:
-        report = restore(arguments.copy, arguments.data, arguments.key)
+        report = restore(arguments.copy, arguments.data, arguments.key, identities(arguments.identity))
     except JournalDamaged as error:
         print(plain(f"BAD: {error}"), file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from itertools import islice
 
-from autoheal.audit.asking import Answer, add_count, add_filter, answering, ask_of, search_of
+from autoheal.audit.asking import Answer, Unread, add_count, add_filter, answering, ask_of, search_of
 from autoheal.audit.places import Add
 from autoheal.journal.search import Ask, Search
 
@@ -19,7 +19,7 @@ _EXAMPLES = """\
   autoheal audit tail -f | jq -c '{kind, target}'
 
 Rotation is followed, whether the file is renamed, copied and truncated, or compressed: no record is left out.
-Exit code 0: done; 1: the log is damaged; 2: wrong usage."""
+Exit code 0: done; 1: the log is damaged, or a part of it is encrypted and was left out; 2: wrong usage."""
 
 
 def register(add: Add) -> None:
@@ -31,16 +31,16 @@ def register(add: Add) -> None:
     command.set_defaults(run=answering(run))
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, unread: Unread) -> None:
     """Print the end of the log, oldest record first, and for `--follow` all that comes."""
     ask, search, answer = ask_of(arguments), search_of(arguments), Answer()
     head = _head(search)
-    with closing(search.newest_first(Ask(query=ask.query, before=head + 1))) as steps:
+    with closing(search.newest_first(Ask(query=ask.query, before=head + 1), skipped=unread)) as steps:
         last = list(islice((line for _, line in steps if line is not None), ask.limit))
     for line in reversed(last):
         answer.write(line)
     answer.flush()
-    more = search.follow(Ask(query=ask.query), head)
+    more = search.follow(Ask(query=ask.query), head, unread)
     while arguments.follow:
         for _, line in more():
             answer.write(line)
@@ -50,5 +50,5 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _head(search: Search) -> int:
     """The last seq in the log; 0 when there is none."""
-    with closing(search.newest_first(Ask())) as steps:
+    with closing(search.newest_first(Ask(), skipped=lambda _: None)) as steps:
         return next((seq for seq, line in steps if line is not None), 0)

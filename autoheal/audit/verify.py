@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from autoheal.audit.places import Add, data_dir, public_key_file
+from autoheal.audit.places import Add, add_identity, data_dir, identities, public_key_file
 from autoheal.audit.plain import plain
 from autoheal.journal.checkpoint import TrustedKey, load_public_keys
 from autoheal.journal.verify import Report, verify
@@ -19,6 +19,7 @@ _EXAMPLES = """\
   autoheal audit verify                              the log in AUTOHEAL_DATA_DIR, or ./data
   autoheal audit verify /mnt/copy --key checkpoint.pub.pem
   autoheal audit verify --checkpoint kept.jsonl      against checkpoints that were kept elsewhere
+  autoheal audit verify --identity key.txt           a log whose rotated files are encrypted
 
 Exit code 0: whole and unaltered; 1: it is not, and the first bad record is named; 2: it could not be checked.
 docs/audit.md says what is proven, and what cannot be."""
@@ -30,6 +31,7 @@ def register(add: Add) -> None:
     command.add_argument("dir", metavar="DIR", nargs="?", type=Path, help="the data directory, or a backup of it")
     command.add_argument("--key", metavar="FILE", type=Path, help="the public keys (default: those of the service)")
     command.add_argument("--checkpoint", metavar="FILE", type=Path, help="checkpoints kept elsewhere, one a line")
+    add_identity(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar and no notes")
     command.set_defaults(run=run)
 
@@ -43,9 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.key or key_file.exists():
         keys = load_public_keys(key_file)
     kept = arguments.checkpoint.read_bytes().splitlines() if arguments.checkpoint else None
+    private = identities(arguments.identity)
     bar = Progress(sys.stderr) if sys.stderr.isatty() and not arguments.quiet else None
     try:
-        report = verify(folder, keys, kept, bar.show) if bar else verify(folder, keys, kept)
+        report = verify(folder, keys, kept, bar.show if bar else lambda _done, _total: None, private)
     finally:
         if bar:
             bar.end()

@@ -1,6 +1,17 @@
 """The environment, read once into `Settings`: every fault at once, nothing misspelt ignored, no secret repeated."""
 
+from autoheal.config.oidc import ALGORITHMS, OidcSettings
 from autoheal.config.options import OPTIONS
-from autoheal.config.settings import MAX_SECRET_BYTES, Settings, is_loopback, load, load_one
+from autoheal.config.parsers import is_loopback
+from autoheal.config.settings import MAX_SECRET_BYTES, Settings, load, load_one
 
-__all__ = ["MAX_SECRET_BYTES", "OPTIONS", "Settings", "is_loopback", "load", "load_one"]
+__all__ = [
+    "ALGORITHMS",
+    "MAX_SECRET_BYTES",
+    "OPTIONS",
+    "OidcSettings",
+    "Settings",
+    "is_loopback",
+    "load",
+    "load_one",
+]

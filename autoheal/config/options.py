@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoheal.config import parsers
+from autoheal.config import oidc, parsers
 from autoheal.redaction import DEFAULT_NAMES
 
 
@@ -14,9 +14,9 @@ from autoheal.redaction import DEFAULT_NAMES
 class Option:
     """One variable. `parse` takes its text and raises ValueError that says what is allowed.
 
-    `setting` is its field of Settings, or empty for one that has a single value in this version: a file of variables
-    that several versions share may name it. A `secret` may also come from the file that `NAME_FILE` names, and its
-    value stands in no message.
+    `setting` is its field of Settings (`oidc_` and `jwks_` ones go into its `oidc`), or empty for one that has a
+    single value in this version: a file of variables that several versions share may name it. A `secret` may also come
+    from the file that `NAME_FILE` names, and its value stands in no message.
     """
 
     name: str
@@ -61,6 +61,21 @@ OPTIONS: Sequence[Option] = (
         "With less space than this on the log's disk no new live run begins; a number of bytes, KiB, MiB or GiB.",
     ),
     Option(
+        "AUTOHEAL_AUDIT_ENCRYPT",
+        "audit_encrypt",
+        "",
+        parsers.recipients,
+        "age public keys (`age1…`), comma-separated, to which rotated files of the log are encrypted. Empty: none is.",
+    ),
+    Option(
+        "AUTOHEAL_AUDIT_IDENTITY",
+        "audit_identity",
+        "",
+        parsers.identities,
+        "The age private key, or several, one a line, with which `/audit` and `autoheal audit` read such files.",
+        secret=True,
+    ),
+    Option(
         "AUTOHEAL_CHECKPOINT_URL",
         "checkpoint_url",
         "",
@@ -80,7 +95,7 @@ OPTIONS: Sequence[Option] = (
         "host",
         "127.0.0.1",
         parsers.host,
-        "The address to listen on. Other than loopback needs `AUTOHEAL_INSECURE=true`.",
+        "The address to listen on. Other than loopback needs `OIDC_ENABLED=true` or `AUTOHEAL_INSECURE=true`.",
     ),
     Option("AUTOHEAL_PORT", "port", "9009", parsers.port, "The port to listen on, 1 to 65535."),
     Option(
@@ -88,7 +103,7 @@ OPTIONS: Sequence[Option] = (
         "insecure",
         "false",
         parsers.boolean,
-        "`true` allows an `AUTOHEAL_HOST` that other machines can reach.",
+        "`true` allows an `AUTOHEAL_HOST` that other machines can reach without `OIDC_ENABLED`.",
     ),
     Option(
         "AUTOHEAL_ALERT_ALLOWLIST",
@@ -151,17 +166,102 @@ OPTIONS: Sequence[Option] = (
     ),
     Option(
         "AUTOHEAL_EVENTS_AUTH",
-        "",
+        "events_auth",
         "false",
-        parsers.off("this version has no identities: /events shows strangers what happens, without labels and details"),
-        "`true` is refused: this version has no identities.",
+        parsers.boolean,
+        "`true`: `/events` is for viewers. `false`: strangers see what happens, without labels and details.",
+    ),
+    Option(
+        "AUTOHEAL_PUBLIC_URL",
+        "public_url",
+        "",
+        parsers.origin,
+        "The origin at which browsers reach this service, such as `https://autoheal.example.org`.",
     ),
     Option(
         "OIDC_ENABLED",
-        "",
+        "oidc_enabled",
         "false",
-        parsers.off("this version has no OIDC: the sensitive routes answer on loopback only"),
-        "`true` is refused: this version has no OIDC.",
+        parsers.boolean,
+        "`true`: the sensitive routes ask for a token or a login. `false`: they answer on loopback only.",
+    ),
+    Option(
+        "OIDC_ISSUER",
+        "oidc_issuer",
+        "",
+        oidc.issuer,
+        "The identity provider: its issuer, or the address of its `.well-known/openid-configuration`.",
+    ),
+    Option(
+        "OIDC_AUDIENCE", "oidc_audience", "", oidc.word, "What `aud` must hold in a token that is for this service."
+    ),
+    Option(
+        "OIDC_ALLOWED_CLIENTS",
+        "oidc_allowed_clients",
+        "",
+        oidc.words,
+        "Clients, comma-separated, whose tokens are taken (`azp`, `client_id`, `appid`, `cid`). Empty: all.",
+    ),
+    Option(
+        "OIDC_ALGORITHMS",
+        "oidc_algorithms",
+        "RS256,ES256",
+        oidc.algorithms,
+        f"Signature algorithms, comma-separated, of {', '.join(oidc.ALGORITHMS)}.",
+    ),
+    Option(
+        "OIDC_ROLES_CLAIM",
+        "oidc_roles_claim",
+        "",
+        oidc.claim_path,
+        "The claim that holds roles: its name, or a JSON array for a path. Empty: `roles`. Needs `OIDC_ROLE_MAP`.",
+    ),
+    Option(
+        "OIDC_ROLE_MAP",
+        "oidc_role_map",
+        "",
+        oidc.role_map,
+        'JSON, the provider\'s role to ours: `{"sre": "operator"}`. Empty: every valid token is an operator.',
+    ),
+    Option(
+        "OIDC_JWKS_URI", "oidc_jwks_uri", "", oidc.optional_address, "Where the keys are. Empty: as discovery tells."
+    ),
+    Option("OIDC_CLIENT_ID", "oidc_client_id", "", oidc.word, "This service's client, for logins with a browser."),
+    Option(
+        "OIDC_CLIENT_SECRET",
+        "oidc_client_secret",
+        "",
+        oidc.secret,
+        "The client's secret. Empty: a public client, with PKCE alone.",
+        secret=True,
+    ),
+    Option(
+        "JWKS_CACHE_TTL_SECONDS",
+        "jwks_cache_ttl",
+        "300",
+        parsers.whole(1, 86_400),
+        "How long fetched keys count as fresh; they are fetched anew a little before.",
+    ),
+    Option(
+        "JWKS_STALE_TTL_SECONDS",
+        "jwks_stale_ttl",
+        "3600",
+        parsers.whole(1, 604_800),
+        "How long they are used while new ones cannot be fetched, from the last success; then the answer is 503.",
+    ),
+    Option(
+        "JWKS_REFRESH_TIMEOUT_SECONDS",
+        "jwks_refresh_timeout",
+        "5",
+        parsers.whole(1, 60),
+        "How long the identity provider may take for one answer.",
+    ),
+    Option(
+        "JWKS_REFRESH_RETRIES",
+        "jwks_refresh_retries",
+        "3",
+        parsers.whole(0, 10),
+        "How often a fetch that failed is tried again at once, with growing pauses.",
     ),
 )
 """Every variable that this version reads."""

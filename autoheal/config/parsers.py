@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from autoheal.age import Identities, Recipients
 from autoheal.redaction import HiddenNames
 from autoheal.rules.address import parse_engine
 from autoheal.rules.units import parse_duration
@@ -24,18 +25,7 @@ def boolean(text: str) -> bool:
         case "false" | "0" | "no" | "off":
             return False
         case _:
-            raise ValueError(f"{_shown(text)} is neither true (1, yes, on) nor false (0, no, off)")
-
-
-def off(because: str) -> Callable[[str], bool]:
-    """A switch that only later versions can turn on."""
-
-    def parse(text: str) -> bool:
-        if boolean(text):
-            raise ValueError(f"{because}; leave it unset or false")
-        return False
-
-    return parse
+            raise ValueError(f"{shown(text)} is neither true (1, yes, on) nor false (0, no, off)")
 
 
 def only(value: str, because: str) -> Callable[[str], str]:
@@ -59,7 +49,7 @@ def path(text: str) -> Path:
 def port(text: str) -> int:
     """A TCP port."""
     if re.fullmatch(r"[0-9]{1,5}", text) is None or not 1 <= int(text) <= 65535:
-        raise ValueError(f"{_shown(text)} is not a port: a whole number from 1 to 65535")
+        raise ValueError(f"{shown(text)} is not a port: a whole number from 1 to 65535")
     return int(text)
 
 
@@ -71,22 +61,23 @@ def host(text: str) -> str:
         if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", text):
             return text
         raise ValueError(
-            f"{_shown(text)} is no address to listen on: an IP address without brackets or port, or a host name"
+            f"{shown(text)} is no address to listen on: an IP address without brackets or port, or a host name"
         ) from None
 
 
-def _items(text: str) -> list[str]:
+def items(text: str) -> list[str]:
+    """What stands between commas, less white space and nothings."""
     return [item for item in (part.strip() for part in text.split(",")) if item]
 
 
 def names(text: str) -> HiddenNames:
     """Patterns of names, with commas between them."""
-    items = _items(text)
-    for item in items:
+    found = items(text)
+    for item in found:
         # Taken for one name, `password token` would hide neither.
         if re.search(r"""[\s;"']""", item):
-            raise ValueError(f"{_shown(item)} is not a name: commas stand between names, and no quotes around them")
-    return HiddenNames(items)
+            raise ValueError(f"{shown(item)} is not a name: commas stand between names, and no quotes around them")
+    return HiddenNames(found)
 
 
 def optional_path(text: str) -> Path | None:
@@ -94,14 +85,25 @@ def optional_path(text: str) -> Path | None:
     return path(text) if text else None
 
 
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if re.fullmatch(r"[0-9]{1,9}", text) is None or not low <= int(text) <= high:
+            raise ValueError(f"{shown(text)} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
 def networks(text: str) -> tuple[Network, ...]:
     """Networks, with commas between them; an address is a network of one."""
     found: list[Network] = []
-    for item in _items(text):
+    for item in items(text):
         try:
             found.append(ip_network(item))
         except ValueError:
-            raise ValueError(f"{_shown(item)} is not a network such as 10.0.0.0/8 or fd00::/8{_meant(item)}") from None
+            raise ValueError(f"{shown(item)} is not a network such as 10.0.0.0/8 or fd00::/8{_meant(item)}") from None
     return tuple(found)
 
 
@@ -116,7 +118,7 @@ def size(text: str) -> int:
     """A number of bytes."""
     found = re.fullmatch(r"([0-9]{1,15})\s*(|B|KiB|MiB|GiB|TiB)", text)
     if found is None:
-        raise ValueError(f"{_shown(text)} is not a size: a whole number of bytes, or with KiB, MiB, GiB or TiB")
+        raise ValueError(f"{shown(text)} is not a size: a whole number of bytes, or with KiB, MiB, GiB or TiB")
     return int(found[1]) << 10 * ("B", "KiB", "MiB", "GiB", "TiB").index(found[2] or "B")
 
 
@@ -124,19 +126,19 @@ def duration(text: str) -> float:
     """Seconds, one at least, written as in rules."""
     seconds = parse_duration(text)
     if seconds < 1:
-        raise ValueError(f"{_shown(text)} is shorter than 1s")
+        raise ValueError(f"{shown(text)} is shorter than 1s")
     return seconds
 
 
 def urls(text: str) -> tuple[str, ...]:
     """Addresses, with commas between them. They may carry credentials: a fault names one by its place."""
-    items = _items(text)
-    for place, item in enumerate(items, 1):
-        which = f"address {place} of {len(items)}"
+    found = items(text)
+    for place, item in enumerate(found, 1):
+        which = f"address {place} of {len(found)}"
         url = _url(item, which)
         if url.query or url.fragment:
             raise ValueError(f"{which} must end with the path: no ? and no #")
-    return tuple(items)
+    return tuple(found)
 
 
 def optional_url(text: str) -> str | None:
@@ -148,17 +150,57 @@ def optional_url(text: str) -> str | None:
 
 def hosts(text: str) -> tuple[str, ...]:
     """Names and addresses of hosts, with commas between them and `*` for a piece of one."""
-    items = _items(text)
-    for item in items:
+    named = items(text)
+    for item in named:
         if not re.fullmatch(r"[A-Za-z0-9*._:-]+", item) or not re.search("[A-Za-z0-9]", item):
-            raise ValueError(f"{_shown(item)} is not a host such as db1.example.org, web-*.example.org or 10.0.0.*")
-    return tuple(items)
+            raise ValueError(f"{shown(item)} is not a host such as db1.example.org, web-*.example.org or 10.0.0.*")
+    return tuple(named)
 
 
 def docker_host(text: str) -> str:
     """The address of a Docker Engine."""
     parse_engine(text)
     return text
+
+
+def recipients(text: str) -> Recipients | None:
+    """Public keys, with commas between them, or None for nothing."""
+    return Recipients.parse(text) if text else None
+
+
+def identities(text: str) -> Identities | None:
+    """Private keys, one a line, or None for nothing. No fault repeats them."""
+    return Identities.parse(text) if text else None
+
+
+def secure_url(text: str) -> httpx.URL:
+    """An address to which secrets and identities may be trusted: https, or http on this machine; no credentials."""
+    url = _url(text, "this address")
+    if url.scheme != "https" and not is_loopback(url.host):
+        raise ValueError("this address must start with https://: only on loopback is http:// allowed")
+    if url.userinfo:
+        raise ValueError("this address must carry no user and no password")
+    if url.fragment or "#" in text:
+        raise ValueError("this address must have no #")
+    return url
+
+
+def origin(text: str) -> str | None:
+    """Scheme, host and port as a browser's Origin header has them (RFC 6454 section 6.2), or None for nothing."""
+    if not text:
+        return None
+    url = secure_url(text)
+    if url.path not in ("", "/") or "?" in text:
+        raise ValueError("this address must end with the host or the port: no path and no ?")
+    return str(url.copy_with(path="/")).rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is `localhost` or a literal loopback address. No other name is: who resolves it may lie."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _url(text: str, which: str) -> httpx.URL:
@@ -173,5 +215,6 @@ def _url(text: str, which: str) -> httpx.URL:
     return url
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """`text` for a message: quoted, and not endless."""
     return repr(text if len(text) <= 80 else f"{text[:80]}…")

@@ -6,16 +6,19 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from autoheal.age import Identities, Recipients
+from autoheal.config.oidc import OidcSettings, gather
 from autoheal.config.options import OPTIONS, Option
-from autoheal.config.parsers import Network
+from autoheal.config.parsers import Network, is_loopback
 from autoheal.errors import ConfigError, Fault
 from autoheal.redaction import HiddenNames
 
 PREFIX = "AUTOHEAL_"
+SHARED_PREFIXES = ("OIDC_", "JWKS_")
+"""Of variables that other programs may have too: of these, what is alike to an option is a fault, no other."""
 MAX_SECRET_BYTES = 64 * 1024
 HINT_RATIO = 0.8
 """How alike (difflib's ratio) an unknown name and an option must be before one is taken for the other."""
@@ -31,6 +34,8 @@ class Settings:
     data_dir: Path
     key_dir: Path | None
     audit_min_free: int
+    audit_encrypt: Recipients | None
+    audit_identity: Identities | None = field(repr=False)
     checkpoint_url: str | None = field(repr=False)
     redact: HiddenNames
     host: str
@@ -42,6 +47,9 @@ class Settings:
     docker_host: str
     docker_certs: Path | None
     ssh_hosts: tuple[str, ...]
+    events_auth: bool
+    public_url: str | None
+    oidc: OidcSettings | None
 
     @property
     def keys(self) -> Path:
@@ -73,30 +81,32 @@ def load(environ: Mapping[str, str]) -> Settings:
             faults += error.faults
         else:
             values |= {option.setting: value} if option.setting else {}
-    if {"host", "insecure"} <= values.keys() and not values["insecure"] and not is_loopback(values["host"]):
-        what = (
-            f"{values['host']} is not a loopback address: whoever reaches it could see alerts and make rules act."
-            " Listen on 127.0.0.1, ::1 or localhost, or set AUTOHEAL_INSECURE=true when something else keeps"
-            " strangers out"
-        )
-        faults.append(Fault("AUTOHEAL_HOST", what))
+    faults += _exposed(values)
+    values["oidc"] = gather(values, faults)
     if faults:
         raise ConfigError(faults)
     return Settings(**values)
+
+
+def _exposed(values: Mapping[str, Any]) -> list[Fault]:
+    """Whoever may listen to the world must know who asks, or take it upon himself."""
+    # A switch that is faulty itself says so; taken for off, it would add a fault that may not be one.
+    if "host" not in values or is_loopback(values["host"]) or values.get("insecure", True):
+        return []
+    if values.get("oidc_enabled", True):
+        return []
+    what = (
+        f"{values['host']} is not a loopback address: whoever reaches it could see alerts and make rules act."
+        " Listen on 127.0.0.1, ::1 or localhost, set OIDC_ENABLED=true so that people log in, or set"
+        " AUTOHEAL_INSECURE=true when something else keeps strangers out"
+    )
+    return [Fault("AUTOHEAL_HOST", what)]
 
 
 def load_one(environ: Mapping[str, str], setting: str) -> Any:
     """The one field `setting` of Settings, whatever is wrong with others. Raises ConfigError when it is faulty."""
     (option,) = (option for option in OPTIONS if option.setting == setting)
     return _value(option, environ)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is `localhost` or a literal loopback address. No other name is: who resolves it may lie."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _value(option: Option, environ: Mapping[str, str]) -> Any:
@@ -140,7 +150,11 @@ def _unknown(environ: Mapping[str, str]) -> list[Fault]:
     known = {option.name for option in OPTIONS} | {f"{option.name}_FILE" for option in OPTIONS if option.secret}
     faults = []
     for name in sorted(environ):
-        if name in known or not name.startswith(PREFIX) or not environ[name].strip():
+        if name in known or not environ[name].strip():
+            continue
+        if name.startswith(SHARED_PREFIXES) and (hint := _meant_name(name)):
+            faults.append(Fault(name, f"not known to this version{hint}"))
+        if not name.startswith(PREFIX):
             continue
         hint = _service_link(name) or _meant_name(name) or "; docs/configuration.md lists what is"
         faults.append(Fault(name if name.isprintable() else repr(name), f"not known to this version{hint}"))

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import BinaryIO
 
 import orjson
 
+from autoheal.age import Identities
 from autoheal.disk import sync_directory
 from autoheal.errors import JournalDamaged, JournalError
 from autoheal.journal import manifest as manifests
 from autoheal.journal.checkpoint import FOLDER_NAME as KEY_FOLDER
 from autoheal.journal.checkpoint import PUBLIC_NAME, TrustedKey, load_public_keys, public_file
-from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_stored
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_again, open_stored
 from autoheal.journal.lock import Lock
 from autoheal.journal.verify import Report, verify
 from autoheal.model import MAX_RECORD_BYTES, rfc3339
@@ -42,14 +43,23 @@ class Backup:
     pruned: tuple[Path, ...]
 
 
-def backup(data_dir: Path, public_keys: Path, folder: Path, now: float, keep: float | None = None) -> Backup:
+def backup(
+    data_dir: Path,
+    public_keys: Path,
+    folder: Path,
+    now: float,
+    keep: float | None = None,
+    identities: Identities | None = None,
+) -> Backup:
     """Copy the log in `data_dir`, up to its last whole line, into a folder of its own in `folder`.
 
     The service may write and logrotate rotate meanwhile. A copy that does not verify is kept, and named so: it is
     what there is of the log. After one that does, older copies of the same log go that are older than `keep`
-    seconds. `now` is in seconds since the epoch.
-    Raises FileNotFoundError when there is no log, JournalDamaged for a file that is none, OSError otherwise.
+    seconds. `now` is in seconds since the epoch. Encrypted files are copied as they are; `identities` open them.
+    Raises FileNotFoundError when there is no log, JournalEncrypted when it could not be verified for want of a key
+    (nothing is copied then), JournalDamaged for a file that is none, OSError otherwise.
     """
+    _open_all(data_dir, identities)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     stamp = _stamp(now)
     partial = folder / f".autoheal-{stamp}.partial"
@@ -61,7 +71,7 @@ def backup(data_dir: Path, public_keys: Path, folder: Path, now: float, keep: fl
             _copy_files(data_dir / name, partial / name)
         if public_keys.exists():
             _copy_files(public_keys.parent, partial / KEY_FOLDER, (PUBLIC_NAME,))
-        report = _verify(partial, None)
+        report = _verify(partial, None, identities)
         _write(partial / ABOUT_NAME, _about(report, now))
         sync_directory(partial)
         name = f"autoheal-{report.log or '0' * 16}-{stamp}{UNVERIFIED if report.problems else ''}"
@@ -74,16 +84,18 @@ def backup(data_dir: Path, public_keys: Path, folder: Path, now: float, keep: fl
     return Backup(made, report, pruned)
 
 
-def restore(copy: Path, data_dir: Path, key_file: Path | None = None) -> Report:
+def restore(copy: Path, data_dir: Path, key_file: Path | None = None, identities: Identities | None = None) -> Report:
     """Put the copy's log into `data_dir`, which must be empty or missing; what verifying it there found.
 
     Nothing is written unless `copy` verifies, with the keys in `key_file` or else its own, and ends where it ended
     when it was made. The keys' time ends with it: the service will make a new one.
-    Raises JournalError when the copy is refused, or `data_dir` is not empty, and OSError.
+    Raises JournalEncrypted when none of `identities` opens it, JournalError when it is refused for another reason, or
+    `data_dir` is not empty, and OSError.
     """
     if data_dir.exists() and any(path.name != "lost+found" for path in data_dir.iterdir()):
         raise JournalError(f"{data_dir} is not empty: restore into a new directory, or move away what is there")
-    report = _verify(copy, key_file)
+    _open_all(copy, identities)
+    report = _verify(copy, key_file, identities)
     if report.problems:
         raise JournalDamaged(f"{copy} does not verify, so it is not restored: {report.first}")
     _check_end(copy, report)
@@ -104,7 +116,7 @@ def restore(copy: Path, data_dir: Path, key_file: Path | None = None) -> Report:
                 _append(stored, data_dir / ".restoring")
             (data_dir / ".restoring").rename(data_dir / file.path.name)
         sync_directory(data_dir)
-        restored = _verify(data_dir, None)
+        restored = _verify(data_dir, None, identities)
     finally:
         lock.release()
     if restored.problems or restored.last_hash != report.last_hash:
@@ -139,7 +151,7 @@ def _copy_log(data_dir: Path, to: Path) -> int:
         _cut_to_lines(to / str(newest))
     names = {file.first: file.path.name for file in log_files(data_dir)}
     for first, file in found.items():
-        suffix = ".gz" if file.storage is Storage.GZIP else ""
+        suffix = ".gz" if file.packed else ""
         named = to / f"{names.get(first, file.path.name).removesuffix('.gz')}{suffix}"
         # A name that was given on while this went: the content counts, any name of the log will do.
         (to / str(first)).rename(to / f"{FILE_NAME}.{first}{suffix}" if named.exists() else named)
@@ -183,9 +195,19 @@ def _copy_files(folder: Path, to: Path, names: Collection[str] | None = None) ->
     sync_directory(to)
 
 
-def _verify(folder: Path, key_file: Path | None) -> Report:
+def _open_all(folder: Path, identities: Identities | None) -> None:
+    """Raise JournalEncrypted when there is a file that none of `identities` opens."""
+    for file in log_files(folder):
+        if file.header is not None:
+            # Retention may take the oldest one just now.
+            with suppress(FileNotFoundError):
+                open_again(folder, file, identities)[1].close()
+
+
+def _verify(folder: Path, key_file: Path | None, identities: Identities | None) -> Report:
     public = key_file or folder / KEY_FOLDER / PUBLIC_NAME
-    return verify(folder, load_public_keys(public) if key_file or public.exists() else ())
+    keys = load_public_keys(public) if key_file or public.exists() else ()
+    return verify(folder, keys, identities=identities)
 
 
 def _about(report: Report, now: float) -> bytes:

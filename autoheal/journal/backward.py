@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from autoheal.errors import JournalDamaged
+from autoheal.journal.sources import SizedSource
 from autoheal.model import MAX_RECORD_BYTES
 
 FIRST_BLOCK_BYTES = 2 * MAX_RECORD_BYTES
@@ -25,16 +25,6 @@ _PIECE_BYTES = 4096
 
 class CutShort(Exception):
     """A file has fewer bytes than it had a moment ago."""
-
-
-class Source(Protocol):
-    """Bytes that can be read anywhere."""
-
-    size: int
-
-    def read(self, view: memoryview, at: int) -> int:
-        """Fill `view` from byte `at` on; how many bytes there were."""
-        ...
 
 
 def head(path: Path, offset: int, line: bytes) -> tuple[int, str]:
@@ -57,7 +47,7 @@ class Backward:
     cannot be a line of the log.
     """
 
-    def __init__(self, path: Path, source: Source, buffer: bytearray) -> None:
+    def __init__(self, path: Path, source: SizedSource, buffer: bytearray) -> None:
         self._path = path
         self._source = source
         self._buffer = buffer

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from autoheal.age import Identities
 from autoheal.clock import Clock
 from autoheal.disk import Disk
 from autoheal.errors import JournalUnavailable
@@ -35,14 +36,24 @@ class FileJournal:
     `log_id` is the first 16 hex digits of seq 1's hash.
     """
 
-    def __init__(self, data_dir: Path, log_id: str, *, lock: Lock, clock: Clock, acks: Acks, writer: Writer) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        log_id: str,
+        *,
+        lock: Lock,
+        clock: Clock,
+        acks: Acks,
+        writer: Writer,
+        identities: Identities | None = None,
+    ) -> None:
         self.log_id = log_id
         self._data_dir = data_dir
         self._lock = lock
         self._clock = clock
         self._acks = acks
         self._writer = writer
-        self._history = History(data_dir, writer.open_current)
+        self._history = History(data_dir, writer.open_current, identities)
         self._closed = False
 
     @classmethod
@@ -56,6 +67,7 @@ class FileJournal:
         observe: Callable[[float], object] = _ignore,
         on_error: Callable[[OSError], object] = _ignore,
         accept_damage: str | None = None,
+        identities: Identities | None = None,
         disk: Disk | None = None,
         queue_bytes: int = QUEUE_BYTES,
         retry_after: float = 1.0,
@@ -67,17 +79,18 @@ class FileJournal:
         `log_created`, `log_repaired` for a torn end). The other callbacks run on the event loop: `on_durable` with
         each group of later records once it is durable, `observe` with the seconds from hand-over to durable of each
         append, `on_error` with each failed write, fdatasync and probe. `accept_damage` is the reason why the log may
-        go on before a line that was changed. A disk in trouble is probed every `retry_after` seconds.
+        go on before a line that was changed. `identities` open rotated files that are encrypted. A disk in trouble is
+        probed every `retry_after` seconds.
 
-        Raises JournalUnavailable when another process owns the directory or the disk refuses, and JournalDamaged
-        when a line is not what was sealed.
+        Raises JournalUnavailable when another process owns the directory or the disk refuses, JournalDamaged when a
+        line is not what was sealed, and JournalEncrypted when a state needs an encrypted file that no key opens.
         """
         disk = disk or Disk()
         with contextlib.ExitStack() as undo:
             try:
                 lock = Lock(data_dir)
                 undo.callback(lock.release)
-                begun = start.begin(data_dir, clock, disk, on_replay, accept_damage)
+                begun = start.begin(data_dir, clock, disk, on_replay, accept_damage, identities)
             except OSError as error:
                 raise JournalUnavailable(f"the audit log in {data_dir} cannot be opened: {error}") from error
             undo.pop_all()
@@ -94,7 +107,7 @@ class FileJournal:
             queue_bytes=queue_bytes,
             retry_after=retry_after,
         )
-        return cls(data_dir, begun.log_id, lock=lock, clock=clock, acks=acks, writer=writer)
+        return cls(data_dir, begun.log_id, lock=lock, clock=clock, acks=acks, writer=writer, identities=identities)
 
     @property
     def head(self) -> Head:

@@ -8,19 +8,20 @@ at any moment, and asks nobody: `open_again` finds a file that is no longer wher
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import os
 import re
 import stat
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from autoheal.errors import JournalDamaged
+from autoheal.age import Identities
+from autoheal.errors import JournalDamaged, JournalEncrypted
+from autoheal.journal.encrypted import HEADER_BYTES, Decrypted, Header, header
+from autoheal.journal.sources import OnDisk, Source, Stream, Unpacked
 
 FILE_NAME = "audit.jsonl"
 BLOCK_BYTES = 1024 * 1024
@@ -30,7 +31,6 @@ TRIES = 100
 _GZIP_MAGIC = b"\x1f\x8b"
 _BEGINNING = re.compile(rb'\{"seq":([0-9]{1,18}),')
 _BEGINNING_BYTES = 32
-_BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
 class Storage(StrEnum):
@@ -38,16 +38,28 @@ class Storage(StrEnum):
 
     PLAIN = "plain"
     GZIP = "gzip"
+    ENCRYPTED = "encrypted"
 
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """One file of the log as it was found. `first` is the seq of its first record, `size` its bytes on disk."""
+    """One file of the log as it was found. `first` is the seq of its first record, `size` its bytes on disk.
+
+    `packed`: it is gzip'd on the outside, also when `header` tells that it is encrypted.
+    """
 
     path: Path
     first: int
-    storage: Storage
     size: int
+    packed: bool
+    header: Header | None
+
+    @property
+    def storage(self) -> Storage:
+        """How it holds its lines."""
+        if self.header is not None:
+            return Storage.ENCRYPTED
+        return Storage.GZIP if self.packed else Storage.PLAIN
 
     @property
     def current(self) -> bool:
@@ -59,7 +71,7 @@ def log_files(data_dir: Path) -> list[LogFile]:
     """The log's files, oldest first; of two that begin with the same seq the longer one, or the current one, is last.
 
     A file without a whole beginning of a record is left out (logrotate or the service has just made it), and so is
-    a gzip'd file while the plain one that it is made from is still there. Raises JournalDamaged for a file that
+    a gzip'd file while the one that it is made from is still there. Raises JournalDamaged for a file that
     holds something else, and OSError when the directory or a file cannot be read.
     """
     for _ in range(TRIES):
@@ -70,24 +82,31 @@ def log_files(data_dir: Path) -> list[LogFile]:
             continue
         # A file that is renamed while a directory is read may be listed twice, or not at all.
         if _names(data_dir) == before:
-            plain = {file.first for file in found if file.storage is Storage.PLAIN}
-            files = [file for file in found if file.storage is Storage.PLAIN or file.first not in plain]
+            origins = {file.first for file in found if not file.packed}
+            files = [file for file in found if not file.packed or file.first not in origins]
             return sorted(files, key=lambda file: (file.first, file.current, file.size))
     raise OSError(f"the files in {data_dir} change faster than they can be listed; try again")
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path, identities: Identities | None = None) -> BinaryIO:
     """The file's lines as they were written, for reading from the beginning; memory does not grow with the file.
 
-    Reading a gzip'd file that is not whole raises JournalDamaged.
+    Raises JournalEncrypted when it is encrypted and none of `identities` opens it, and JournalDamaged for what is no
+    file of the log. Reading raises JournalDamaged for what is not what was written.
     """
-    return _content(path, path.open("rb", buffering=0))
+    stored = path.open("rb", buffering=0)
+    try:
+        file = _identify(path, stored)
+    except JournalDamaged:
+        stored.close()
+        raise
+    return content(file or LogFile(path, 0, 0, packed=False, header=None), stored, identities)
 
 
-def open_again(data_dir: Path, file: LogFile) -> tuple[LogFile, BinaryIO]:
-    """`open_plain`, wherever the file is by now. Raises what `open_stored` raises."""
+def open_again(data_dir: Path, file: LogFile, identities: Identities | None = None) -> tuple[LogFile, BinaryIO]:
+    """`open_plain`, wherever the file is by now. Raises what `open_stored` raises, and JournalEncrypted."""
     found, stored = open_stored(data_dir, file)
-    return found, _content(found.path, stored)
+    return found, content(found, stored, identities)
 
 
 def open_stored(data_dir: Path, file: LogFile) -> tuple[LogFile, io.FileIO]:
@@ -98,11 +117,11 @@ def open_stored(data_dir: Path, file: LogFile) -> tuple[LogFile, io.FileIO]:
     for _ in range(TRIES):
         with contextlib.ExitStack() as undo, contextlib.suppress(FileNotFoundError):
             stored = undo.enter_context(file.path.open("rb", buffering=0))
-            # Another file may have come to bear that name.
-            if _first_seq(_beginning(file.path, stored)) == file.first:
-                stored.seek(0)
+            # Another file may have come to bear that name, or the same one encrypted.
+            found = _identify(file.path, stored)
+            if found is not None and found.first == file.first:
                 undo.pop_all()
-                return file, stored
+                return found, stored
         again = [other for other in log_files(data_dir) if other.first == file.first]
         if not again:
             raise FileNotFoundError(f"{file.path}: the file that began with seq {file.first} is gone")
@@ -110,28 +129,22 @@ def open_stored(data_dir: Path, file: LogFile) -> tuple[LogFile, io.FileIO]:
     raise OSError(f"{file.path}: renamed faster than it can be opened; try again")
 
 
-class _Inflated(io.RawIOBase):
-    """A gzip'd file's content. zlib gives the GIL free while it works."""
+def content(file: LogFile, stored: io.FileIO, identities: Identities | None = None) -> BinaryIO:
+    """The lines of an open file that is `file`, from its beginning; closing it closes `stored`, and an error does so.
 
-    def __init__(self, path: Path, file: io.FileIO) -> None:
-        self._path = path
-        self._file = file
-        self._content = gzip.GzipFile(fileobj=file)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    Raises JournalEncrypted; reading raises JournalDamaged for what is not what was written.
+    """
+    if not file.packed and file.header is None:
+        return cast("BinaryIO", io.BufferedReader(stored, BLOCK_BYTES))
+    source: Source = Unpacked(file.path, stored) if file.packed else OnDisk(stored.fileno())
+    if file.header is not None:
+        source = decrypted = Decrypted(file.path, file.header, source, identities)
         try:
-            data = self._content.read(len(buffer))
-        except _BAD_GZIP as error:
-            raise _not_whole(self._path, error) from None
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+            decrypted.open()
+        except JournalEncrypted:
+            stored.close()
+            raise
+    return cast("BinaryIO", io.BufferedReader(Stream(source, stored), BLOCK_BYTES))
 
 
 def _names(data_dir: Path) -> dict[str, int]:
@@ -149,51 +162,43 @@ def _look(path: Path, names: Iterable[str]) -> LogFile | None:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode) or not found.st_size:
         return None
-    with path.open("rb", buffering=0) as file:
-        storage = Storage.GZIP if _is_gzip(file) else Storage.PLAIN
+    with path.open("rb", buffering=0) as stored:
         try:
-            beginning = _beginning(path, file)
+            packed, beginning = _beginning(path, stored)
         except JournalDamaged:
-            # Half compressed: the plain file is removed only after the last byte of this one was written.
+            # Half compressed: the one that it is made from is removed only after the last byte of it was written.
             if path.stem in names:
                 return None
             raise
-    first = _first_seq(beginning)
-    if first is not None:
-        return LogFile(path, first, storage, found.st_size)
+        return _found(path, stored, beginning, packed=packed)
+
+
+def _identify(path: Path, stored: io.FileIO) -> LogFile | None:
+    """What an open file is; None for what holds no record yet. It stands at its beginning again."""
+    packed, beginning = _beginning(path, stored)
+    return _found(path, stored, beginning, packed=packed)
+
+
+def _beginning(path: Path, stored: io.FileIO) -> tuple[bool, bytes]:
+    """Whether it is gzip'd, and how its content begins. Raises JournalDamaged when that cannot be unpacked."""
+    packed = stored.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    stored.seek(0)
+    source: Source = Unpacked(path, stored) if packed else OnDisk(stored.fileno())
+    data = bytearray(HEADER_BYTES)
+    beginning = bytes(data[: source.read(memoryview(data), 0)])
+    stored.seek(0)
+    return packed, beginning
+
+
+def _found(path: Path, stored: io.FileIO, beginning: bytes, *, packed: bool) -> LogFile | None:
+    size = os.fstat(stored.fileno()).st_size
+    if (found := header(path, beginning)) is not None:
+        return LogFile(path, found.first, size, packed, found)
+    if (match := _BEGINNING.match(beginning)) is not None:
+        return LogFile(path, int(match[1]), size, packed, None)
     if len(beginning) < _BEGINNING_BYTES and b"\n" not in beginning:
         return None
     raise JournalDamaged(
         f"{path} does not begin with a record: if it is no part of the log, give it another name "
         f"(all that begins with {FILE_NAME}- or {FILE_NAME}. counts as the log)"
     )
-
-
-def _content(path: Path, stored: io.FileIO) -> BinaryIO:
-    raw = _Inflated(path, stored) if _is_gzip(stored) else stored
-    return cast("BinaryIO", io.BufferedReader(raw, BLOCK_BYTES))
-
-
-def _beginning(path: Path, stored: io.FileIO) -> bytes:
-    """The first bytes of the first line."""
-    if not _is_gzip(stored):
-        return stored.read(_BEGINNING_BYTES)
-    try:
-        return gzip.GzipFile(fileobj=stored).read(_BEGINNING_BYTES)
-    except _BAD_GZIP as error:
-        raise _not_whole(path, error) from None
-
-
-def _is_gzip(stored: io.FileIO) -> bool:
-    magic = stored.read(len(_GZIP_MAGIC))
-    stored.seek(0)
-    return magic == _GZIP_MAGIC
-
-
-def _not_whole(path: Path, error: Exception) -> JournalDamaged:
-    return JournalDamaged(f"{path}: not a whole gzip file: {error}")
-
-
-def _first_seq(beginning: bytes) -> int | None:
-    match = _BEGINNING.match(beginning)
-    return int(match[1]) if match else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autoheal import snapshot
+from autoheal.age import Identities
 from autoheal.errors import JournalDamaged
 from autoheal.journal import reading
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_again
@@ -26,12 +27,21 @@ KEPT_STREAMS = 8
 
 
 class History:
-    """All durable records. `current` opens the current file; None when there is none."""
+    """All durable records. `current` opens the current file; None when there is none. `identities` open older ones.
 
-    def __init__(self, data_dir: Path, current: Callable[[], tuple[BinaryIO, End] | None]) -> None:
+    What is needed from an encrypted file that none of them opens raises JournalEncrypted.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        current: Callable[[], tuple[BinaryIO, End] | None],
+        identities: Identities | None = None,
+    ) -> None:
         self._data_dir = data_dir
         self._path = data_dir / FILE_NAME
         self._current = current
+        self._identities = identities
         self._guard = threading.Lock()
         self._left: dict[int, BinaryIO] = {}
 
@@ -46,10 +56,10 @@ class History:
             if current is not None:
                 stack.enter_context(current[0])
             if current is None or not (current[1].first == 1 or _founds(current[0])):
-                needed = founded(self._data_dir, self._older(current))
+                needed = founded(self._data_dir, self._older(current), self._identities)
             last: Record | None = None
             for file in needed:
-                found, stream = open_again(self._data_dir, file)
+                found, stream = open_again(self._data_dir, file, self._identities)
                 for record in reading.replay(found.path, stream=stream, last=last):
                     yield (last := record)
             if current is not None:
@@ -87,7 +97,7 @@ class History:
         # The last one that begins at or before the seq that is wanted, and those behind it.
         begin = max((at for at, file in enumerate(files) if file.first <= after + 1), default=0)
         for file in files[begin:]:
-            found, stream = open_again(self._data_dir, file)
+            found, stream = open_again(self._data_dir, file, self._identities)
             if found.storage is Storage.PLAIN:
                 with stream:
                     page = reading.read(found.path, stream, _end_of_lines(stream), after, limit)
@@ -130,17 +140,20 @@ def distinct(data_dir: Path) -> list[LogFile]:
     return list({file.first: file for file in log_files(data_dir)}.values())
 
 
-def founded(data_dir: Path, files: Sequence[LogFile]) -> list[LogFile]:
-    """The newest of `files` from which on a state can be folded. Raises JournalDamaged when there is none."""
+def founded(data_dir: Path, files: Sequence[LogFile], identities: Identities | None = None) -> list[LogFile]:
+    """The newest of `files` from which on a state can be folded.
+
+    Raises JournalDamaged when there is none, and JournalEncrypted for one that has to be looked at.
+    """
     for at in range(len(files) - 1, -1, -1):
-        found, stream = open_again(data_dir, files[at])
+        found, stream = open_again(data_dir, files[at], identities)
         with stream:
             if found.first == 1 or _founds(stream):
                 return list(files[at:])
     if not files:
         raise JournalDamaged(f"{data_dir / FILE_NAME} holds no whole snapshot, and the files before it are gone")
     # A line that was changed is the likelier reason: its place is worth more.
-    oldest, stream = open_again(data_dir, files[0])
+    oldest, stream = open_again(data_dir, files[0], identities)
     for _ in reading.replay(oldest.path, stream=stream):
         pass
     raise JournalDamaged(

@@ -11,34 +11,50 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from autoheal.age import Identities
 from autoheal.clock import Clock
+from autoheal.errors import JournalEncrypted
+from autoheal.journal.ask import Ask, Range
 from autoheal.journal.backward import CutShort
-from autoheal.journal.files import TRIES
-from autoheal.journal.walk import Ask, Forward, Indices, Range, Step, Walk
+from autoheal.journal.files import TRIES, open_again
+from autoheal.journal.walk import Forward, Indices, Step, Walk
 
 __all__ = ["Ask", "Page", "Search", "Step"]
+
+
+Skipped = Callable[[JournalEncrypted], object]
+
+
+def _raise(error: JournalEncrypted) -> None:
+    raise error
 
 
 @dataclass(slots=True)
 class Page:
     """What was found, newest first. `next` is the `before` to go on with; None when nothing is left.
 
-    `partial` says that the search stopped before it had found `limit` records or come to its end.
+    `partial` says that the search stopped before it had found `limit` records or come to its end, or that it went
+    past the encrypted files in `unread`, which no key opens.
     """
 
     lines: list[bytes] = field(default_factory=list)
     next: int | None = None
     partial: bool = False
+    unread: list[JournalEncrypted] = field(default_factory=list)
 
 
 class Search:
     """The log in `data_dir`, for any number of threads.
 
     `durable` tells the last seq that may be shown. Without it (no service is asked) all whole lines may be.
+    `identities` open what is encrypted. Where none does the search goes on without that file, and tells.
     """
 
-    def __init__(self, data_dir: Path, durable: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, durable: Callable[[], int] | None = None, identities: Identities | None = None
+    ) -> None:
         self._data_dir = data_dir
+        self._identities = identities
         self._durable = durable
         self._indices = Indices()
 
@@ -51,7 +67,8 @@ class Search:
         page = Page()
         deadline = clock.monotonic() + seconds
         size = 0
-        with contextlib.closing(self.newest_first(ask, lambda: clock.monotonic() > deadline)) as steps:
+        found = self.newest_first(ask, lambda: clock.monotonic() > deadline, page.unread.append)
+        with contextlib.closing(found) as steps:
             for seq, line in steps:
                 if line is not None:
                     page.lines.append(line)
@@ -59,34 +76,59 @@ class Search:
                 full = len(page.lines) == ask.limit
                 if (full or size > max_bytes or clock.monotonic() > deadline) and seq > 1:
                     page.next, page.partial = seq, not full
-                    return page
+                    break
                 if full:
-                    return page
+                    break
+        page.partial = page.partial or bool(page.unread)
         return page
 
-    def newest_first(self, ask: Ask, stop: Callable[[], bool] = lambda: False) -> Generator[Step, None, None]:
+    def newest_first(
+        self, ask: Ask, stop: Callable[[], bool] = lambda: False, skipped: Skipped = _raise
+    ) -> Generator[Step, None, None]:
         """What `ask` asks for (`limit` aside), with a step of None after each block: the caller may end there.
 
         While a compressed file is unpacked there is nothing to give: such a step comes when `stop` says so.
+        `skipped` is told of each encrypted file that no key opens and that might hold what is asked for; without it,
+        JournalEncrypted is raised.
         Raises JournalDamaged, naming file and byte, for a line that is not what was sealed, and OSError.
         """
-        walk = Walk(self._range(ask), self._indices, stop)
+        walk = Walk(self._range(ask, skipped), self._indices, stop)
         yield from _again(self._data_dir, walk.steps)
 
-    def oldest_first(self, ask: Ask, after: int = 0) -> Generator[tuple[int, bytes], None, None]:
+    def oldest_first(
+        self, ask: Ask, after: int = 0, skipped: Skipped = _raise
+    ) -> Generator[tuple[int, bytes], None, None]:
         """The lines with a seq above `after` that `ask` asks for (`limit` aside), oldest first, each with its seq.
 
         Raises what `newest_first` raises.
         """
-        return self.follow(ask, after)()
+        return self.follow(ask, after, skipped)()
 
-    def follow(self, ask: Ask, after: int) -> Callable[[], Generator[tuple[int, bytes], None, None]]:
+    def follow(
+        self, ask: Ask, after: int, skipped: Skipped = _raise
+    ) -> Callable[[], Generator[tuple[int, bytes], None, None]]:
         """`oldest_first` that can be called again and again: each time it gives what has come since."""
-        walk = Forward(self._range(ask), after)
+        walk = Forward(self._range(ask, skipped), after)
         return lambda: _again(self._data_dir, walk.lines)
 
-    def _range(self, ask: Ask) -> Range:
-        return Range(self._data_dir, ask, None if self._durable is None else self._durable())
+    def unreadable(self, ask: Ask) -> list[JournalEncrypted]:
+        """The encrypted files that might hold what `ask` asks for and that no key opens, newest first."""
+        found: list[JournalEncrypted] = []
+        asked = self._range(ask, found.append)
+        for file, known in reversed(asked.files()):
+            outside = asked.before is not None and file.first >= asked.before
+            if file.header is None or outside or asked.too_old(known) or asked.can_skip(known):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    open_again(self._data_dir, file, self._identities)[1].close()
+                except JournalEncrypted as error:
+                    asked.skip(error)
+        return found
+
+    def _range(self, ask: Ask, skipped: Skipped) -> Range:
+        durable = None if self._durable is None else self._durable()
+        return Range(self._data_dir, ask, durable, self._identities, skipped)
 
 
 _T = TypeVar("_T")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from autoheal.age import Identities
 from autoheal.clock import Clock
 from autoheal.disk import Disk, sync_directory, write_all
 from autoheal.errors import JournalDamaged
@@ -48,6 +49,7 @@ def begin(
     disk: Disk,
     on_replay: Callable[[Record], object],
     accept_damage: str | None = None,
+    identities: Identities | None = None,
 ) -> Begun:
     """Read what a state needs, checking every line; mend a torn end; begin a new log when there is none.
 
@@ -55,11 +57,12 @@ def begin(
     `accept_damage`, the reason that somebody gave, the log ends before that line instead: it and all that follows
     is kept in `damaged/`, and a `log_repaired` says so. It stays where it is when it stands before all that the state
     needs: then only the record tells of it.
+    Raises JournalEncrypted when a state needs an encrypted file that none of `identities` opens.
     """
     files = distinct(data_dir)
     if not files:
         return _new(data_dir / FILE_NAME, clock, disk, on_replay)
-    folding = _Folding(data_dir, on_replay, accept_damage)
+    folding = _Folding(data_dir, on_replay, accept_damage, identities)
     repair = None
     try:
         folding.fold(files)
@@ -81,11 +84,18 @@ def begin(
 class _Folding:
     """A log that is being read: the files that were begun, with what they hold, and the last good record."""
 
-    def __init__(self, data_dir: Path, on_replay: Callable[[Record], object], reason: str | None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        on_replay: Callable[[Record], object],
+        reason: str | None,
+        identities: Identities | None,
+    ) -> None:
         """`reason` is why damage is accepted; what was accepted comes to stand in `accepted`."""
         self.data_dir = data_dir
         self.on_replay = on_replay
         self.reason = reason
+        self.identities = identities
         self.accepted: list[str] = []
         self.last: Record | None = None
         self.log_id = ""
@@ -94,10 +104,10 @@ class _Folding:
 
     def fold(self, files: Sequence[LogFile]) -> None:
         """Read the newest of `files` that found a state, checking the chain, also across files."""
-        self.left = founded(self.data_dir, files)
+        self.left = founded(self.data_dir, files, self.identities)
         before = files[: len(files) - len(self.left)]
         while self.left:
-            file, stream = open_again(self.data_dir, self.left.pop(0))
+            file, stream = open_again(self.data_dir, self.left.pop(0), self.identities)
             tally = Tally()
             self.begun.append((file, tally))
             for record in replay(file.path, stream=stream, last=self.last):
@@ -135,6 +145,11 @@ def _rotated(record: Record) -> bool:
 
 def _check_follows(data_dir: Path, before: LogFile, file: LogFile, record: Record) -> None:
     """Raise JournalDamaged when `record`, the first of `file`, does not continue the file before."""
+    if (told := before.header) is not None:
+        # What it says in the clear is enough: a start should not need the key, nor the time.
+        if (record.seq, record.prev) != (told.last + 1, told.hash):
+            raise JournalDamaged(f"{file.path} does not continue {before.path}, which ends with seq {told.last}")
+        return
     found, stream = open_again(data_dir, before)
     line = b""
     with stream:
@@ -172,7 +187,7 @@ def _end(folding: _Folding, clock: Clock, disk: Disk, repair: dict[str, Any] | N
     """Go on at the end of the newest file, after the repair that is due there."""
     assert folding.last is not None, "a file that founds a state holds records"
     newest, tally = folding.begun[-1]
-    file, stream = open_again(folding.data_dir, newest)
+    file, stream = open_again(folding.data_dir, newest, folding.identities)
     with stream:
         if file.storage is not Storage.PLAIN:
             return Begun(folding.last, folding.log_id, -1, tally, [] if repair is None else [repair])

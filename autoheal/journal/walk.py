@@ -12,22 +12,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
-from autoheal.errors import JournalDamaged
-from autoheal.journal import manifest as manifests
+from autoheal.errors import JournalDamaged, JournalEncrypted
+from autoheal.journal.ask import Range
 from autoheal.journal.backward import FIRST_BLOCK_BYTES, Backward, CutShort, head, too_long
-from autoheal.journal.files import BLOCK_BYTES, LogFile, Storage, log_files, open_again, open_stored
+from autoheal.journal.encrypted import Decrypted
+from autoheal.journal.files import BLOCK_BYTES, LogFile, Storage, open_again, open_stored
 from autoheal.journal.inflate import Inflated
-from autoheal.journal.manifest import Manifest
-from autoheal.journal.needles import may_hold, needles
-from autoheal.journal.record import parse
-from autoheal.model import MAX_RECORD_BYTES, Record, rfc3339
-from autoheal.query import Query
+from autoheal.journal.needles import needles
+from autoheal.journal.sources import OnDisk, SizedSource
+from autoheal.model import MAX_RECORD_BYTES, rfc3339
 
 KEPT_INDICES = 4
 UNBOUND = 2**53
@@ -35,20 +31,6 @@ UNBOUND = 2**53
 BREATH_LINES = 64
 BREATH_BLOCKS = 4
 """After so many parsed lines, or blocks, other threads get their turn: by itself Python lets them wait for 5 ms."""
-
-_LAST_TS = 253402300799.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """At most `limit` records that `query` matches, with `since` ≤ ts < `until` and a seq below `before`."""
-
-    limit: int | None = None
-    query: Query | None = None
-    since: float | None = None
-    until: float | None = None
-    before: int | None = None
-
 
 Step = tuple[int, bytes | None]
 """A line that was asked for and its seq; or None, and the seq from which on all has been looked at."""
@@ -86,49 +68,6 @@ class Indices:
                     del self._kept[next(iter(self._kept))]
 
 
-class Range:
-    """What both directions share: the bounds of an ask, and what manifests tell of whole files."""
-
-    def __init__(self, data_dir: Path, ask: Ask, durable: int | None) -> None:
-        self.data_dir = data_dir
-        self.query = ask.query
-        self.since = None if ask.since is None else _clamped(ask.since)
-        self.until = None if ask.until is None else _clamped(ask.until)
-        self.durable = durable
-        ends = [end for end in (ask.before, None if durable is None else durable + 1) if end is not None]
-        self.before = min(ends, default=None)
-
-    def files(self) -> list[tuple[LogFile, Manifest | None]]:
-        """Those that hold anything durable, oldest first, with what is known of them."""
-        described = {int(path.name[:15]): path for path in manifests.paths(self.data_dir / manifests.FOLDER_NAME)}
-        return [
-            (file, _manifest(described.get(file.first), file))
-            for file in log_files(self.data_dir)
-            if self.durable is None or file.first <= self.durable
-        ]
-
-    def too_old(self, known: Manifest | None) -> bool:
-        """Whether no record of that file, nor of any before it, is asked for."""
-        return known is not None and self.since is not None and known.last.ts < self.since
-
-    def can_skip(self, known: Manifest | None) -> bool:
-        """Whether no record of that file is asked for."""
-        if known is None:
-            return False
-        if self.until is not None and known.first_ts >= self.until:
-            return True
-        return self.query is not None and not may_hold(self.query, known.kinds, known.alertnames)
-
-    def matches(self, path: Path, offset: int, line: bytes) -> Record | None:
-        """The record that `line` is when the query asks for it."""
-        try:
-            if self.query is not None and not self.query.matches(orjson.loads(line)):
-                return None
-            return parse(line)
-        except (orjson.JSONDecodeError, JournalDamaged) as error:
-            raise JournalDamaged(f"{path}, byte {offset}: {error}") from None
-
-
 class Walk:
     """One search backward, through the files and through each. From `_bound` on all is done."""
 
@@ -154,8 +93,12 @@ class Walk:
                     found, stored = open_stored(asked.data_dir, file)
                 except FileNotFoundError:
                     continue  # pruned by retention meanwhile
-                with stored:
-                    ends_here = yield from self._file(found, stored, newest=file is files[-1][0])
+                try:
+                    with stored:
+                        ends_here = yield from self._file(found, stored, newest=file is files[-1][0])
+                except JournalEncrypted as error:
+                    asked.skip(error)
+                    ends_here = False
                 if ends_here:
                     return
             self._bound = file.first
@@ -164,7 +107,7 @@ class Walk:
     def _file(self, file: LogFile, stored: io.FileIO, *, newest: bool) -> Generator[Step, None, bool]:
         """The steps of one file; whether the search ends with it."""
         if file.storage is Storage.PLAIN:
-            reader = Backward(file.path, _Plain(stored.fileno()), self._buffer)
+            reader = Backward(file.path, OnDisk(stored.fileno()), self._buffer)
             try:
                 return (yield from self._lines(file.path, reader, newest=newest))
             except JournalDamaged:
@@ -172,13 +115,20 @@ class Walk:
                 if reader.head(0)[0] != file.first:
                     raise CutShort from None
                 raise
+        if not file.packed:
+            return (yield from self._content(file, OnDisk(stored.fileno()), newest=newest))
         with self._indices.of(file.path, stored.fileno()) as content:
             content.file = stored
             while not content.complete(self._stop):
                 # Nothing of this file has been looked at; what was unpacked is kept for the next search, too.
                 yield self._bound or UNBOUND, None
-            reader = Backward(file.path, content, self._buffer)
-            return (yield from self._lines(file.path, reader, newest=newest))
+            return (yield from self._content(file, content, newest=newest))
+
+    def _content(self, file: LogFile, source: SizedSource, *, newest: bool) -> Generator[Step, None, bool]:
+        """The steps of a file that `source` has unpacked, and that may still have to be decrypted."""
+        if file.header is not None:
+            source = Decrypted(file.path, file.header, source, self._asked.identities)
+        return (yield from self._lines(file.path, Backward(file.path, source, self._buffer), newest=newest))
 
     def _lines(self, path: Path, reader: Backward, *, newest: bool) -> Generator[Step, None, bool]:
         asked = self._asked
@@ -232,9 +182,12 @@ class Forward:
             if asked.too_old(known) or asked.can_skip(known):
                 continue
             try:
-                found, stream = open_again(asked.data_dir, file)
+                found, stream = open_again(asked.data_dir, file, asked.identities)
             except FileNotFoundError:
                 continue  # pruned by retention meanwhile
+            except JournalEncrypted as error:
+                asked.skip(error)
+                continue
             with stream:
                 yield from self._file(found, stream)
 
@@ -247,7 +200,7 @@ class Forward:
             return seq > self._after and ts >= since
 
         if file.storage is Storage.PLAIN:
-            source = _Plain(stream.fileno())
+            source = OnDisk(stream.fileno())
             size = source.size
             reader = Backward(file.path, source, bytearray(FIRST_BLOCK_BYTES))
             offset = stream.seek(reader.first(reader.whole_end(), due))
@@ -264,30 +217,3 @@ class Forward:
             raise too_long(file.path, offset)
         if offset + len(line) < size:
             raise CutShort
-
-
-class _Plain:
-    """A file as it stands on disk."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.size = os.fstat(fd).st_size
-
-    def read(self, view: memoryview, at: int) -> int:
-        return os.preadv(self._fd, [view], at)
-
-
-def _clamped(ts: float) -> float:
-    """A time that RFC 3339 can tell; the log has none beyond."""
-    return min(max(ts, 0.0), _LAST_TS)
-
-
-def _manifest(path: Path | None, file: LogFile) -> Manifest | None:
-    """What is known of a file. A manifest that does not fit it saves nothing here; `verify` tells of it."""
-    if path is None:
-        return None
-    try:
-        known = manifests.read(path)
-    except JournalDamaged:
-        return None
-    return known if file.storage is not Storage.PLAIN or file.size == known.size else None

@@ -23,6 +23,7 @@ from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.journal.checkpoint import Signer
+from autoheal.journal.encrypting import Encryption, encrypting
 from autoheal.metrics import Metrics
 from autoheal.model import Record
 from autoheal.redaction import HiddenNames, Redaction, load_key
@@ -99,11 +100,13 @@ async def _serve(
         observe=metrics.journal_append.observe,
         on_error=lambda error: _journal_error(metrics, error),
         accept_damage=accept_damage,
+        identities=settings.audit_identity,
     )
     try:
         signals.go_on()
         feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+        encryption = _encryption(settings, metrics, clock)
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client, encrypting(encryption):
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock)
             _log.info(
@@ -131,6 +134,18 @@ async def _serve(
                 telling.cancel()
     finally:
         await journal.close()
+
+
+def _encryption(settings: Settings, metrics: Metrics, clock: Clock) -> Encryption | None:
+    if settings.audit_encrypt is None:
+        return None
+    return Encryption(
+        settings.data_dir,
+        settings.audit_encrypt,
+        clock,
+        min_free=settings.audit_min_free,
+        left=metrics.audit_unencrypted.set,
+    )
 
 
 def _engine(

@@ -81,8 +81,10 @@ class AuditLog:
 
 
 def _body(page: Page) -> bytes:
-    return b'{"records":[%b],"next":%b,"partial":%b}' % (
+    unread = [{"first": file.first, "last": file.last, "why": f"encrypted: {file.why}"} for file in page.unread]
+    return b'{"records":[%b],"next":%b,"partial":%b%b}' % (
         b",".join(page.lines),
         orjson.dumps(page.next),
         orjson.dumps(page.partial),
+        b',"unread":%b' % orjson.dumps(unread) if unread else b"",
     )

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from autoheal import query
+from autoheal.errors import JournalEncrypted
 from autoheal.feed import Feed
 from autoheal.metrics import Metrics
 from autoheal.model import Record
@@ -119,12 +120,20 @@ class _Stream(EventSourceResponse):
 
     async def _frames(self) -> AsyncIterator[bytes]:
         yield self._begin()
-        async with self._events.feed.subscribe(self._at) as pages:
-            async for page in pages:
-                if frames := b"".join(self._frame(record) for record in page if self._is_wanted(record)):
-                    yield frames
-                # Only now has the page left: a ping in between must not claim it.
-                self._at = page[-1].seq
+        while True:
+            try:
+                async with self._events.feed.subscribe(self._at) as pages:
+                    async for page in pages:
+                        if frames := b"".join(self._frame(record) for record in page if self._is_wanted(record)):
+                            yield frames
+                        # Only now has the page left: a ping in between must not claim it.
+                        self._at = page[-1].seq
+            except JournalEncrypted:
+                # What stands there cannot be read here: as after an id that this log does not know.
+                self._at, self._reset = self._events.feed.head, True
+                yield self._begin()
+            else:
+                return
 
     async def _end_at_stop(self) -> None:
         # The library would break streams off: an end of the feed ends them as whole answers.

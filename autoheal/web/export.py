@@ -25,6 +25,8 @@ from autoheal.web.accept import NDJSON
 SLICE_SECONDS = 0.25
 CHUNK_BYTES = 256 * 1024
 GZIP_LEVEL = 4
+UNREAD = "Autoheal-Unread"
+"""The header with the seqs that might hold what was asked for, in encrypted files that no key opens."""
 _GZIP_WINDOW = 31
 
 
@@ -35,7 +37,8 @@ class Found(io.RawIOBase):
         self._clock = clock
         self._until = clock.monotonic()
         self._left = ask.limit
-        self._steps = search.newest_first(ask, lambda: clock.monotonic() > self._until)
+        # What cannot be read is told in a header: only there a stream of records has room for it.
+        self._steps = search.newest_first(ask, lambda: clock.monotonic() > self._until, lambda _: None)
         self._gzip = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_WINDOW) if gzipped else None
         self._ended = False
         # A client that goes away closes it while the last slice is still being read.
@@ -97,7 +100,10 @@ async def export(
         file = AsyncFileIO(cast("BinaryIO", found), loop=None, executor=None)
         stack.push_async_callback(file.close)
         async with scans:
+            unread = await asyncio.to_thread(search.unreadable, ask)
             first = await file.read(CHUNK_BYTES)
+        if unread:
+            headers |= {UNREAD: ", ".join(f"{file.first}-{file.last}" for file in unread)}
         if head:
             return Response(headers=headers, media_type=NDJSON)
         return _Stream(_chunks(file, first, scans), stack.pop_all(), headers)

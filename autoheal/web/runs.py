@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from autoheal.clock import Clock
 from autoheal.engine import Engine
+from autoheal.errors import JournalEncrypted
 from autoheal.journal import FileJournal
 from autoheal.model import rfc3339
 from autoheal.state import Run, RunState
@@ -68,21 +69,27 @@ def seq_of(run: Run) -> int:
 def _records(
     journal: FileJournal, run_id: str, first: int, ended_at: float | None, clock: Clock
 ) -> tuple[list[bytes], bool]:
-    """The run's lines, and whether the search was cut short. Blocks."""
+    """The run's lines, and whether the search was cut short or some are encrypted and cannot be read. Blocks."""
     deadline = clock.monotonic() + BUDGET_SECONDS
     lines: list[bytes] = []
-    size, after = 0, first - 1
-    while batch := journal.read(after, READ_RECORDS):
+    size, after, unread = 0, first - 1, False
+    while True:
+        try:
+            batch = journal.read(after, READ_RECORDS)
+        except JournalEncrypted as error:
+            after, unread = error.last, True
+            continue
+        if not batch:
+            return lines, unread
         for record in batch:
             if ended_at is not None and record.ts > ended_at:
-                return lines, False
+                return lines, unread
             if record.run == run_id:
                 lines.append(record.line)
                 size += len(record.line)
         after = batch[-1].seq
         if size > MAX_ANSWER_BYTES or clock.monotonic() > deadline:
             return lines, True
-    return lines, False
 
 
 def _summary(run: Run) -> dict[str, object]:

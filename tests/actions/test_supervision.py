@@ -130,6 +130,27 @@ async def test_a_lock_directory_that_cannot_be_is_an_outcome(context: Context, t
     assert outcome.detail["error"].startswith("no process could be started: ")
 
 
+async def test_a_lock_that_cannot_be_removed_does_not_hide_the_end(context: Context, tmp_path: Path) -> None:
+    """Whatever becomes of the lock's directory while a command runs, how the command ended is told; a lock file that
+    stayed is removed once it can be.
+    """
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    task = asyncio.ensure_future(run(context, "/bin/sh", "-c", 'read line < "$0"', str(go)))
+    # Somebody reads: the command has begun.
+    writer = await asyncio.to_thread(os.open, go, os.O_WRONLY)
+    context.lock_dir.rename(tmp_path / "aside")
+    context.lock_dir.write_text("a file")
+    os.write(writer, b"\n")
+    os.close(writer)
+    outcome = await asyncio.wait_for(task, 20)
+    assert outcome.ok, outcome
+    context.lock_dir.unlink()
+    (tmp_path / "aside").rename(context.lock_dir)
+    assert orphan_gone(context.lock_dir, "run-1", 2)
+    assert list(context.lock_dir.iterdir()) == []
+
+
 async def test_a_process_that_cannot_be_started_leaves_nothing(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

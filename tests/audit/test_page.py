@@ -9,14 +9,21 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from autoheal.cli import parser
 from autoheal.journal.manifest import Tally
 from autoheal.journal.record import seal
 from autoheal.journal.verify import Finding
 from autoheal.model import Draft, Head, Kind
 from tests.support.audit_trail import Trail
+from tests.support.components import require
+from tests.support.logs import chain, text
+from tests.support.secrecy import PRIVATE, encrypted_file
 
 PAGE = Path(__file__).parents[2].joinpath("docs/audit.md").read_text(encoding="utf-8")
+
+SHELL = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
 def test_every_finding_is_explained() -> None:
@@ -40,13 +47,28 @@ def test_openssl_checks_a_checkpoint_as_shown(tmp_path: Path) -> None:
     trail = Trail(tmp_path / "data")
     detail = trail.checkpoint().detail
     (tmp_path / "checkpoint.pub.pem").write_bytes((trail.folder / "keys/checkpoint.pub.pem").read_bytes())
-    (script,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    script = SHELL[0]
     told = {"LOG": trail.log, "SEQ": str(detail["seq"]), "HASH": detail["hash"], "SIGNATURE": detail["signature"]}
     for changed, code in (({}, 0), ({"HASH": "0" * 64}, 1)):
         done = subprocess.run(
             ["sh", "-c", script], cwd=tmp_path, env=os.environ | told | changed, capture_output=True, check=False
         )
         assert bool(done.returncode) == bool(code), done
+
+
+@pytest.mark.component
+def test_age_reads_an_encrypted_file_as_shown(tmp_path: Path) -> None:
+    """The lines of shell work as pasted, with the true program, also where logrotate has gzip'd the file since."""
+    path = Path(require("age")).parent
+    records = chain([Draft(kind=Kind.DECISION, rule=f"r{number}") for number in range(30)])
+    (tmp_path / "key.txt").write_text(f"# made by a test\n{PRIVATE}\n")
+    (tmp_path / "secret").write_bytes(encrypted_file(records))
+    (tmp_path / "secret.gz").write_bytes(encrypted_file(records, packed=True))
+    packed = "gunzip < secret.gz | " + SHELL[1].replace('< "$FILE" ', "")
+    environment = os.environ | {"FILE": "secret", "PATH": f"{path}:{os.environ['PATH']}"}
+    for script in (SHELL[1], packed):
+        done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, check=False)
+        assert (done.stdout, done.stderr, done.returncode) == (text(records), b"", 0)
 
 
 def test_the_manifest_shown_is_one() -> None:

@@ -1,4 +1,6 @@
-"""kill -9 under load at random moments: nothing acknowledged is lost, nothing runs twice, nothing stays open."""
+"""kill -9 under load at random moments: nothing acknowledged is lost, nothing runs twice, nothing stays open,
+and `autoheal audit verify` finds nothing wrong.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +20,9 @@ import pytest
 from autoheal.journal.reading import replay
 from autoheal.model import Kind
 from autoheal.state import State, fold
+from tests.support.commands import autoheal
 from tests.support.ports import free_port
+from tests.support.posting import Load
 from tests.support.processes import running, wait_until
 
 SAMPLE, WHOLE = 25, 200
@@ -43,46 +46,6 @@ sleep 0.0$(($$ % 10))
 TERMINAL = (Kind.ACTION_OK, Kind.ACTION_FAIL, Kind.ACTION_INTERRUPTED)
 
 
-class Load:
-    """Posts alerts, each of its own, until it is stopped; `acked` are those that were answered 200."""
-
-    def __init__(self, url: str) -> None:
-        self.acked: set[str] = set()
-        self._url = url
-        self._number = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._post)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _post(self) -> None:
-        with httpx.Client(trust_env=False, timeout=5) as client:
-            # Some 150 alerts a second: each becomes a process, and the machine is to keep up.
-            while not self._stop.wait(0.02):
-                fingerprints = [f"{self._number + i:016x}" for i in range(3)]
-                self._number += 3
-                alerts = [
-                    {
-                        "status": "firing",
-                        "labels": {"alertname": "Down", "instance": f"host-{fingerprint}"},
-                        "annotations": {},
-                        "startsAt": "2026-11-21T05:00:00Z",
-                        "endsAt": "0001-01-01T00:00:00Z",
-                        "fingerprint": fingerprint,
-                    }
-                    for fingerprint in fingerprints
-                ]
-                try:
-                    answer = client.post(self._url, json={"version": "4", "alerts": alerts})
-                except httpx.TransportError:
-                    continue  # between two lives there is nobody to answer
-                if answer.status_code == 200:
-                    self.acked.update(fingerprints)
-
-
 @contextmanager
 def gateway(folder: Path, port: int) -> Iterator[int]:
     """A life of the gateway; the block gets its pid, and may kill it."""
@@ -101,7 +64,8 @@ def gateway(folder: Path, port: int) -> Iterator[int]:
             return False
 
     argv = [sys.executable, "-m", "autoheal", "serve"]
-    with running(argv, ready, folder / "gateway.log", env=environ) as process:
+    printed = folder / "checkpoints.jsonl"
+    with running(argv, ready, folder / "gateway.log", env=environ, printed=printed) as process:
         yield process.pid
 
 
@@ -115,15 +79,13 @@ def kill_and_look(folder: Path, rounds: int, seed: int) -> None:
     script.write_text(SCRIPT)
     (folder / "rules.yaml").write_text(RULES % {"script": script, "effects": effects})
     chance = random.Random(seed)
-    load = Load(f"http://127.0.0.1:{port}/alert")
-    try:
+    # Some 150 alerts a second: each becomes a process, and the machine is to keep up.
+    with Load(f"http://127.0.0.1:{port}") as load:
         for _ in range(rounds):
             with gateway(folder, port) as pid:
                 # A random moment is the point here, not a condition.
                 time.sleep(chance.uniform(0.0, 0.35))
                 os.kill(pid, signal.SIGKILL)
-    finally:
-        load.stop()
     with gateway(folder, port):
         wait_until(lambda: all(run.ended for run in log(folder).runs.values()), seconds=90, what="every run has ended")
     records = list(replay(folder / "data" / "audit.jsonl"))
@@ -137,6 +99,8 @@ def kill_and_look(folder: Path, rounds: int, seed: int) -> None:
     ended = Counter((record.run, record.step) for record in records if record.kind in TERMINAL)
     assert max(started.values()) == 1
     assert started == ended
+    done = autoheal("audit", "verify", folder / "data", "--checkpoint", folder / "checkpoints.jsonl")
+    assert done.returncode == 0, done.stdout + done.stderr
     interrupted = sum(record.kind is Kind.ACTION_INTERRUPTED for record in records)
     print(
         f"{rounds} kills: {len(load.acked)} alerts acknowledged and all recorded, {len(started)} actions started, "
@@ -145,7 +109,9 @@ def kill_and_look(folder: Path, rounds: int, seed: int) -> None:
 
 
 def test_kill_sample(tmp_path: Path) -> None:
-    """25 kills: each alert answered 200 is in the log, no step starts twice, every started step is closed."""
+    """25 kills: each alert answered 200 is in the log, no step starts twice, every started step is closed; the log
+    verifies, also against the checkpoints that left the service.
+    """
     kill_and_look(tmp_path, SAMPLE, seed=1)
 
 

@@ -256,7 +256,7 @@ async def test_an_unusable_directory_is_said(tmp_path: Path, monkeypatch: pytest
             Opened(tmp_path)
 
 
-@pytest.mark.parametrize(("count", "every"), [(1, 50), (3, 1)])
+@pytest.mark.parametrize(("count", "every"), [(1, 50), (3, 7), pytest.param(3, 1, marks=pytest.mark.hammer)])
 async def test_a_torn_last_line_is_kept_and_reported(tmp_path: Path, count: int, every: int) -> None:
     """Wherever the last line is torn, the pieces are kept, the log tells of them and goes on in an unbroken chain."""
     lines = await written(tmp_path / "whole", count)

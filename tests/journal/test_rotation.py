@@ -100,6 +100,7 @@ async def test_a_rename_is_noticed_while_nothing_happens(tmp_path: Path) -> None
     async with Book(tmp_path / "data") as book:
         keep_up = asyncio.create_task(Upkeep(book.ledger, book.clock, min_free=0).run())
         await book.clock.advance(5)
+        await book.ledger.settle()
         assert kinds(book.path) == ["log_created", "checkpoint"]
         book.rename()
         await book.clock.advance(1)

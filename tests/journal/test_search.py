@@ -254,7 +254,12 @@ def test_what_is_left_is_shown_when_the_durable_record_is_lost(tmp_path: Path) -
 def test_a_file_that_is_cut_short_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that says so, instead of a search without an end."""
     (tmp_path / FILE_NAME).write_bytes(text(PLAIN))
-    monkeypatch.setattr(walk._Plain, "read", lambda *_: 0)
+
+    class Short(walk.OnDisk):
+        def read(self, view: memoryview, at: int) -> int:
+            return 0
+
+    monkeypatch.setattr(walk, "OnDisk", Short)
     with pytest.raises(OSError, match="cut short faster"):
         newest(Search(tmp_path), Ask())
 

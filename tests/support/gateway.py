@@ -114,7 +114,9 @@ async def gateway(tmp_path: Path, env: Mapping[str, str] | None = None) -> Async
         assert feed is not None
         feed.publish(records)
 
-    journal = FileJournal.open(settings.data_dir, clock, on_durable=durable, on_replay=state.apply)
+    journal = FileJournal.open(
+        settings.data_dir, clock, on_durable=durable, on_replay=state.apply, identities=settings.audit_identity
+    )
     feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
     rules = load(rules_file, actions={name: action.Params for name, action in ACTIONS.items()})
     engine = StubEngine(journal, rules, state)

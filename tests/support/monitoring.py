@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,9 +135,17 @@ def prometheus(folder: Path, port: int, alertmanager_port: int, jobs: Mapping[st
         yield
 
 
+SERVE = (sys.executable, "-m", "autoheal", "serve")
+
+
 @contextmanager
-def gateway(folder: Path, port: int, rules: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """`autoheal serve` on `port`, its data in FOLDER/data; at the end it must stop in good order."""
+def gateway(
+    folder: Path, port: int, rules: str, env: Mapping[str, str], argv: Sequence[str] = SERVE
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`autoheal serve` on `port`, its data in FOLDER/data; at the end it must stop in good order.
+
+    What it prints, checkpoints, is in FOLDER/checkpoints.jsonl.
+    """
     (folder / "rules.yaml").write_text(rules)
     settings = {
         "AUTOHEAL_RULES": str(folder / "rules.yaml"),
@@ -145,9 +153,9 @@ def gateway(folder: Path, port: int, rules: str, env: Mapping[str, str]) -> Iter
         "AUTOHEAL_PORT": str(port),
         **env,
     }
-    argv = [sys.executable, "-m", "autoheal", "serve"]
-    ready = f"http://127.0.0.1:{port}/readyz"
-    with running(argv, lambda: answers(ready), folder / "gateway.log", env={**os.environ, **settings}) as process:
+    ready, log, printed = f"http://127.0.0.1:{port}/readyz", folder / "gateway.log", folder / "checkpoints.jsonl"
+    environ = {**os.environ, **settings}
+    with running(argv, lambda: answers(ready), log, env=environ, printed=printed) as process:
         yield process
     assert process.returncode == 0, (folder / "gateway.log").read_text()
 

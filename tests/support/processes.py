@@ -29,15 +29,18 @@ def running(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    printed: Path | None = None,
     seconds: float = 20.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `argv` with its output in `log` until the block ends; enter it once `ready()` holds.
 
+    What it prints on standard output is in `printed` instead, when that is given.
+
     AssertionError with the end of the log when the program exits first, or is not ready within `seconds`.
     It is ended by its own pid: SIGTERM, and SIGKILL when that has not helped after 10 s.
     """
-    with log.open("ab") as output:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd)
+    with log.open("ab") as output, (printed or log).open("ab") as stdout:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=output, env=env, cwd=cwd)
     try:
         _await_ready(process, ready, log, seconds)
         yield process

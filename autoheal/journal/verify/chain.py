@@ -71,6 +71,7 @@ class Finding(StrEnum):
     SIGNATURE = "bad checkpoint"
     MANIFEST = "bad manifest"
     REWRITTEN = "rewritten"
+    ENCRYPTED = "encrypted"
 
 
 _RUNS = frozenset((Finding.CHANGED, Finding.MOVED, Finding.DOUBLED))
@@ -110,7 +111,8 @@ class Report:
 
     `pruned` is the last seq that retention took, `signed` the last one that a good checkpoint in the log vouches
     for, `kept` how many checkpoints kept elsewhere agree with the log, `kept_pruned` how many of them are of its
-    pruned past. Beyond 1,000, `problems` are only counted.
+    pruned past. `unread` are the first and last seqs of encrypted files that no key opened: each is a problem too.
+    Beyond 1,000, `problems` are only counted.
     """
 
     log: str = ""
@@ -125,6 +127,7 @@ class Report:
     signed: int = 0
     kept: int = 0
     kept_pruned: int = 0
+    unread: list[tuple[int, int]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     count: int = 0
     notes: list[str] = field(default_factory=list)
@@ -221,6 +224,14 @@ class Chain:
             return
         self.hash = None
         self._miss(due, first - 1)
+
+    def pass_over(self, first: int, last: int, hash_: str, ts: float) -> None:
+        """Go on behind a file that cannot be read, and is said to hold those seqs and end with that hash and time."""
+        if first > self.due:
+            self._miss(self.due, first - 1)
+        elif first <= self.seq:
+            self.report(Finding.DOUBLED, first, f"it begins with seq {first}, behind seq {self.seq}")
+        self.seq, self.hash, self.ts, self._strange = last, hash_, max(self.ts, rfc3339(ts)), 0
 
     def strange(self, why: str) -> None:
         """The line in hand is not what was written there."""

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from autoheal.errors import JournalDamaged
+from autoheal.age import Identities
+from autoheal.errors import JournalDamaged, JournalEncrypted
 from autoheal.journal.checkpoint import TrustedKey
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_again
-from autoheal.journal.manifest import MAX_ALERTNAMES, Manifest
 from autoheal.journal.verify.chain import Chain, Finding, Problem, Report
 from autoheal.journal.verify.past import Past
+from autoheal.journal.verify.reading import BLOCK_BYTES, Reading
 from autoheal.journal.verify.service_time import ServiceTime
 from autoheal.journal.verify.signatures import Kept, Signatures
 from autoheal.model import MAX_RECORD_BYTES, Head, Kind, parse_rfc3339
-
-BLOCK_BYTES = 1024 * 1024
 
 
 def verify(
@@ -31,66 +28,20 @@ def verify(
     keys: Sequence[TrustedKey],
     kept: Iterable[bytes] | None = None,
     progress: Callable[[int, int], object] = lambda _done, _total: None,
+    identities: Identities | None = None,
 ) -> Report:
     """Check the log in `data_dir` against itself, its manifests, `keys` and the checkpoints `kept` elsewhere.
 
     `kept` are lines as the service printed them. `progress` gets bytes read and bytes in all, about once a MiB.
+    `identities` open what is encrypted; a file that none of them opens is a problem.
     Raises FileNotFoundError when there is no log at all, and OSError when something cannot be read.
     """
-    walk = _Walk(data_dir, keys, kept, progress)
+    walk = _Walk(data_dir, keys, kept, progress, identities)
     try:
         walk.run()
     except JournalDamaged as error:
         walk.report.add(Problem(Finding.CHANGED, None, data_dir.name, None, str(error)))
     return walk.report
-
-
-class _Reading:
-    """A file of the log that is being read, and what its manifest should say of it."""
-
-    def __init__(self, file: LogFile, stream: BinaryIO) -> None:
-        self.file = file
-        self.stream = stream
-        self.rest = b""
-        self.skipping = False
-        self.size = 0
-        self.sha256 = sha256()
-        self.first: tuple[int, str] | None = None
-        self.kinds: Counter[str] = Counter()
-        self.alertnames: set[str] = set()
-        self.broken = False
-        self.problems = 0
-
-    def lines(self) -> list[bytes] | None:
-        """The next whole lines, without their newlines; None at the end of what is there now."""
-        data = b"" if self.broken else self.stream.read(BLOCK_BYTES)
-        if not data:
-            return None
-        self.size += len(data)
-        self.sha256.update(data)
-        lines = (self.rest + data).split(b"\n")
-        self.rest = lines.pop()
-        if self.skipping and lines:
-            # The end of a line that was reported when it had become too long.
-            del lines[0]
-            self.skipping = False
-        return lines
-
-    def manifest(self, log: str, last: Head, previous: str) -> Manifest | None:
-        """The manifest that the file should have; None for a file with no record."""
-        if self.first is None:
-            return None
-        return Manifest(
-            log=log,
-            first_seq=self.first[0],
-            first_ts=parse_rfc3339(self.first[1]),
-            last=last,
-            size=self.size,
-            sha256=self.sha256.hexdigest(),
-            previous=previous,
-            kinds=dict(sorted(self.kinds.items())),
-            alertnames=None if len(self.alertnames) > MAX_ALERTNAMES else tuple(sorted(self.alertnames)),
-        )
 
 
 class _Walk:
@@ -100,10 +51,12 @@ class _Walk:
         keys: Sequence[TrustedKey],
         kept: Iterable[bytes] | None,
         progress: Callable[[int, int], object],
+        identities: Identities | None,
     ) -> None:
         self.report = Report()
         self._dir = data_dir
         self._progress = progress
+        self._identities = identities
         self._past = Past(data_dir, self.report.add)
         self._chain = Chain(self.report.add, self._past.explain)
         self._signatures = Signatures(keys, self._chain)
@@ -122,7 +75,7 @@ class _Walk:
             self._signatures.log = self._past.chain[0].log
         self._left_out(files)
         self._total = sum(self._size(file) for file in files)
-        last: _Reading | None = None
+        last: Reading | None = None
         seen: set[int] = set()
         while files:
             for file in files:
@@ -158,22 +111,41 @@ class _Walk:
         described = self._past.by_first.get(file.first)
         return described.size if described and file.storage is not Storage.PLAIN else file.size
 
-    def _begin(self, file: LogFile) -> _Reading | None:
-        chain = self._chain
+    def _begin(self, file: LogFile) -> Reading | None:
         try:
-            file, stream = open_again(self._dir, file)
+            file, stream = open_again(self._dir, file, self._identities)
         except FileNotFoundError:
-            if self.report.records:
+            if self.report.files:
                 raise
             # The oldest one: retention took it a moment ago.
             return None
-        chain.file, chain.line, chain.gap = file.path.name, 0, None
-        reading = _Reading(file, stream)
+        except JournalEncrypted as error:
+            self._pass_over(error)
+            return None
+        reading = Reading(file, stream)
         reading.problems = self.report.count
-        if not self.report.files and file.first > 1:
-            self._begin_late(file.first)
-        self.report.files += 1
+        self._enter(file.path, file.first)
         return reading
+
+    def _enter(self, path: Path, first: int) -> None:
+        chain = self._chain
+        chain.file, chain.line, chain.gap = path.name, 0, None
+        if not self.report.files and first > 1:
+            self._begin_late(first)
+        self.report.files += 1
+
+    def _pass_over(self, error: JournalEncrypted) -> None:
+        """Go on behind a file that no key opens, by what it and its manifest say in the clear."""
+        self._enter(error.path, error.first)
+        self.report.first_seq = self.report.first_seq or error.first
+        chain, described = self._chain, self._past.by_first.get(error.first)
+        self.report.unread.append((error.first, error.last))
+        what = f"seq {error.first} to {error.last} could not be checked: {error.why}"
+        chain.report(Finding.ENCRYPTED, error.first, what)
+        ts = 0.0 if described is None else described.last.ts
+        chain.pass_over(error.first, error.last, error.hash, ts)
+        # What service time there was in between is not known.
+        self._time = ServiceTime(self._too_long)
 
     def _begin_late(self, first: int) -> None:
         """The log's beginning is not there: it was pruned, when the manifests reach to the first record."""
@@ -184,7 +156,7 @@ class _Walk:
             self.report.pruned = first - 1
             self.report.notes += [f"{hole}: lost before what is kept began" for hole in self._past.holes(first - 1)]
 
-    def _read(self, reading: _Reading) -> None:
+    def _read(self, reading: Reading) -> None:
         """Take what the file holds from where it was read to, up to its last whole line."""
         chain = self._chain
         try:
@@ -207,11 +179,10 @@ class _Walk:
             chain.strange(f"from here on nothing can be read: {error}")
             chain.lose_track()
 
-    def _take(self, reading: _Reading, data: dict[str, Any], before: str) -> None:
+    def _take(self, reading: Reading, data: dict[str, Any], before: str) -> None:
         seq, ts, kind = data["seq"], data["ts"], data["kind"]
-        if not self.report.records:
-            self.report.first_seq = seq
         self.report.records += 1
+        self.report.first_seq = self.report.first_seq or seq
         if reading.first is None:
             reading.first = (seq, ts)
             # Seq 1 is named by its hash, which seq 2 repeats; later ones by what log_opened and the manifests say.
@@ -270,7 +241,7 @@ class _Walk:
             self.report.problems.remove(self._torn)
             self._torn = None
 
-    def _finish(self, reading: _Reading) -> None:
+    def _finish(self, reading: Reading) -> None:
         """What was written to the file since it was read, and whether it is what its manifest says."""
         chain = self._chain
         self._read(reading)
@@ -280,6 +251,8 @@ class _Walk:
             what = "the file's last line has no newline: a crash tore it, or the file was cut"
             self._torn = Problem(Finding.TORN, chain.due, chain.file, chain.line + 1, what)
             self.report.add(self._torn)
+        if reading.problems == self.report.count:
+            self._check_header(reading)
         described = self._past.by_first.get(reading.file.first)
         if described is None or reading.problems != self.report.count:
             return
@@ -287,7 +260,17 @@ class _Walk:
         if (actual := reading.manifest(self._signatures.log, last, described.previous)) is not None:
             self._past.compare(actual, described, chain.file)
 
-    def _end(self, last: _Reading | None) -> None:
+    def _check_header(self, reading: Reading) -> None:
+        """What stands before an encrypted file in the clear is what finds it: it has to be true."""
+        told, chain = reading.file.header, self._chain
+        if told is None or reading.first is None:
+            return
+        if (told.first, told.last, told.hash) != (reading.first[0], chain.seq, chain.hash):
+            chain.line = 0
+            what = f"its first line says seq {told.first} to {told.last}, and that is not what is encrypted in it"
+            chain.report(Finding.CHANGED, reading.first[0], what)
+
+    def _end(self, last: Reading | None) -> None:
         report, chain = self.report, self._chain
         running = _owned(self._dir)
         if last is not None:
@@ -302,7 +285,7 @@ class _Walk:
         named = self._named if not report.count else set(self._past.by_digest)
         self._past.end(report.first_seq, chain.seq, named, running=running)
         if self._kept is not None:
-            self._kept.compare(report.first_seq, chain.seq, self._signatures, self._past)
+            self._kept.compare(self._signatures, self._past)
 
     def _too_long(self, seq: int, ts: str) -> None:
         what = f"by {ts} the service had run for more than ten minutes without signing a checkpoint"

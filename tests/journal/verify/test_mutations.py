@@ -14,6 +14,8 @@ from tests.journal.verify.conftest import both, independent, put, said
 from tests.support.audit_trail import BEGUN, Trail, rechain
 
 LINES = range(1, 21)
+SAMPLED = pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.hammer)])
+"""Every 37th place (prime, so that all bits of a byte and all places of a line have their turn), or all of them."""
 
 
 def lines_of(path: Path) -> list[bytes]:
@@ -30,43 +32,48 @@ def test_both_accept_what_was_written(trail: Trail, rotated: Trail, tmp_path: Pa
         assert both(made.folder, made.kept(tmp_path / "kept")).kept == len(made.checkpoints)
 
 
-@pytest.mark.parametrize("bit", range(8))
-def test_every_bit(trail: Trail, bit: int) -> None:
+@SAMPLED
+def test_every_bit(trail: Trail, step: int) -> None:
     """One bit of one byte of the file flipped: both find it, and ours names the line and its seq."""
     keys, pem = load_public_keys(trail.folder / "keys/checkpoint.pub.pem"), trail.folder / "keys/checkpoint.pub.pem"
     data = trail.current.read_bytes()
-    line = 1
     with trail.current.open("r+b", buffering=0) as file:
-        for place, byte in enumerate(data):
+        for number in (numbers := range(0, 8 * len(data), step)):
+            place, bit = divmod(number, 8)
+            line = 1 + data.count(b"\n", 0, place)
             file.seek(place)
-            file.write(bytes((byte ^ 1 << bit,)))
+            file.write(bytes((data[place] ^ 1 << bit,)))
             first = verify(trail.folder, keys).first
             assert first is not None, f"bit {bit} of byte {place}"
             if line > 1:
                 assert (first.line, first.seq) == (line, line), f"bit {bit} of byte {place}: {first}"
             assert independent(trail.folder, pem) is not None, f"bit {bit} of byte {place}"
             file.seek(place)
-            file.write(bytes((byte,)))
-            line += byte == 0x0A
+            file.write(data[place : place + 1])
+    print(f"{len(numbers):,} of {8 * len(data):,} bits flipped, each found by both")
     assert not both(trail.folder).problems
 
 
-def test_truncation_at_every_byte(trail: Trail, tmp_path: Path) -> None:
+@SAMPLED
+def test_truncation(trail: Trail, tmp_path: Path, step: int) -> None:
     """Inside a line it is a torn last line; at a line's end only a checkpoint kept elsewhere tells."""
     data, kept = trail.current.read_bytes(), trail.kept(tmp_path / "kept")
-    for size in range(len(data) - 1, 0, -1):
+    ends = [place + 1 for place, byte in enumerate(data) if byte == 0x0A]
+    around = {size + by for size in (0, *ends) for by in (-1, 0, 1)}
+    sizes = sorted({*range(1, len(data), step), *around} & {*range(1, len(data))}, reverse=True)
+    for size in sizes:
         trail.current.write_bytes(data[:size])
         whole = data.count(b"\n", 0, size)
-        if whole and data[size - 1 : size] == b"\n":
+        if size in ends:
             assert not both(trail.folder).problems
             assert (Finding.CUT, whole + 1) in said(both(trail.folder, kept))
         elif whole:
             assert said(both(trail.folder)) == [(Finding.TORN, whole + 1)]
         else:
             # The beginning of one line: no file of the log any more, or one that holds nothing whole.
-            assert not data.startswith(b"\n")
             with pytest.raises((FileNotFoundError, AssertionError)):
                 assert not verify(trail.folder, ()).problems
+    print(f"cut to {len(sizes):,} of {len(data) - 1:,} sizes")
 
 
 @pytest.mark.parametrize("number", LINES[:-1])
@@ -140,12 +147,13 @@ def test_lines_shuffled_at_random(trail: Trail) -> None:
     assert not both(trail.folder).problems
 
 
-def test_bytes_changed_at_random_in_any_file(rotated: Trail) -> None:
+@pytest.mark.parametrize("times", [100, pytest.param(1500, marks=pytest.mark.hammer)])
+def test_bytes_changed_at_random_in_any_file(rotated: Trail, times: int) -> None:
     """Rotated, gzip'd, current, manifests: one byte of any of them, and both object."""
     chance = random.Random(8)
     files = [path for path in rotated.folder.glob("*.jsonl*") if not path.name.endswith(".gz")]
     files += (rotated.folder / "manifests").iterdir()
-    for _ in range(1500):
+    for _ in range(times):
         path = chance.choice(files)
         data = path.read_bytes()
         changed = bytearray(data)
@@ -157,12 +165,13 @@ def test_bytes_changed_at_random_in_any_file(rotated: Trail) -> None:
     assert not both(rotated.folder).problems
 
 
-def test_bytes_changed_in_a_compressed_file(rotated: Trail) -> None:
+@SAMPLED
+def test_bytes_changed_in_a_compressed_file(rotated: Trail, step: int) -> None:
     """Whatever changes in the gzip'd bytes, it is found unless the content is still the same."""
     (path,) = rotated.folder.glob("*.gz")
     data = path.read_bytes()
     same = []
-    for place in range(len(data)):
+    for place in range(0, len(data), step):
         changed = data[:place] + bytes((data[place] ^ 0x10,)) + data[place + 1 :]
         path.write_bytes(changed)
         if not both(rotated.folder).problems:
@@ -170,7 +179,7 @@ def test_bytes_changed_in_a_compressed_file(rotated: Trail) -> None:
             same.append(place)
     # The file's time and the compressing system stand in the header; the last bits of the stream are padding.
     assert len(same) <= 8
-    for size in range(len(data)):
+    for size in range(0, len(data), step):
         path.write_bytes(data[:size])
         # A file without a byte is as good as gone, and the oldest one may go.
         assert bool(both(rotated.folder).problems) == bool(size), f"{size} bytes"

@@ -250,7 +250,7 @@ def test_a_file_pruned_while_the_log_is_read(rotated: Trail, monkeypatch: pytest
 
     real = walk.open_again
 
-    def late(data_dir: Path, file: walk.LogFile) -> object:
+    def late(data_dir: Path, file: walk.LogFile, identities: object) -> object:
         if file.first == 1:
             file.path.unlink()
         return real(data_dir, file)
