@@ -2,10 +2,13 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate age dockerd=docker.io busybox=busybox-static \
-	systemctl=systemd ssh=openssh-client sshd=openssh-server
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm chromium dockerd=docker.io \
+	busybox=busybox-static systemctl=systemd ssh=openssh-client sshd=openssh-server
+PROVIDER := tests/support/provider
 
 BIN := .venv/bin
+# Where Debian puts logrotate; not everybody's shell looks there.
+export PATH := $(PATH):/usr/sbin:/sbin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -47,13 +50,16 @@ lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
 # The programs that some tests need beside Python, as PROGRAM=PACKAGE where the two differ. Where they cannot be had those
 # tests are skipped, and fail in CI.
 components:
-	@PATH="$$PATH:/usr/sbin:/sbin"; missing=""; for name in $(COMPONENTS); do \
+	@missing=""; for name in $(COMPONENTS); do \
 		command -v "$${name%=*}" >/dev/null || missing="$$missing $${name#*=}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; $(call apt-install,$$missing) \
 		|| echo "could not install$$missing: the tests that need them cannot run" >&2; \
 	else echo "not installed:$$missing: the tests that need them cannot run" >&2; fi
+	@if command -v npm >/dev/null && ! [ $(PROVIDER)/node_modules/.package-lock.json -nt $(PROVIDER)/package-lock.json ]; then \
+		npm ci --prefix $(PROVIDER) --ignore-scripts --no-audit --no-fund --loglevel=error \
+		|| echo "could not install the identity provider of some tests: they cannot run" >&2; fi
 
 .venv/.dev: .venv/.run requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn
 
+import httpx
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -20,16 +22,28 @@ from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.journal.search import Search
 from autoheal.metrics import Metrics
+from autoheal.model import Role
+from autoheal.oidc import Oidc
+from autoheal.web.access.cookies import Cookies
+from autoheal.web.access.failures import Failures
+from autoheal.web.access.gate import METADATA, IdentifiedAccess
+from autoheal.web.access.login import BrowserLogin
+from autoheal.web.access.logins import Logins
+from autoheal.web.access.provider import CALLBACK, Client
+from autoheal.web.access.renewal import Identities, Renewal
+from autoheal.web.access.sessions import Sessions
 from autoheal.web.ack import acknowledge
 from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
+from autoheal.web.console import Console
 from autoheal.web.correlation import Correlation, new_id
 from autoheal.web.errors import Errors
 from autoheal.web.events import Events
 from autoheal.web.health import exposition, healthz, overview, readyz
+from autoheal.web.identity import protected_resource, refresh_jwks, whoami
 from autoheal.web.rules import rules
 from autoheal.web.runs import run, runs
-from autoheal.web.security import Door, Role, SecurityHeaders
+from autoheal.web.security import PUBLIC, Access, Door, Identification, LocalAccess, SecurityHeaders
 from autoheal.web.webhook import receive_alert
 
 SCANS = 2
@@ -45,47 +59,72 @@ def build(
     feed: Feed,
     metrics: Metrics,
     *,
+    http: httpx.AsyncClient,
     clock: Clock | None = None,
     make_id: Callable[[], str] = new_id,
 ) -> Starlette:
     """The gateway as an ASGI application; its lifespan starts and stops `engine` and ends the streams of `feed`.
 
-    `journal` stays open: who opened it closes it, after the server has ended. `clock` is the machine's by default.
+    `journal` and `http` stay open: who opened them closes them, after the server has ended. `clock` is the machine's
+    by default.
     """
     clock = clock or SystemClock()
     scans = asyncio.Semaphore(SCANS)
     search = Search(settings.data_dir, lambda: journal.durable.seq, settings.audit_identity)
     audit = AuditLog(search, clock, scans=scans, exports=asyncio.Semaphore(EXPORTS))
     alert = partial(receive_alert, settings=settings, engine=engine, metrics=metrics, clock=clock)
+    events = Events(feed, journal.log_id, metrics, clock)
+    console = Console()
+    oidc, access, login = _identities(settings, engine, metrics, http, clock)
     routes = [
-        Door("GET", "/", Role.PUBLIC, partial(overview, settings=settings, engine=engine, clock=clock)),
-        Door("GET", "/healthz", Role.PUBLIC, healthz),
-        Door("GET", "/readyz", Role.PUBLIC, partial(readyz, engine=engine)),
-        Door("GET", "/metrics", Role.PUBLIC, partial(exposition, engine=engine, metrics=metrics)),
-        Door("POST", "/alert", Role.PUBLIC, alert),
-        Door("GET", "/events", Role.PUBLIC, Events(feed, journal.log_id, metrics).stream),
+        Door("GET", "/", PUBLIC, partial(overview, settings=settings, engine=engine, clock=clock)),
+        Door("GET", "/healthz", PUBLIC, healthz),
+        Door("GET", "/readyz", PUBLIC, partial(readyz, engine=engine)),
+        Door("GET", "/metrics", PUBLIC, partial(exposition, engine=engine, metrics=metrics)),
+        Door("POST", "/alert", PUBLIC, alert),
+        Door("GET", "/events", Role.VIEWER if settings.events_auth else PUBLIC, events.stream),
         Door("GET", "/audit", Role.VIEWER, audit.read),
         Door("POST", "/ack", Role.OPERATOR, partial(acknowledge, settings=settings, engine=engine)),
         Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
         Door("GET", "/runs", Role.VIEWER, partial(runs, engine=engine)),
         Door("GET", "/runs/{id}", Role.VIEWER, partial(run, engine=engine, journal=journal, clock=clock, scans=scans)),
+        Door("GET", "/console", Role.VIEWER, console.page),
+        Door("GET", "/console/{file}", Role.VIEWER, console.file),
+        Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),
     ]
+    if settings.oidc is not None and oidc is not None:
+        routes.append(Door("POST", "/-/refresh-jwks", Role.ADMIN, partial(refresh_jwks, oidc=oidc)))
+        if settings.origin is not None:
+            about = partial(protected_resource, origin=settings.origin, oidc=oidc, issuer=settings.oidc.issuer)
+            routes.append(Door("GET", METADATA, PUBLIC, about))
+    if login is not None:
+        routes += [
+            Door("GET", "/login", PUBLIC, login.begin),
+            Door("GET", CALLBACK, PUBLIC, login.finish),
+            Door("POST", "/logout", PUBLIC, login.end),
+        ]
     middleware = [
         # From the outside in. An error's answer needs the id and the headers too, so these two stand outermost.
         Middleware(Correlation, make=make_id),
         Middleware(SecurityHeaders),
         Middleware(Errors),
         Middleware(BodyLimit),
-        # Then the router, whose sensitive doors ask for access (web/security.py).
+        Middleware(Identification, access=access),
+        # Then the router, whose doors that are not public ask for access (web/security.py).
     ]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await engine.start()
+        keys = asyncio.create_task(oidc.run()) if oidc is not None else None
         try:
             yield
         finally:
             feed.close()
+            if keys is not None:
+                keys.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await keys
             await engine.stop()
 
     app = Starlette(
@@ -94,6 +133,24 @@ def build(
     # A redirect would be made from whatever Host the client sent.
     app.router.redirect_slashes = False
     return app
+
+
+def _identities(
+    settings: Settings, engine: Engine, metrics: Metrics, http: httpx.AsyncClient, clock: Clock
+) -> tuple[Oidc | None, Access, BrowserLogin | None]:
+    """Who says who people are, who is let in by it, and where browsers log in; without OIDC, this machine alone is."""
+    if settings.oidc is None:
+        return None, LocalAccess(), None
+    oidc = Oidc(settings.oidc, http, clock=clock, metrics=metrics)
+    failures = Failures(engine.note, clock)
+    origin, client_id = settings.origin, settings.oidc.client_id
+    if client_id is None or origin is None:
+        return oidc, IdentifiedAccess(oidc, failures, origin=origin, cookies=None, renewal=None), None
+    identities = Identities(oidc, Client(settings.oidc, client_id, origin, http), settings.oidc.audience)
+    cookies, sessions = Cookies(origin), Sessions(clock)
+    renewal = Renewal(identities, sessions, engine.note, clock)
+    login = BrowserLogin(identities, cookies, sessions, Logins(clock), note=engine.note, failures=failures, clock=clock)
+    return oidc, IdentifiedAccess(oidc, failures, origin=origin, cookies=cookies, renewal=renewal), login
 
 
 async def _leave_to_errors(_: Request, error: Exception) -> NoReturn:

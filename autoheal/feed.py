@@ -81,13 +81,16 @@ class Feed:
             self._tick = asyncio.get_running_loop().create_task(self._wake_later())
 
     @asynccontextmanager
-    async def subscribe(self, after: int) -> AsyncIterator[AsyncIterator[list[Record]]]:
+    async def subscribe(
+        self, after: int, goes_on: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[AsyncIterator[list[Record]]]:
         """`async with` it for an iterator over lists of records: all that follow seq `after`, in order, for ever.
 
         A list holds at most 512 records or 256 KiB of lines. With `after` beyond the head it begins when the head
-        has passed it. It ends after `close`, and with the error of `read` when the log cannot be read.
+        has passed it. It ends after `close`, once `goes_on` says no (asked before each list; `wake` has it asked now),
+        and with the error of `read` when the log cannot be read.
         """
-        pages = self._follow(after)
+        pages = self._follow(after, goes_on)
         self._subscribers += 1
         try:
             yield pages
@@ -102,8 +105,13 @@ class Feed:
             self._tick.cancel()
         self._news.set()
 
-    async def _follow(self, cursor: int) -> AsyncGenerator[list[Record], None]:
-        while True:
+    def wake(self) -> None:
+        """Let every reader look whether it goes on."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def _follow(self, cursor: int, goes_on: Callable[[], bool]) -> AsyncGenerator[list[Record], None]:
+        while goes_on():
             closed = self._closed
             page = self._from_ring(cursor) if cursor + 1 >= self._first else await self._from_log(cursor)
             if page:
@@ -135,5 +143,4 @@ class Feed:
     async def _wake_later(self) -> None:
         await self._clock.sleep(TICK_SECONDS)
         self._tick = None
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        self.wake()

@@ -54,6 +54,9 @@ class Kind(StrEnum):
     SILENCE_CREATED = "silence_created"
     SILENCE_FAILED = "silence_failed"
     SILENCE_EXPIRED = "silence_expired"
+    LOGIN = "login"
+    LOGOUT = "logout"
+    AUTH_FAILED = "auth_failed"
 
 
 class Reason(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -21,11 +21,11 @@ from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.journal.search import Search
 from autoheal.metrics import Metrics
-from autoheal.model import Draft, Kind, Record
+from autoheal.model import Draft, Kind, Record, Role
 from autoheal.redaction import Redaction
 from autoheal.rules import load
 from autoheal.state import State
-from autoheal.web.security import Door
+from autoheal.web.security import PUBLIC, Door, Guard
 from tests.support.gateway import StubEngine, decision, firing, gateway, until
 from tests.support.server import serving
 from tests.support.sse import Reader
@@ -35,15 +35,19 @@ PAYLOAD = Path(__file__).parent / "payloads" / "01_firing_single.json"
 ROW = re.compile(r"^\| (GET|POST) \| \[`(/[^`]*)`\]\(#([^)]*)\) \| (\w+) \|", re.MULTILINE)
 
 
-def doors(tmp_path: Path) -> list[Door]:
-    """The routes of the application."""
+ON = {"OIDC_ENABLED": "true", "OIDC_ISSUER": "https://idp.example", "OIDC_AUDIENCE": "autoheal"}
+LOGIN = {**ON, "OIDC_CLIENT_ID": "console"}
+
+
+def doors(tmp_path: Path, env: Mapping[str, str] = LOGIN) -> list[Door]:
+    """The routes of the application; with OIDC and a login there are most."""
     journal = FileJournal.open(tmp_path, SystemClock(), on_durable=lambda _: None)
     rules = tmp_path / "rules.yaml"
     rules.write_text("version: 1\nrules: []\n")
-    settings = load_settings({"AUTOHEAL_DATA_DIR": str(tmp_path), "AUTOHEAL_RULES": str(rules)})
+    settings = load_settings({"AUTOHEAL_DATA_DIR": str(tmp_path), "AUTOHEAL_RULES": str(rules), **env})
     feed = Feed(0, lambda after, limit: asyncio.to_thread(journal.read, after, limit), SystemClock())
     engine = StubEngine(journal, load(rules, actions={}), State())
-    app = build(settings, engine, journal, feed, Metrics())  # type: ignore[arg-type]
+    app = build(settings, engine, journal, feed, Metrics(), http=httpx.AsyncClient())  # type: ignore[arg-type]
     asyncio.run(journal.close())
     assert all(isinstance(route, Door) for route in app.routes), "a route that does not say who may use it"
     return [route for route in app.routes if isinstance(route, Door)]
@@ -53,7 +57,18 @@ def test_docs_and_code_have_the_same_routes_and_roles(tmp_path: Path) -> None:
     """Each route is documented with its method and role, and each documented one exists."""
     documented = {(method, path, role) for method, path, _, role in ROW.findall(DOCS.read_text())}
     built = {(method, door.path, door.role) for door in doors(tmp_path) for method in (door.methods or set())}
-    assert documented == {(method, path, role.value) for method, path, role in built if method != "HEAD"}
+    named = {(method, path, role if role == PUBLIC else role.label) for method, path, role in built if method != "HEAD"}
+    assert documented == named
+
+
+@pytest.mark.parametrize("env", [{}, ON, LOGIN, {**LOGIN, "AUTOHEAL_EVENTS_AUTH": "true"}])
+def test_every_route_says_who_may_use_it(tmp_path: Path, env: dict[str, str]) -> None:
+    """However it is configured: a role, or that it is public, and a guard in front of every one that is not."""
+    for door in doors(tmp_path, env):
+        assert door.role == PUBLIC or isinstance(door.role, Role)
+        assert isinstance(door.app, Guard) == (door.role != PUBLIC)
+        if isinstance(door.app, Guard):
+            assert door.app.role is door.role
 
 
 def test_every_route_has_its_section() -> None:
@@ -66,8 +81,21 @@ def test_every_route_has_its_section() -> None:
 
 def test_whoever_may_do_anything_is_asked_for(tmp_path: Path) -> None:
     """Public is only what tells nothing of alerts, or shows no more than an envelope of them."""
-    public = {door.path for door in doors(tmp_path) if door.role == "public"}
-    assert public == {"/", "/healthz", "/readyz", "/metrics", "/alert", "/events"}
+    public = {door.path for door in doors(tmp_path) if door.role == PUBLIC}
+    assert public == {
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/alert",
+        "/events",
+        "/login",
+        "/login/callback",
+        "/logout",
+        "/.well-known/oauth-protected-resource",
+    }
+    strict = doors(tmp_path, {**LOGIN, "AUTOHEAL_EVENTS_AUTH": "true"})
+    assert {door.path for door in strict if door.role == PUBLIC} == public - {"/events"}
 
 
 async def test_the_engine_lives_as_long_as_the_application(tmp_path: Path) -> None:
@@ -165,7 +193,8 @@ async def test_one_webhook_and_all_that_tells_of_it(tmp_path: Path) -> None:
     )
     try:
         async with (
-            serving(build(settings, engine, journal, feed, metrics)) as port,
+            httpx.AsyncClient() as http,
+            serving(build(settings, engine, journal, feed, metrics, http=http)) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
         ):
             assert (await client.get("/readyz")).status_code == 200

@@ -91,6 +91,7 @@ def test_everything_can_be_set() -> None:
             "OIDC_ALGORITHMS": "ES256, EdDSA,ES256",
             "OIDC_ROLES_CLAIM": '["realm_access", "roles"]',
             "OIDC_ROLE_MAP": '{"sre": "operator", "root": "admin"}',
+            "OIDC_SCOPES": " openid  groups openid",
             "OIDC_JWKS_URI": "https://keys.example/jwks?tenant=1",
             "OIDC_CLIENT_ID": "console",
             "OIDC_CLIENT_SECRET": "hunter2, and more",
@@ -134,6 +135,7 @@ def test_everything_can_be_set() -> None:
             jwks_uri="https://keys.example/jwks?tenant=1",
             client_id="console",
             client_secret="hunter2, and more",
+            scopes=("openid", "groups"),
             cache_ttl=60,
             stale_ttl=600,
             refresh_timeout=2,
@@ -200,6 +202,9 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_HOST", "[::1]", "without brackets"),
         ("AUTOHEAL_HOST", "http://localhost", "no address to listen on"),
         ("AUTOHEAL_RULES", "a\0b", "no NUL"),
+        ("OIDC_SCOPES", "profile email", "openid must be among them"),
+        ("OIDC_SCOPES", "openid,profile", "openid must be among them"),
+        ("OIDC_SCOPES", 'openid "groups"', "is not a scope"),
         ("AUTOHEAL_ALERT_ALLOWLIST", "10.0.0.1/8", "did you mean 10.0.0.0/8?"),
         ("AUTOHEAL_ALERT_ALLOWLIST", "10.0.0.0/8,example.org", "'example.org' is not a network"),
         ("ALERTMANAGER_URL", "alertmanager:9093", "address 1 of 1 must start with http:// or https:// and a host"),
@@ -309,6 +314,20 @@ def test_loopback_needs_no_permission(host: str) -> None:
 def test_an_address_is_written_as_in_a_url(host: str, address: str) -> None:
     """With brackets around IPv6: without them, nobody can tell the port."""
     assert load({"AUTOHEAL_HOST": host}).address == address
+
+
+@pytest.mark.parametrize(
+    ("environ", "origin"),
+    [
+        ({}, "http://127.0.0.1:9009"),
+        ({"AUTOHEAL_HOST": "::1", "AUTOHEAL_PORT": "80"}, "http://[::1]"),
+        ({"AUTOHEAL_PUBLIC_URL": "https://Autoheal.example:443/"}, "https://autoheal.example"),
+        ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true"}, None),
+    ],
+)
+def test_the_origin_is_as_browsers_write_it(environ: dict[str, str], origin: str | None) -> None:
+    """Small letters and no usual port, so that it can be compared; nobody guesses it."""
+    assert load(environ).origin == origin
 
 
 def test_identities_permit_other_addresses() -> None:

@@ -261,3 +261,28 @@ def test_no_gap_and_no_repeat(durable: int, ring: int, actions: list[tuple[str, 
         await asyncio.gather(*(reader.task for _, reader in readers))
 
     asyncio.run(scenario())
+
+
+async def test_a_reader_may_be_ended_alone() -> None:
+    """Asked before each list and when it is woken: what came since is not shown any more, and others go on."""
+    world = World()
+    let_in = True
+    seen: list[int] = []
+
+    async def read() -> None:
+        async with world.feed.subscribe(0, lambda: let_in) as pages:
+            async for page in pages:
+                seen.extend(record.seq for record in page)
+
+    ended, other = asyncio.create_task(read()), Reader(world.feed, 0)
+    world.publish(2)
+    await world.clock.advance(0.06)
+    let_in = False
+    world.publish(1)
+    world.feed.wake()
+    await asyncio.wait_for(ended, 5)
+    await world.clock.advance(0.06)
+    assert (seen, other.seqs) == ([1, 2], [1, 2, 3])
+    assert world.feed.subscribers == 1
+    world.feed.close()
+    await other.task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from structlog.testing import capture_logs
 from autoheal.config import load as load_settings
 from autoheal.serve import server
 from tests.support import signalled
+from tests.support.certificates import certified
 from tests.support.monitoring import answers
 from tests.support.ports import free_port
 from tests.support.processes import running, wait_until
@@ -248,8 +250,8 @@ def test_a_reader_that_takes_nothing_is_noticed_soon(tmp_path: Path) -> None:
 
 
 @contextmanager
-def listening() -> Iterator[tuple[str, list[str]]]:
-    """A web server on loopback, and the first lines of the requests that it got; it knows nothing."""
+def listening(tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
+    """A web server on loopback, over `tls` if any, and the first lines of what it was asked; it knows nothing."""
     asked: list[str] = []
 
     class Answer(BaseHTTPRequestHandler):
@@ -261,10 +263,12 @@ def listening() -> Iterator[tuple[str, list[str]]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as web:
+        if tls is not None:
+            web.socket = tls.wrap_socket(web.socket, server_side=True)
         thread = threading.Thread(target=web.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{web.server_address[1]}", asked
+            yield f"{'https://localhost' if tls else 'http://127.0.0.1'}:{web.server_address[1]}", asked
         finally:
             web.shutdown()
             thread.join()
@@ -284,6 +288,19 @@ def test_no_proxy_stands_between_the_gateway_and_alertmanager(tmp_path: Path) ->
             wait_until(lambda: bool(asked or seen), what="a question to Alertmanager")
     assert asked[0].startswith("GET /api/v2/")
     assert seen == []
+
+
+def test_a_companys_own_authority_is_believed(tmp_path: Path) -> None:
+    """The system's store counts, which SSL_CERT_FILE may name: an identity provider's certificate is seldom public."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    certificate, tls = certified(tmp_path)
+    port = free_port()
+    with listening(tls) as (issuer, asked):
+        more = {"OIDC_ENABLED": "true", "OIDC_ISSUER": issuer, "OIDC_AUDIENCE": "x", "SSL_CERT_FILE": str(certificate)}
+        env = environment(tmp_path, port, **more)
+        with running(SERVE, lambda: answers(f"http://127.0.0.1:{port}/readyz"), tmp_path / "log", env=env):
+            wait_until(lambda: bool(asked), what="a question to the identity provider")
+    assert asked[0].startswith("GET /.well-known/openid-configuration")
 
 
 def test_the_real_process_bounds_heads_and_believes_no_header(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class OidcSettings:
     jwks_uri: str | None
     client_id: str | None
     client_secret: str | None = field(repr=False)
+    scopes: tuple[str, ...]
     cache_ttl: int
     stale_ttl: int
     refresh_timeout: int
@@ -116,6 +117,17 @@ def word(text: str) -> str | None:
 def words(text: str) -> tuple[str, ...]:
     """Names that the identity provider gave, with commas between them."""
     return tuple(one for one in map(word, items(text)) if one)
+
+
+def scopes(text: str) -> tuple[str, ...]:
+    """What a login asks for, with spaces between (RFC 6749 section 3.3)."""
+    found = tuple(dict.fromkeys(text.split()))
+    for one in found:
+        if re.fullmatch(r"[!#-\[\]-~]{1,255}", one) is None:
+            raise ValueError(f"{shown(one)} is not a scope: printable ASCII characters, with spaces between scopes")
+    if "openid" not in found:
+        raise ValueError("openid must be among them: without it the provider does not say who has logged in")
+    return found
 
 
 def secret(text: str) -> str | None:

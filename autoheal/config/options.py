@@ -236,6 +236,13 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "OIDC_SCOPES",
+        "oidc_scopes",
+        "openid profile",
+        oidc.scopes,
+        "What a login asks the provider for, with spaces between; `offline_access`, say, for a refresh token.",
+    ),
+    Option(
         "JWKS_CACHE_TTL_SECONDS",
         "jwks_cache_ttl",
         "300",

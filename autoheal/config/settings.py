@@ -12,7 +12,7 @@ from typing import Any
 from autoheal.age import Identities, Recipients
 from autoheal.config.oidc import OidcSettings, gather
 from autoheal.config.options import OPTIONS, Option
-from autoheal.config.parsers import Network, is_loopback
+from autoheal.config.parsers import Network, is_loopback, origin
 from autoheal.errors import ConfigError, Fault
 from autoheal.redaction import HiddenNames
 
@@ -60,6 +60,11 @@ class Settings:
     def address(self) -> str:
         """Host and port as a URL has them: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def origin(self) -> str | None:
+        """Where browsers reach the service; None when only `AUTOHEAL_PUBLIC_URL` could tell, and does not."""
+        return self.public_url or (origin(f"http://{self.address}") if self.on_loopback else None)
 
     @property
     def on_loopback(self) -> bool:

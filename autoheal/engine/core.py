@@ -208,6 +208,14 @@ class Engine:
             rejected=len(notification.rejected),
         )
 
+    async def note(self, draft: Draft) -> None:
+        """Record what somebody did who is no part of the engine; durable on return. Raises JournalUnavailable."""
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
+        self._ledger.refresh()
+        self._ledger.commit([draft])
+        await self._ledger.settle()
+
     async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
         """Silence in Alertmanager, in the name of `actor`, what `ack` says; what it covers is `acked` for so long.
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -106,7 +107,9 @@ async def _serve(
         signals.go_on()
         feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
         encryption = _encryption(settings, metrics, clock)
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client, encrypting(encryption):
+        # The system's authorities rather than a bundled list: a company's own are there.
+        tls = ssl.create_default_context()
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client, encrypting(encryption):
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock)
             _log.info(
@@ -122,7 +125,7 @@ async def _serve(
                 _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
-            app = build(settings, engine, journal, feed, metrics, clock=clock)
+            app = build(settings, engine, journal, feed, metrics, http=client, clock=clock)
             server = Server(web_server(app), engine, signals)
             telling = asyncio.create_task(witness.run())
             try:

@@ -18,6 +18,7 @@ from autoheal.errors import (
     CannotSilence,
     JournalDamaged,
     JournalUnavailable,
+    KeysUnavailable,
     NoEpisode,
     NotRecordedYet,
     QueryError,
@@ -72,6 +73,9 @@ def problem_of(error: Exception) -> Problem:
         case JournalUnavailable():
             detail = "The audit log takes no records now, so nothing was accepted. Try again."
             return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        case KeysUnavailable():
+            detail = "The identity provider cannot be asked now, so nobody can be known here. Try again."
+            return Problem(503, detail, headers={"Retry-After": str(error.retry_after)})
         case JournalDamaged():
             return Problem(500, "The audit log is damaged; the service's own log says where.")
         case HTTPException():
@@ -124,7 +128,8 @@ class Errors:
             await self.app(scope, receive, watch)
         except Exception as error:  # noqa: BLE001 this is the last catch before the server
             problem = problem_of(error)
-            if problem.status >= 500:
+            # Why keys are missing is in the log already, and strangers' tokens must not fill it.
+            if problem.status >= 500 and not isinstance(error, KeysUnavailable):
                 unexpected = not isinstance(error, _EXPECTED)
                 _log.error(
                     "request_failed",

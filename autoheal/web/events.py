@@ -7,8 +7,9 @@ This is the only file that knows sse-starlette.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import orjson
@@ -22,12 +23,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from autoheal import query
+from autoheal.clock import Clock
 from autoheal.errors import JournalEncrypted
 from autoheal.feed import Feed
 from autoheal.metrics import Metrics
-from autoheal.model import Record
+from autoheal.model import Kind, Record
 from autoheal.web.parameters import number, parameters
-from autoheal.web.security import not_local
+from autoheal.web.security import Admission, access
 
 MAX_SUBSCRIBERS = 500
 PING_SECONDS = 15
@@ -37,6 +39,10 @@ STOP_SECONDS = 1
 RETRY_MILLISECONDS = 3000
 ENVELOPE = ("seq", "ts", "kind", "alertname", "rule", "target", "run", "step", "mode", "reason")
 """What those see who may not read /audit: no labels, no annotations, no detail."""
+HIDDEN_KINDS = frozenset({Kind.LOGIN, Kind.LOGOUT, Kind.AUTH_FAILED})
+"""Of which they see nothing: who works here and when, and how well an attack goes."""
+RECHECK_SECONDS = 10.0
+"""How long a stream may outlive the session or the token of its reader."""
 
 FIRST_SEQ = 1
 MAX_SEQ = 10**15
@@ -50,9 +56,10 @@ _log = structlog.get_logger(__name__)
 class Events:
     """The endpoint; counts its streams, of which there are at most 500."""
 
-    def __init__(self, feed: Feed, log_id: str, metrics: Metrics) -> None:
+    def __init__(self, feed: Feed, log_id: str, metrics: Metrics, clock: Clock) -> None:
         self.feed = feed
         self.log_id = log_id
+        self.clock = clock
         self._metrics = metrics
         self._open = 0
 
@@ -64,15 +71,15 @@ class Events:
         given = parameters(request, ("q", "after"))
         after = number(given, "after", low=0, high=MAX_SEQ)
         wanted = query.parse(given["q"]) if "q" in given else None
-        outsider = not_local(request.scope)
-        if outsider is not None and wanted is not None and (hidden := wanted.fields - set(ENVELOPE)):
-            raise HTTPException(403, f"q may not name {', '.join(sorted(hidden))} here: {outsider}.")
+        reader = await access(request.scope).reader(request.scope)
+        if isinstance(reader, str) and wanted is not None and (hidden := wanted.fields - set(ENVELOPE)):
+            raise HTTPException(403, f"q may not name {', '.join(sorted(hidden))} here: {reader}.")
         if self._open >= MAX_SUBSCRIBERS:
             raise HTTPException(503, f"{MAX_SUBSCRIBERS} streams are open already.", {"Retry-After": "10"})
         if last_id := request.headers.get("last-event-id"):
             found = _ID.fullmatch(last_id)
             after = int(found[2]) if found is not None and found[1] == self.log_id else MAX_SEQ + 1
-        return _Stream(self, after, wanted, _whole if outsider is None else _envelope)
+        return _Stream(self, after, wanted, reader if isinstance(reader, Admission) else None)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -91,16 +98,18 @@ class Events:
 
 
 class _Stream(EventSourceResponse):
-    """One client's stream, from after `after` (None: the head; beyond the head: reset) to the end of the connection."""
+    """One client's stream, from after `after` (None: the head; beyond the head: reset) to the end of the connection.
 
-    def __init__(
-        self, events: Events, after: int | None, wanted: query.Query | None, show: Callable[[Record], bytes]
-    ) -> None:
+    `reader` may read the log; None gets the envelopes alone. It also ends when the reader's admission does.
+    """
+
+    def __init__(self, events: Events, after: int | None, wanted: query.Query | None, reader: Admission | None) -> None:
         self._events = events
         self._reset = after is not None and after > events.feed.head
         self._at = events.feed.head if after is None or self._reset else after
         self._wanted = wanted
-        self._show = show
+        self._reader = reader
+        self._over = False
         self._stopping = Event()
         super().__init__(
             self._frames(),
@@ -116,13 +125,18 @@ class _Stream(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._events.counted():
-            await super().__call__(scope, receive, send)
+            watch = asyncio.create_task(self._end_with(self._reader)) if self._reader is not None else None
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                if watch is not None:
+                    watch.cancel()
 
     async def _frames(self) -> AsyncIterator[bytes]:
         yield self._begin()
         while True:
             try:
-                async with self._events.feed.subscribe(self._at) as pages:
+                async with self._events.feed.subscribe(self._at, lambda: not self._over) as pages:
                     async for page in pages:
                         if frames := b"".join(self._frame(record) for record in page if self._is_wanted(record)):
                             yield frames
@@ -134,6 +148,12 @@ class _Stream(EventSourceResponse):
                 yield self._begin()
             else:
                 return
+
+    async def _end_with(self, reader: Admission) -> None:
+        while await reader.lasts():
+            await self._events.clock.sleep(RECHECK_SECONDS)
+        self._over = True
+        self._events.feed.wake()
 
     async def _end_at_stop(self) -> None:
         # The library would break streams off: an end of the feed ends them as whole answers.
@@ -149,9 +169,11 @@ class _Stream(EventSourceResponse):
 
     def _frame(self, record: Record) -> bytes:
         # A record's line has no line break: JSON escapes them.
-        return b"id: %b\ndata: %b\n\n" % (self._id(record.seq), self._show(record))
+        return b"id: %b\ndata: %b\n\n" % (self._id(record.seq), record.line if self._reader else _envelope(record))
 
     def _is_wanted(self, record: Record) -> bool:
+        if self._reader is None and record.kind in HIDDEN_KINDS:
+            return False
         return self._wanted is None or self._wanted.matches(orjson.loads(record.line))
 
     def _id(self, seq: int) -> bytes:
@@ -159,10 +181,6 @@ class _Stream(EventSourceResponse):
 
     def _ping_message(self) -> ServerSentEvent:
         return ServerSentEvent(comment="ping", id=self._id(self._at).decode(), sep="\n")
-
-
-def _whole(record: Record) -> bytes:
-    return record.line
 
 
 def _envelope(record: Record) -> bytes:

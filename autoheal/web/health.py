@@ -21,15 +21,22 @@ from autoheal.web.parameters import parameters
 
 def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     """What an operator should be told loudly, at start and in `GET /`; one sentence each."""
-    live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
-    if not live or settings.dry_run or not settings.enabled or settings.on_loopback:
+    if settings.on_loopback:
         return []
-    more = f" and {len(live) - 1} more" if len(live) > 1 else ""
-    warning = (
-        f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
-        "credential. Listen on loopback, or let a firewall and AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
-    )
-    return [warning]
+    told = []
+    live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
+    if live and settings.enabled and not settings.dry_run:
+        more = f" and {len(live) - 1} more" if len(live) > 1 else ""
+        told.append(
+            f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
+            "credential. Listen on loopback, or let a firewall and AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
+        )
+    if settings.oidc is None:
+        told.append(
+            f"AUTOHEAL_INSECURE: nobody logs in, and {settings.address} is open to other machines. They see"
+            " counters, and what happens without its labels. Set OIDC_ENABLED=true, or listen on loopback."
+        )
+    return told
 
 
 async def overview(request: Request, *, settings: Settings, engine: Engine, clock: Clock) -> Response:
@@ -42,7 +49,7 @@ async def overview(request: Request, *, settings: Settings, engine: Engine, cloc
             "enabled": settings.enabled,
             "dry_run": settings.dry_run,
             "paused": False,
-            "oidc": False,
+            "oidc": settings.oidc is not None,
             "uptime_seconds": max(0, round(clock.now() - engine.started_at)),
             "warnings": warnings(settings, engine.rules),
         }

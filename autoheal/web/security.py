@@ -1,4 +1,6 @@
-"""Who may come in while there are no identities (OIDC off), and the headers that keep browsers out of trouble.
+"""Routes that know who may use them, who that is without identities (OIDC off), and what every answer carries.
+
+With OIDC on, `autoheal.web.access` knows instead; with it off:
 
 | the request … | public route | sensitive route |
 |---|---|---|
@@ -16,9 +18,10 @@ program: docs/api.md warns of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final, Literal, Protocol
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -26,6 +29,8 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from autoheal.model import Operator, Role
 
 _HOST = re.compile(r"(localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _FORWARDED = re.compile(
@@ -42,37 +47,113 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
 }
+"""Of every answer, unless the endpoint says otherwise. The console's pages have a policy that lets them run."""
 
 
-class Role(StrEnum):
-    """Who may use a route. Without identities, everybody on this machine has every role but nobody else has one."""
+PUBLIC: Final = "public"
+"""Marks a route that asks nobody who they are."""
+_ACCESS = "autoheal.access"
+_OPERATOR = "autoheal.operator"
 
-    PUBLIC = "public"
-    VIEWER = "viewer"
-    OPERATOR = "operator"
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Somebody who is let in. `lasts` tells, whenever it is asked, whether they still would be."""
+
+    operator: Operator
+    lasts: Callable[[], Awaitable[bool]]
+
+
+class Access(Protocol):
+    """Who asks, and whether they may."""
+
+    async def admit(self, scope: Scope, role: Role) -> Admission:
+        """Whoever sent this request and has `role`. Raises HTTPException with the whole answer for others."""
+        ...
+
+    async def reader(self, scope: Scope) -> Admission | str:
+        """Whoever sent this request and may read the log; a sentence that says why nobody is known to have.
+
+        Raises HTTPException for credentials that are no good: whoever shows some wants to be known by them.
+        """
+        ...
 
 
 class Door(Route):
     """A route with one method that knows who may use it."""
 
-    def __init__(self, method: str, path: str, role: Role, endpoint: object) -> None:
-        middleware = () if role is Role.PUBLIC else (Middleware(LocalOnly),)
+    def __init__(self, method: str, path: str, role: Role | Literal["public"], endpoint: object) -> None:
+        middleware = (Middleware(Guard, role=role),) if isinstance(role, Role) else ()
         super().__init__(path, endpoint, methods=[method], middleware=middleware)  # type: ignore[arg-type]
         self.role = role
 
 
-class LocalOnly:
-    """ASGI middleware of sensitive routes: 403 with the reason, or on."""
+class Guard:
+    """ASGI middleware of a route that is not public: nobody reaches it whom `Access` has not admitted."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, role: Role) -> None:
         self.app = app
+        self.role = role
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raise HTTPException(403), or go on."""
-        if why := not_local(scope):
-            raise HTTPException(403, f"Only for programs and people on this machine: {why}.")
+        """Raise HTTPException, or go on with the operator in the scope."""
+        scope[_OPERATOR] = (await access(scope).admit(scope, self.role)).operator
         await self.app(scope, receive, send)
+
+
+class Identification:
+    """ASGI middleware that tells routes whom to ask about identities; it asks nobody itself."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app = app
+        self.access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, with `access` in the scope."""
+        scope[_ACCESS] = self.access
+        await self.app(scope, receive, send)
+
+
+def access(scope: Scope) -> Access:
+    """What `Identification` gave to this request."""
+    found: Access = scope[_ACCESS]
+    return found
+
+
+def operator(request: Request) -> Operator:
+    """Who sent this request. For endpoints of routes that are not public."""
+    found: Operator = request.scope[_OPERATOR]
+    return found
+
+
+def actor(request: Request) -> str:
+    """The `actor` of records that follow from this request. For endpoints of routes that are not public."""
+    return operator(request).subject
+
+
+LOCAL = Operator(subject="local", role=Role.ADMIN, name=None, client=None)
+"""Whoever is on this machine while there are no identities: every role, and no name."""
+
+
+class LocalAccess:
+    """`Access` without identities: this machine is let in, and nobody else."""
+
+    async def admit(self, scope: Scope, role: Role) -> Admission:  # noqa: ARG002 it has every role
+        """See `Access.admit`."""
+        found = await self.reader(scope)
+        if isinstance(found, str):
+            raise HTTPException(403, f"Only for programs and people on this machine: {found}.")
+        return found
+
+    async def reader(self, scope: Scope) -> Admission | str:
+        """See `Access.reader`."""
+        return not_local(scope) or Admission(LOCAL, _always)
+
+
+async def _always() -> bool:
+    return True
 
 
 def not_local(scope: Scope) -> str | None:
@@ -103,11 +184,6 @@ def from_browser(scope: Scope) -> bool:
     return "origin" in headers or "sec-fetch-site" in headers
 
 
-def actor(_: Request) -> str:
-    """Whose name stands in records of what this request causes. Without identities: whoever is on this machine."""
-    return "local"
-
-
 def peer_address(scope: Scope) -> IPv4Address | IPv6Address | None:
     """The address at the other end of the connection, IPv4 also when it came through an IPv6 socket."""
     client = scope.get("client")
@@ -129,7 +205,7 @@ def is_allowed(scope: Scope, networks: Sequence[IPv4Network | IPv6Network]) -> b
 
 
 class SecurityHeaders:
-    """ASGI middleware: what every answer carries. Nothing is cached unless the endpoint says otherwise."""
+    """ASGI middleware: what every answer carries."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -144,8 +220,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                    headers.setdefault(name, value)
             await send(message)
 
         await self.app(scope, receive, add)

@@ -6,23 +6,17 @@ import asyncio
 import dataclasses
 import gzip
 import logging
-import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from autoheal import __version__
 from autoheal.actions import ACTIONS, Context, Http, Outcome, http
 from autoheal.actions.http import HttpParams
+from tests.support.certificates import certified
 from tests.support.clock import FakeClock
 from tests.support.looping import run_on
 from tests.support.ports import free_port
@@ -282,7 +276,7 @@ async def test_certificates_are_checked_against_the_systems_authorities(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that none of them signed is refused; SSL_CERT_FILE names others, such as a company's own."""
-    certificate, tls = _certified(tmp_path)
+    certificate, tls = certified(tmp_path)
     for authorities, ok in ((None, False), (certificate, True)):
         http._tls.cache_clear()
         if authorities is not None:
@@ -292,25 +286,6 @@ async def test_certificates_are_checked_against_the_systems_authorities(
         assert outcome.ok is ok
         assert ok or "certificate verify failed" in outcome.detail["error"]
     http._tls.cache_clear()
-
-
-def _certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for localhost that signs itself, and a server's context that shows it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path, both = folder / "certificate.pem", folder / "both.pem"
-    path.write_bytes(certificate.public_bytes(Encoding.PEM))
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    both.write_bytes(secret + path.read_bytes())
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(both)
-    return path, tls
 
 
 def test_describe_tells_method_and_url() -> None:

@@ -353,3 +353,21 @@ async def test_a_rule_that_comes_back_acts(tmp_path: Path) -> None:
     await settle()
     assert [do for _, _, do in stage.action.done] == ["restart api-1"]
     await stage.engine.stop()
+
+
+async def test_what_others_did_is_noted_durably(tmp_path: Path) -> None:
+    """A login, say: in the log on return; refused while the log takes nothing, and after the stop."""
+    stage = Stage(tmp_path)
+    draft = Draft(kind=Kind.LOGIN, actor="olga")
+    await stage.start()
+    await stage.engine.note(draft)
+    assert (stage.journal.records[-1].kind, stage.journal.records[-1].actor) == (Kind.LOGIN, "olga")
+    stage.journal.fail()
+    with pytest.raises(JournalUnavailable):
+        await stage.engine.note(draft)
+    stage.journal.healthy = True
+    await stage.clock.advance(2)
+    await stage.engine.stop()
+    with pytest.raises(JournalUnavailable):
+        await stage.engine.note(draft)
+    assert [record.kind for record in stage.journal.records].count(Kind.LOGIN) == 1

@@ -12,6 +12,7 @@ PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "node": "nodejs",
     "amtool": "prometheus-alertmanager",
     "dockerd": "docker.io",
     "busybox": "busybox-static",

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from starlette.applications import Starlette
 
 from autoheal.actions import ACTIONS
 from autoheal.app import build
-from autoheal.clock import SystemClock
+from autoheal.clock import Clock, SystemClock
 from autoheal.config import Settings
 from autoheal.config import load as load_settings
 from autoheal.engine import Ack, Acknowledged
@@ -55,6 +56,7 @@ class StubEngine:
         self.life: list[str] = []
         self.error: Exception | None = None
         self.received: list[tuple[Notification, str]] = []
+        self.noted: list[Draft] = []
         self.acknowledged: list[tuple[Ack, str, str]] = []
 
     async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
@@ -68,6 +70,12 @@ class StubEngine:
 
     async def stop(self) -> None:
         self.life.append("stopped")
+
+    async def note(self, draft: Draft) -> None:
+        if self.error is not None:
+            raise self.error
+        self.noted.append(draft)
+        await self.journal.wait(self.journal.append([draft], self.journal.head)[-1].seq)
 
     async def receive(self, notification: Notification, correlation_id: str) -> Receipt:
         if self.error is not None:
@@ -88,6 +96,7 @@ class Gateway:
     journal: FileJournal
     feed: Feed
     metrics: Metrics
+    app: Starlette
 
     async def log(self, *drafts: Draft) -> Sequence[Record]:
         """Append `drafts` and fold them, as the engine does; they are durable on return."""
@@ -99,14 +108,25 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(tmp_path: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Gateway]:
-    """A gateway on loopback, its data in `tmp_path`, and a client that speaks to it."""
+async def gateway(
+    tmp_path: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    http: httpx.AsyncClient | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[Gateway]:
+    """A gateway on loopback, its data in `tmp_path`, and a client that speaks to it.
+
+    `http` is by what it asks others, the identity provider say; by default nobody answers.
+    """
     rules_file = tmp_path / "rules.yaml"
     rules_file.write_text(RULES)
     settings: Settings = load_settings(
         {"AUTOHEAL_DATA_DIR": str(tmp_path / "data"), "AUTOHEAL_RULES": str(rules_file), **(env or {})}
     )
-    clock, metrics, state = SystemClock(), Metrics(), State()
+    metrics, state = Metrics(), State()
+    clock = clock or SystemClock()
+    http = http or httpx.AsyncClient(transport=httpx.MockTransport(_nobody))
     feed: Feed | None = None
 
     def durable(records: Sequence[Record]) -> None:
@@ -120,15 +140,20 @@ async def gateway(tmp_path: Path, env: Mapping[str, str] | None = None) -> Async
     feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
     rules = load(rules_file, actions={name: action.Params for name, action in ACTIONS.items()})
     engine = StubEngine(journal, rules, state)
-    app = build(settings, engine, journal, feed, metrics)  # type: ignore[arg-type]
+    app = build(settings, engine, journal, feed, metrics, http=http, clock=clock)  # type: ignore[arg-type]
     try:
         async with (
             serving(app) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10, verify=False) as client,
         ):
-            yield Gateway(client, port, engine, journal, feed, metrics)
+            yield Gateway(client, port, engine, journal, feed, metrics, app)
     finally:
+        await http.aclose()
         await journal.close()
+
+
+def _nobody(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("nobody is there", request=request)
 
 
 def firing(number: int = 1, **labels: str) -> Draft:

@@ -13,10 +13,13 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from autoheal.clock import SystemClock
 from autoheal.errors import JournalDamaged
-from autoheal.model import Record
+from autoheal.model import Draft, Kind, Record
 from autoheal.web import events
 from tests.support.gateway import OUTSIDE, Gateway, firing, gateway, until
+from tests.support.identity import SigningKey, token
+from tests.support.logins import OIDC, OWN, LoginProvider, bearer, log_in
 from tests.support.sse import Reader
 
 
@@ -223,3 +226,99 @@ async def test_a_damaged_log_breaks_a_stream_off(
         await until(lambda: bool(logs))
     assert [(log["event"], log["error"]) for log in logs] == [("request_failed", "audit.jsonl, byte 7: not JSON")]
     assert "Exception in ASGI application" not in caplog.text
+
+
+@asynccontextmanager
+async def identified(folder: Path, **env: str) -> AsyncIterator[tuple[Gateway, LoginProvider]]:
+    """A gateway that asks for identities, on the real clock."""
+    idp = LoginProvider(SystemClock())
+    async with gateway(folder, {**OIDC, **env}, http=idp.http) as running:
+        yield running, idp
+
+
+async def test_with_identities_strangers_see_envelopes_and_no_logins(tmp_path: Path) -> None:
+    """Nor may they ask about more; who works here, and how an attack goes, is nobody's business."""
+    async with identified(tmp_path) as (gate, _):
+        hidden = [Draft(kind=kind, actor="olga") for kind in (Kind.LOGIN, Kind.LOGOUT, Kind.AUTH_FAILED)]
+        await gate.log(*hidden, firing(1))
+        async with reading(gate, "/events?after=1") as stream:
+            (event,) = await stream.take(1)
+        assert set(event.record) == {"seq", "ts", "kind", "alertname"}
+        refused = await gate.client.get("/events?q=labels.job=api")
+        assert refused.status_code == 403
+        assert "log in" in refused.json()["detail"]
+
+
+async def test_who_may_read_the_log_sees_all_of_it(tmp_path: Path) -> None:
+    """By a token and by a session; one whose holder has no role is a stranger."""
+    async with identified(tmp_path) as (gate, idp):
+        await gate.log(Draft(kind=Kind.LOGIN, actor="nina"), firing(1))
+        viewer, nobody = bearer(SystemClock(), "view"), bearer(SystemClock())
+        async with reading(gate, "/events?after=1&q=actor=nina", viewer) as stream:
+            assert (await stream.take(1))[0].record["actor"] == "nina"
+        async with reading(gate, "/events?after=1", nobody) as stream:
+            assert "actor" not in (await stream.take(1))[0].record
+        await log_in(gate, idp)
+        async with reading(gate, "/events?after=1") as stream:
+            assert (await stream.take(1))[0].record["actor"] == "nina"
+
+
+async def test_events_may_be_for_viewers_alone(tmp_path: Path) -> None:
+    """AUTOHEAL_EVENTS_AUTH: strangers are 401, those without a role 403."""
+    async with identified(tmp_path, AUTOHEAL_EVENTS_AUTH="true") as (gate, _):
+        assert (await gate.client.get("/events")).status_code == 401
+        assert (await gate.client.get("/events", headers=bearer(SystemClock()))).status_code == 403
+        async with reading(gate, "/events", bearer(SystemClock(), "view")):
+            pass
+
+
+async def test_a_bad_token_is_not_taken_for_none(tmp_path: Path) -> None:
+    """Whoever shows one wants to be known by it: 401, instead of less than was asked for."""
+    async with identified(tmp_path) as (gate, _):
+        bad = bearer(SystemClock(), "view", aud="other")
+        assert (await gate.client.get("/events", headers=bad)).status_code == 401
+
+
+async def test_a_stream_ends_with_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a whole answer, without another record; others go on."""
+    monkeypatch.setattr(events, "RECHECK_SECONDS", 0.02)
+    async with identified(tmp_path) as (gate, idp):
+        await log_in(gate, idp)
+        async with reading(gate) as own, reading(gate, headers=bearer(SystemClock(), "view")) as other:
+            await until(lambda: gate.feed.subscribers == 2)
+            assert (await gate.client.post("/logout", headers=OWN)).status_code == 200
+            kinds = [event.record["kind"] for event in await own.rest()]
+            assert kinds in ([], ["logout"])
+            await until(lambda: gate.feed.subscribers == 1)
+            await gate.log(firing(1))
+            assert [event.record["kind"] for event in await other.take(2)] == ["logout", "alert_firing"]
+
+
+async def test_a_stream_ends_with_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its key is gone from the provider, say; a token that lasts keeps its stream."""
+    monkeypatch.setattr(events, "RECHECK_SECONDS", 0.02)
+    async with identified(tmp_path) as (gate, idp):
+        boss = bearer(SystemClock(), "boss")
+        second = {"Authorization": f"Bearer {token(SystemClock(), SigningKey('two', which=1), roles=['view'])}"}
+        idp.keys = {"keys": [SigningKey().jwk(), SigningKey("two", which=1).jwk()]}
+        assert (await gate.client.post("/-/refresh-jwks", headers=boss)).json() == {"keys": 2}
+        async with reading(gate, headers=second) as ended, reading(gate, headers=boss) as lasting:
+            await until(lambda: gate.feed.subscribers == 2)
+            idp.keys = {"keys": [SigningKey().jwk()]}
+            await gate.client.post("/-/refresh-jwks", headers=boss)
+            assert await ended.rest() == []
+            await gate.log(firing(1))
+            assert len(await lasting.take(1)) == 1
+
+
+async def test_a_record_after_the_end_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written after a logout is for those who may read it."""
+    monkeypatch.setattr(events, "RECHECK_SECONDS", 0.02)
+    async with identified(tmp_path) as (gate, idp):
+        await log_in(gate, idp)
+        async with reading(gate) as stream:
+            await until(lambda: gate.feed.subscribers == 1)
+            await gate.client.post("/logout", headers=OWN)
+            await until(lambda: gate.feed.subscribers == 0)
+            await gate.log(firing(1))
+            assert "alert_firing" not in [event.record["kind"] for event in await stream.rest()]

@@ -69,7 +69,32 @@ async def test_an_open_door_to_a_live_rule_is_a_warning(tmp_path: Path, env: dic
     """Live rule, not loopback, no credential: said in `GET /`, with the rule's name and what to do."""
     async with gateway(tmp_path, env) as gate:
         warnings = (await gate.client.get("/")).json()["warnings"]
-    assert [("restart-api" in one and "ALLOWLIST" in one) for one in warnings] == ([True] if warned else [])
+    assert [one for one in warnings if "restart-api" in one and "ALLOWLIST" in one] == (warnings[:1] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("env", "warned"),
+    [
+        ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true"}, True),
+        ({"AUTOHEAL_HOST": "127.0.0.1", "AUTOHEAL_INSECURE": "true"}, False),
+        (
+            {
+                "AUTOHEAL_HOST": "0.0.0.0",
+                "OIDC_ENABLED": "true",
+                "OIDC_ISSUER": "https://idp.example",
+                "OIDC_AUDIENCE": "autoheal",
+            },
+            False,
+        ),
+    ],
+)
+async def test_an_open_address_without_identities_is_a_warning(
+    tmp_path: Path, env: dict[str, str], warned: bool
+) -> None:
+    """Whoever set AUTOHEAL_INSECURE is reminded of it, at each start and in `GET /`."""
+    async with gateway(tmp_path, env) as gate:
+        warnings = (await gate.client.get("/")).json()["warnings"]
+    assert ["AUTOHEAL_INSECURE" in one and "0.0.0.0" in one for one in warnings] == ([True] if warned else [])
 
 
 @pytest.mark.parametrize(

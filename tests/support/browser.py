@@ -1,0 +1,125 @@
+"""A real browser (Chromium, without a window) that tests drive by the DevTools protocol.
+
+Chromium alone: a driver such as Playwright brings a Node of its own, and ten times the size of everything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support.components import require
+from tests.support.processes import running, wait_until
+
+ANSWER_SECONDS = 20
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",  # of root, who runs CI
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+    "--remote-debugging-port=0",
+)
+
+
+class Page:
+    """One tab. `complaints` is what its console was told of: errors, refusals by the policy, exceptions."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._numbers = itertools.count(1)
+        self.complaints: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable")
+
+    def open(self, url: str) -> None:
+        """Go to `url`; use `until` to wait for what is to be there."""
+        self._call("Page.navigate", url=url)
+
+    def ask(self, script: str) -> Any:
+        """What the JavaScript expression gives, awaited; AssertionError when it throws."""
+        found = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def until(self, script: str) -> None:
+        """Return once the expression is true; a page that is just going counts as false."""
+
+        def holds() -> bool:
+            try:
+                return bool(self.ask(script))
+            except AssertionError:
+                return False
+
+        try:
+            wait_until(holds, what=script)
+        except AssertionError as error:
+            at, text = self.ask("[location.href, document.body.innerText.slice(0, 1000)]")
+            raise AssertionError(f"{error}, at {at}:\n{text}\n{self.complaints}") from None
+
+    def size(self, width: int, height: int, *, dark: bool = False) -> None:
+        """How large its window is, and whether its user likes dark pages."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def screenshot(self) -> bytes:
+        """A PNG of what is seen."""
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+
+    def cookies(self) -> list[dict[str, Any]]:
+        """All cookies that the tab's page would send, those that scripts cannot see included."""
+        found: list[dict[str, Any]] = self._call("Network.getCookies")["cookies"]
+        return found
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            told = json.loads(self._connection.recv(timeout=ANSWER_SECONDS))
+            if told.get("id") == number:
+                assert "error" not in told, f"{method}: {told['error']}"
+                result: dict[str, Any] = told["result"]
+                return result
+            self._note(told)
+
+    def _note(self, told: dict[str, Any]) -> None:
+        match told.get("method"):
+            case "Log.entryAdded" if told["params"]["entry"]["level"] == "error":
+                self.complaints.append(told["params"]["entry"]["text"])
+            case "Runtime.exceptionThrown":
+                self.complaints.append(json.dumps(told["params"]["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if told["params"]["type"] in ("error", "assert"):
+                self.complaints.append(json.dumps(told["params"]["args"]))
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Page]:
+    """A fresh browser with one tab, until the block ends."""
+    port_file = folder / "chromium" / "DevToolsActivePort"
+    argv = [require("chromium"), *OPTIONS, f"--user-data-dir={port_file.parent}", "about:blank"]
+
+    def ready() -> bool:
+        return port_file.exists() and len(port_file.read_text().splitlines()) == 2
+
+    with running(argv, ready, folder / "chromium.log"):
+        port = port_file.read_text().splitlines()[0]
+        tabs = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
+        (tab,) = (tab for tab in tabs if tab["type"] == "page")
+        with connect(tab["webSocketDebuggerUrl"], proxy=None, max_size=None) as connection:
+            yield Page(connection)
