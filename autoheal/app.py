@@ -59,14 +59,14 @@ def build(
     feed: Feed,
     metrics: Metrics,
     *,
-    http: httpx.AsyncClient,
+    provider: httpx.AsyncClient,
     clock: Clock | None = None,
     make_id: Callable[[], str] = new_id,
 ) -> Starlette:
     """The gateway as an ASGI application; its lifespan starts and stops `engine` and ends the streams of `feed`.
 
-    `journal` and `http` stay open: who opened them closes them, after the server has ended. `clock` is the machine's
-    by default.
+    `provider` is by what the identity provider is asked. It and `journal` stay open: who opened them closes them, after
+    the server has ended. `clock` is the machine's by default.
     """
     clock = clock or SystemClock()
     scans = asyncio.Semaphore(SCANS)
@@ -75,7 +75,7 @@ def build(
     alert = partial(receive_alert, settings=settings, engine=engine, metrics=metrics, clock=clock)
     events = Events(feed, journal.log_id, metrics, clock)
     console = Console()
-    oidc, access, login = _identities(settings, engine, metrics, http, clock)
+    oidc, access, login = _identities(settings, engine, metrics, provider, clock)
     routes = [
         Door("GET", "/", PUBLIC, partial(overview, settings=settings, engine=engine, clock=clock)),
         Door("GET", "/healthz", PUBLIC, healthz),
@@ -136,17 +136,17 @@ def build(
 
 
 def _identities(
-    settings: Settings, engine: Engine, metrics: Metrics, http: httpx.AsyncClient, clock: Clock
+    settings: Settings, engine: Engine, metrics: Metrics, provider: httpx.AsyncClient, clock: Clock
 ) -> tuple[Oidc | None, Access, BrowserLogin | None]:
     """Who says who people are, who is let in by it, and where browsers log in; without OIDC, this machine alone is."""
     if settings.oidc is None:
         return None, LocalAccess(), None
-    oidc = Oidc(settings.oidc, http, clock=clock, metrics=metrics)
+    oidc = Oidc(settings.oidc, provider, clock=clock, metrics=metrics)
     failures = Failures(engine.note, clock)
     origin, client_id = settings.origin, settings.oidc.client_id
     if client_id is None or origin is None:
         return oidc, IdentifiedAccess(oidc, failures, origin=origin, cookies=None, renewal=None), None
-    identities = Identities(oidc, Client(settings.oidc, client_id, origin, http), settings.oidc.audience)
+    identities = Identities(oidc, Client(settings.oidc, client_id, origin, provider), settings.oidc.audience)
     cookies, sessions = Cookies(origin), Sessions(clock)
     renewal = Renewal(identities, sessions, engine.note, clock)
     login = BrowserLogin(identities, cookies, sessions, Logins(clock), note=engine.note, failures=failures, clock=clock)

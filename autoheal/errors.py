@@ -9,7 +9,8 @@
     │   ├── NotRecordedYet       something was done, and the log refuses the record of it; it is offered again
     │   ├── JournalConflict      the log has moved on since the caller looked
     │   ├── JournalDamaged       a line in the middle of the log is not what it was
-    │   ├── JournalEncrypted     a file of the log is encrypted, and no key that was given opens it
+    │   ├── JournalUnread        a file that bears a name of the log cannot be placed in it
+    │   │   └── JournalEncrypted a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
     ├── NoEpisode                no open episode has this fingerprint
     ├── CannotSilence            no silence can be made for this alert
@@ -87,19 +88,33 @@ class JournalDamaged(JournalError):
     """The log holds a line that is not a record, or that breaks the chain; names file and seq."""
 
 
-class JournalEncrypted(JournalError):
+class JournalUnread(JournalError):
+    """The file `path` bears a name of the log, and nobody can tell which seqs it holds; `why` says what is wrong."""
+
+    first: int | None = None
+    last: int | None = None
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(f"{path}: {why}")
+
+
+class JournalEncrypted(JournalUnread):
     """The file `path` of the log is encrypted; `why` says what is missing to read it.
 
     It is said to hold the seqs `first` to `last`, the last one with that `hash`.
     """
 
+    first: int
+    last: int
+
     def __init__(self, path: Path, first: int, last: int, hash: str, why: str) -> None:  # noqa: A002 the record's field
-        self.path = path
         self.first = first
         self.last = last
         self.hash = hash
+        super().__init__(path, f"seq {first} to {last} are encrypted: {why}")
         self.why = why
-        super().__init__(f"{path}: seq {first} to {last} are encrypted: {why}")
 
 
 class RecordTooLarge(JournalError):
@@ -135,6 +150,7 @@ class FailureReason(StrEnum):
     WRONG_HASH = "wrong_hash"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    KEYS_UNAVAILABLE = "keys_unavailable"  # counted alone: it is a 503, and says nothing against the token
 
 
 _DETAILS: Mapping[FailureReason, str] = MappingProxyType(

@@ -20,8 +20,13 @@ DEFAULT_NAMES = ("*password*", "*token*", "*secret*", "authorization", "*_key", 
 KEY_BYTES = 32
 
 _TOKEN = re.compile(r"\[redacted:[0-9a-f]{16}\]")
-_USERINFO = re.compile(r"(?<=[A-Za-z0-9+.-]://)[^\s/?#\"<>]+@")
-"""The user and password of a URL: all from the slashes to the last @ of the authority (RFC 3986 section 3.2.1)."""
+_USERINFO = re.compile(r"(?<=[A-Za-z0-9+.-]://)(?:[^\s/?#\"<>]+|[^\s/?#\"<>:@\[\]]*:(?![0-9]*[/?#])[^\s\"<>]{1,256})@")
+"""The user and password of a URL: all from the slashes to the last @ of the authority (RFC 3986 section 3.2.1).
+
+People forget to escape `/`, `?` and `#` in passwords. What follows the colon of an authority is a port or nothing; so
+where it is neither, it is a password, up to the last @ of the word
+(bounded: a text full of `a://b:` must not take a second look at all of itself for each).
+"""
 
 _CUT = "://*@"
 """What stands before the host of a URL whose credentials were cut out."""

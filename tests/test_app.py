@@ -47,7 +47,7 @@ def doors(tmp_path: Path, env: Mapping[str, str] = LOGIN) -> list[Door]:
     settings = load_settings({"AUTOHEAL_DATA_DIR": str(tmp_path), "AUTOHEAL_RULES": str(rules), **env})
     feed = Feed(0, lambda after, limit: asyncio.to_thread(journal.read, after, limit), SystemClock())
     engine = StubEngine(journal, load(rules, actions={}), State())
-    app = build(settings, engine, journal, feed, Metrics(), http=httpx.AsyncClient())  # type: ignore[arg-type]
+    app = build(settings, engine, journal, feed, Metrics(), provider=httpx.AsyncClient())  # type: ignore[arg-type]
     asyncio.run(journal.close())
     assert all(isinstance(route, Door) for route in app.routes), "a route that does not say who may use it"
     return [route for route in app.routes if isinstance(route, Door)]
@@ -194,7 +194,7 @@ async def test_one_webhook_and_all_that_tells_of_it(tmp_path: Path) -> None:
     try:
         async with (
             httpx.AsyncClient() as http,
-            serving(build(settings, engine, journal, feed, metrics, http=http)) as port,
+            serving(build(settings, engine, journal, feed, metrics, provider=http)) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
         ):
             assert (await client.get("/readyz")).status_code == 200

@@ -65,6 +65,10 @@ def test_another_key_gives_other_tokens() -> None:
         ("https://u:pa'ss@h/", "https://*@h/"),
         ("https://@u:p@h/x", "https://*@h/x"),
         ("mail me@example.com", "mail me@example.com"),
+        ("postgres://u:p#ss/w?d@db:5432/x", "postgres://*@db:5432/x"),
+        ("redis://:p/w@db/0", "redis://*@db/0"),
+        ("http://host:9090/graph?x=a@b", "http://host:9090/graph?x=a@b"),
+        ("http://[::1]:9090/a@b", "http://[::1]:9090/a@b"),
     ],
 )
 def test_credentials_in_urls_are_cut(text: str, shown: str) -> None:

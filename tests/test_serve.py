@@ -112,6 +112,7 @@ def test_a_reload_asked_for_while_the_rules_are_read_is_done_once_it_serves(tmp_
         "log_created",
         "service_started",
         "config_loaded",
+        "checkpoint",
         "config_loaded",
         "service_stopped",
         "checkpoint",
@@ -149,7 +150,7 @@ def test_a_stop_at_any_moment_of_the_start_ends_it_in_good_order(tmp_path: Path,
     assert kinds in (
         [],
         ["log_created"],
-        ["log_created", "service_started", "config_loaded", "service_stopped", "checkpoint"],
+        ["log_created", "service_started", "config_loaded", "checkpoint", "service_stopped", "checkpoint"],
     )
 
 

@@ -16,7 +16,7 @@ from autoheal import query
 from autoheal.audit.colours import coloured
 from autoheal.audit.places import add_identity, data_dir, identities
 from autoheal.audit.plain import plain
-from autoheal.errors import AutohealError, JournalDamaged, JournalEncrypted, QueryError
+from autoheal.errors import AutohealError, JournalDamaged, JournalUnread, QueryError
 from autoheal.journal.search import Ask, Search
 from autoheal.model import parse_rfc3339
 
@@ -84,12 +84,12 @@ def search_of(arguments: argparse.Namespace) -> Search:
 
 
 class Unread:
-    """Says on standard error what an answer leaves out: files that are encrypted and that no key opens."""
+    """Says on standard error what an answer leaves out: files that are encrypted, or cannot be placed."""
 
     def __init__(self) -> None:
         self.any = False
 
-    def __call__(self, error: JournalEncrypted) -> None:
+    def __call__(self, error: JournalUnread) -> None:
         """Tell of one."""
         self.any = True
         print(f"autoheal: left out: {plain(str(error))}", file=sys.stderr)

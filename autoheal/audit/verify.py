@@ -10,6 +10,7 @@ from typing import TextIO
 
 from autoheal.audit.places import Add, add_identity, data_dir, identities, public_key_file
 from autoheal.audit.plain import plain
+from autoheal.errors import AutohealError
 from autoheal.journal.checkpoint import TrustedKey, load_public_keys
 from autoheal.journal.verify import Report, verify
 
@@ -45,6 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.key or key_file.exists():
         keys = load_public_keys(key_file)
     kept = arguments.checkpoint.read_bytes().splitlines() if arguments.checkpoint else None
+    if kept is not None and not any(line.strip() for line in kept):
+        # Whatever was to keep them does not: that must not pass for a check against them.
+        raise AutohealError(f"{arguments.checkpoint} holds no checkpoint")
     private = identities(arguments.identity)
     bar = Progress(sys.stderr) if sys.stderr.isatty() and not arguments.quiet else None
     try:
@@ -125,6 +129,7 @@ def _limits(report: Report, given: Path | None, key_file: Path, *, kept: bool) -
     if kept:
         found = f"{report.kept:,} checkpoints kept elsewhere agree with the log"
         limits.append(found + (f", {report.kept_pruned:,} are of its pruned past" if report.kept_pruned else ""))
+        limits.append(f"what was recorded behind seq {report.kept_last}, the last one kept, could have been cut off")
     else:
         limits.append(
             "a log that was cut at the end of a line cannot be told from one that a crash ended:"

@@ -122,6 +122,8 @@ class Engine:
             ]
         )
         self._upkeep.look_at_space()
+        # With the start itself: a life that nobody signed must look strange, however short it was.
+        self._upkeep.checkpoint()
         await self._ledger.settle()
         self._keep_texts()
         self._spawn(self._upkeep.run(), vital=True)

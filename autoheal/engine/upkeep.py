@@ -26,8 +26,7 @@ class Upkeep:
         self._ledger = ledger
         self._clock = clock
         self._min_free = min_free
-        # Soon after the start: many short lives must not add up to a long one that nobody signed.
-        self._due = clock.monotonic()
+        self._due = clock.monotonic() + CHECKPOINT_SECONDS
 
     async def run(self) -> None:
         """Look after the log once a second, until cancelled."""

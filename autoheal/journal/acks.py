@@ -152,6 +152,10 @@ class Acks:
         """The file had been deleted, and was put back."""
         self._reports.append({"problem": "file deleted", "file": self._file_name})
 
+    def appended_to(self, size: int) -> None:
+        """Somebody else wrote `size` bytes to the end of the file, and they were cut away."""
+        self._reports.append({"problem": "foreign bytes", "file": self._file_name, "bytes": size})
+
     def truncated(self, expected: int, found: int) -> None:
         """Somebody cut the file, of which `expected` bytes were acknowledged, to `found`."""
         self.truncations.append((expected, found))

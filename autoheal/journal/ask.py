@@ -9,9 +9,9 @@ from pathlib import Path
 import orjson
 
 from autoheal.age import Identities
-from autoheal.errors import JournalDamaged, JournalEncrypted
+from autoheal.errors import JournalDamaged, JournalUnread
 from autoheal.journal import manifest as manifests
-from autoheal.journal.files import LogFile, Storage, log_files
+from autoheal.journal.files import LogFile, Storage, Strays, log_files
 from autoheal.journal.manifest import Manifest
 from autoheal.journal.needles import may_hold
 from autoheal.journal.record import parse
@@ -35,7 +35,7 @@ class Ask:
 class Range:
     """What both directions share: the bounds of an ask, what manifests tell of whole files, the private keys.
 
-    `skipped` is told once of each encrypted file that might hold what is asked for and cannot be read.
+    `skipped` is told once of each file that might hold what is asked for and cannot be read.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Range:
         ask: Ask,
         durable: int | None,
         identities: Identities | None,
-        skipped: Callable[[JournalEncrypted], object],
+        skipped: Callable[[JournalUnread], object],
     ) -> None:
         self.data_dir = data_dir
         self.query = ask.query
@@ -55,14 +55,22 @@ class Range:
         self.before = min(ends, default=None)
         self.identities = identities
         self._skipped = skipped
-        self._told: set[int] = set()
+        self._told: set[int | Path] = set()
 
     def files(self) -> list[tuple[LogFile, Manifest | None]]:
-        """Those that hold anything durable, oldest first, with what is known of them."""
+        """Those that hold anything durable, oldest first, with what is known of them.
+
+        Those that cannot be placed are told of at once: whatever is found, something may stand between it.
+        """
+        strays: Strays = {}
+        files = log_files(self.data_dir, strays)
+        for path in strays:
+            if not self._written_before(path):
+                self.skip(JournalUnread(path, "it does not begin as a file of the log does"))
         described = {int(path.name[:15]): path for path in manifests.paths(self.data_dir / manifests.FOLDER_NAME)}
         return [
             (file, _manifest(described.get(file.first), file))
-            for file in log_files(self.data_dir)
+            for file in files
             if self.durable is None or file.first <= self.durable
         ]
 
@@ -78,11 +86,19 @@ class Range:
             return True
         return self.query is not None and not may_hold(self.query, known.kinds, known.alertnames)
 
-    def skip(self, error: JournalEncrypted) -> None:
-        """Go on without a file that no key opens."""
-        if error.first not in self._told:
-            self._told.add(error.first)
+    def skip(self, error: JournalUnread) -> None:
+        """Go on without a file that cannot be read."""
+        place = error.path if error.first is None else error.first
+        if place not in self._told:
+            self._told.add(place)
             self._skipped(error)
+
+    def _written_before(self, path: Path) -> bool:
+        """Whether a file was last written to before all that is asked for; gzip keeps that time."""
+        try:
+            return self.since is not None and path.stat().st_mtime < self.since
+        except FileNotFoundError:
+            return True
 
     def matches(self, path: Path, offset: int, line: bytes) -> Record | None:
         """The record that `line` is when the query asks for it."""

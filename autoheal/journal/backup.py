@@ -20,7 +20,7 @@ from autoheal.errors import JournalDamaged, JournalError
 from autoheal.journal import manifest as manifests
 from autoheal.journal.checkpoint import FOLDER_NAME as KEY_FOLDER
 from autoheal.journal.checkpoint import PUBLIC_NAME, TrustedKey, load_public_keys, public_file
-from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_again, open_stored
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, Strays, log_files, open_again, open_stored
 from autoheal.journal.lock import Lock
 from autoheal.journal.verify import Report, verify
 from autoheal.model import MAX_RECORD_BYTES, rfc3339
@@ -127,9 +127,10 @@ def restore(copy: Path, data_dir: Path, key_file: Path | None = None, identities
 def _copy_log(data_dir: Path, to: Path) -> int:
     """Every file of the log, under the name that it has at the end; the first seq of the newest one."""
     found: dict[int, LogFile] = {}
+    strays: Strays = {}
     with ExitStack() as stack:
         last: tuple[BinaryIO, Path] | None = None
-        while files := [file for file in log_files(data_dir) if file.first not in found]:
+        while files := [file for file in log_files(data_dir, strays) if file.first not in found]:
             # Of two that begin alike the last one is the log's.
             for first, file in {file.first: file for file in files}.items():
                 if last is not None:
@@ -149,7 +150,11 @@ def _copy_log(data_dir: Path, to: Path) -> int:
     newest = max(found)
     if found[newest].storage is Storage.PLAIN:
         _cut_to_lines(to / str(newest))
-    names = {file.first: file.path.name for file in log_files(data_dir)}
+    # They make the copy one that does not verify, and are worth keeping all the same.
+    for path in strays:
+        with suppress(FileNotFoundError), path.open("rb") as strange:
+            _append(strange, to / path.name)
+    names = {file.first: file.path.name for file in log_files(data_dir, {})}
     for first, file in found.items():
         suffix = ".gz" if file.packed else ""
         named = to / f"{names.get(first, file.path.name).removesuffix('.gz')}{suffix}"
@@ -197,7 +202,7 @@ def _copy_files(folder: Path, to: Path, names: Collection[str] | None = None) ->
 
 def _open_all(folder: Path, identities: Identities | None) -> None:
     """Raise JournalEncrypted when there is a file that none of `identities` opens."""
-    for file in log_files(folder):
+    for file in log_files(folder, {}):
         if file.header is not None:
             # Retention may take the oldest one just now.
             with suppress(FileNotFoundError):

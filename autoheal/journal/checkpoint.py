@@ -63,9 +63,10 @@ class Signer:
         self.key_id = key_id(self.public_key)
 
     @classmethod
-    def load(cls, key_dir: Path, disk: Disk | None = None) -> Signer:
+    def load(cls, key_dir: Path, disk: Disk | None = None, *, restored: Path | None = None) -> Signer:
         """The signer of `key_dir`; makes the key pair, durably, when there is none.
 
+        Where `key_dir` has no public keys yet, those of the folder `restored` that signed this log come first.
         Raises ConfigError when the private key is none, may be read by group or others, is older than the last in
         `checkpoint.pub.pem`, or cannot be read or made.
         """
@@ -75,7 +76,7 @@ class Signer:
             if not path.exists():
                 _create(path, disk)
             signer = cls(_read_private(path))
-            _publish(key_dir / PUBLIC_NAME, signer, disk)
+            _publish(key_dir / PUBLIC_NAME, signer, disk, restored)
         except OSError as error:
             raise _fault(f"the key of the checkpoints, {path}, cannot be used: {error}") from None
         return signer
@@ -164,9 +165,10 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _publish(path: Path, signer: Signer, disk: Disk) -> None:
+def _publish(path: Path, signer: Signer, disk: Disk, restored: Path | None) -> None:
     """Have the signer's public key be the last in the file beside it."""
-    keys = load_public_keys(path) if path.exists() else ()
+    known = path if restored is None or path.exists() else restored / PUBLIC_NAME
+    keys = load_public_keys(known) if known.exists() else ()
     ids = [trusted.id for trusted in keys]
     if ids and ids[-1] == signer.key_id and keys[-1].last_seq is None:
         return

@@ -25,7 +25,7 @@ from autoheal.disk import Disk, exchange, sync_directory, write_all
 from autoheal.errors import JournalDamaged
 from autoheal.journal import manifest as manifests
 from autoheal.journal.encrypted import PART_BYTES, Header, encrypted
-from autoheal.journal.files import FILE_NAME, LogFile, Storage, content, log_files, open_stored
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, Strays, content, log_files, open_stored
 from autoheal.journal.manifest import FOLDER_NAME, Manifest
 
 LOOK_SECONDS = 5.0
@@ -87,12 +87,15 @@ class Encryption:
             for draft in self._data_dir.glob(f".{FILE_NAME}*{SUFFIX}"):
                 draft.unlink()
             described = {int(path.name[:15]): path for path in manifests.paths(self._data_dir / FOLDER_NAME)}
-            files = log_files(self._data_dir)
+            strays: Strays = {}
+            files = log_files(self._data_dir, strays)
+            for path, error in strays.items():
+                self._tell(path.name, (), str(error))
             for file in files:
                 if not file.current and file.header is None and file.first in described:
                     self._try(file, described[file.first], files[-1].first)
-            rotated = [file for file in log_files(self._data_dir) if not file.current]
-            self._left(sum(file.storage is not Storage.ENCRYPTED for file in rotated))
+            rotated = [file for file in log_files(self._data_dir, {}) if not file.current]
+            self._left(sum(file.storage is not Storage.ENCRYPTED for file in rotated) + len(strays))
         except _Stopped:
             return
         except (OSError, JournalDamaged) as error:

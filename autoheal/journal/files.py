@@ -67,21 +67,36 @@ class LogFile:
         return self.path.name == FILE_NAME
 
 
-def log_files(data_dir: Path) -> list[LogFile]:
+Strays = dict[Path, JournalDamaged]
+"""Files that bear a name of the log and do not begin as one does, each with why: damaged, or somebody else's."""
+
+
+def log_files(data_dir: Path, strays: Strays | None = None) -> list[LogFile]:
     """The log's files, oldest first; of two that begin with the same seq the longer one, or the current one, is last.
 
     A file without a whole beginning of a record is left out (logrotate or the service has just made it), and so is
-    a gzip'd file while the one that it is made from is still there. Raises JournalDamaged for a file that
-    holds something else, and OSError when the directory or a file cannot be read.
+    a gzip'd file while the one that it is made from is still there. What holds something else comes to stand in
+    `strays`; without it, JournalDamaged is raised. Raises OSError when the directory or a file cannot be read.
     """
     for _ in range(TRIES):
         before = _names(data_dir)
+        found: list[LogFile] = []
+        strange: Strays = {}
         try:
-            found = [file for name in sorted(before) if (file := _look(data_dir / name, before)) is not None]
+            for name in sorted(before):
+                try:
+                    if (file := _look(data_dir / name, before)) is not None:
+                        found.append(file)
+                except JournalDamaged as error:
+                    strange[data_dir / name] = error
         except FileNotFoundError:
             continue
         # A file that is renamed while a directory is read may be listed twice, or not at all.
         if _names(data_dir) == before:
+            if strange and strays is None:
+                raise next(iter(strange.values()))
+            if strays is not None:
+                strays.update(strange)
             origins = {file.first for file in found if not file.packed}
             files = [file for file in found if not file.packed or file.first not in origins]
             return sorted(files, key=lambda file: (file.first, file.current, file.size))
@@ -122,7 +137,7 @@ def open_stored(data_dir: Path, file: LogFile) -> tuple[LogFile, io.FileIO]:
             if found is not None and found.first == file.first:
                 undo.pop_all()
                 return found, stored
-        again = [other for other in log_files(data_dir) if other.first == file.first]
+        again = [other for other in log_files(data_dir, {}) if other.first == file.first]
         if not again:
             raise FileNotFoundError(f"{file.path}: the file that began with seq {file.first} is gone")
         file = again[-1]
@@ -198,6 +213,11 @@ def _found(path: Path, stored: io.FileIO, beginning: bytes, *, packed: bool) -> 
         return LogFile(path, int(match[1]), size, packed, None)
     if len(beginning) < _BEGINNING_BYTES and b"\n" not in beginning:
         return None
+    if path.name == FILE_NAME:
+        raise JournalDamaged(
+            f"{path} does not begin with a record: restore it from a copy, or move it away to go on without what it "
+            "holds, after the newest file before it"
+        )
     raise JournalDamaged(
         f"{path} does not begin with a record: if it is no part of the log, give it another name "
         f"(all that begins with {FILE_NAME}- or {FILE_NAME}. counts as the log)"

@@ -17,7 +17,7 @@ from autoheal import snapshot
 from autoheal.age import Identities
 from autoheal.errors import JournalDamaged
 from autoheal.journal import reading
-from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_again
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, Strays, log_files, open_again
 from autoheal.journal.record import parse
 from autoheal.journal.writer import End
 from autoheal.model import MAX_RECORD_BYTES, Kind, Record
@@ -56,7 +56,7 @@ class History:
             if current is not None:
                 stack.enter_context(current[0])
             if current is None or not (current[1].first == 1 or _founds(current[0])):
-                needed = founded(self._data_dir, self._older(current), self._identities)
+                needed = founded(self._data_dir, self._older(current, {}), self._identities)
             last: Record | None = None
             for file in needed:
                 found, stream = open_again(self._data_dir, file, self._identities)
@@ -88,12 +88,13 @@ class History:
                 stream.close()
             self._left.clear()
 
-    def _older(self, current: tuple[BinaryIO, End] | None) -> list[LogFile]:
-        files = distinct(self._data_dir)
+    def _older(self, current: tuple[BinaryIO, End] | None, strays: Strays) -> list[LogFile]:
+        files = distinct(self._data_dir, strays)
         return [file for file in files if current is None or file.first < current[1].first]
 
     def _read_older(self, current: tuple[BinaryIO, End] | None, after: int, limit: int) -> list[Record]:
-        files = self._older(current)
+        strays: Strays = {}
+        files = self._older(current, strays)
         # The last one that begins at or before the seq that is wanted, and those behind it.
         begin = max((at for at, file in enumerate(files) if file.first <= after + 1), default=0)
         for file in files[begin:]:
@@ -104,6 +105,8 @@ class History:
             else:
                 page = self._read_on(found.path, stream, after, limit)
             if page:
+                if page[0].seq > after + 1 and strays:
+                    raise next(iter(strays.values()))
                 return page
         return []
 
@@ -135,9 +138,9 @@ class History:
             unused.close()
 
 
-def distinct(data_dir: Path) -> list[LogFile]:
+def distinct(data_dir: Path, strays: Strays) -> list[LogFile]:
     """The log's files, oldest first, one for each first seq: a copy that is under way is a part of the other."""
-    return list({file.first: file for file in log_files(data_dir)}.values())
+    return list({file.first: file for file in log_files(data_dir, strays)}.values())
 
 
 def founded(data_dir: Path, files: Sequence[LogFile], identities: Identities | None = None) -> list[LogFile]:

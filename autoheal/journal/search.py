@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from autoheal.age import Identities
 from autoheal.clock import Clock
-from autoheal.errors import JournalEncrypted
+from autoheal.errors import JournalEncrypted, JournalUnread
 from autoheal.journal.ask import Ask, Range
 from autoheal.journal.backward import CutShort
 from autoheal.journal.files import TRIES, open_again
@@ -22,10 +22,10 @@ from autoheal.journal.walk import Forward, Indices, Step, Walk
 __all__ = ["Ask", "Page", "Search", "Step"]
 
 
-Skipped = Callable[[JournalEncrypted], object]
+Skipped = Callable[[JournalUnread], object]
 
 
-def _raise(error: JournalEncrypted) -> None:
+def _raise(error: JournalUnread) -> None:
     raise error
 
 
@@ -34,13 +34,13 @@ class Page:
     """What was found, newest first. `next` is the `before` to go on with; None when nothing is left.
 
     `partial` says that the search stopped before it had found `limit` records or come to its end, or that it went
-    past the encrypted files in `unread`, which no key opens.
+    past the files in `unread`, which are encrypted and no key opens them, or cannot be placed.
     """
 
     lines: list[bytes] = field(default_factory=list)
     next: int | None = None
     partial: bool = False
-    unread: list[JournalEncrypted] = field(default_factory=list)
+    unread: list[JournalUnread] = field(default_factory=list)
 
 
 class Search:
@@ -88,8 +88,8 @@ class Search:
         """What `ask` asks for (`limit` aside), with a step of None after each block: the caller may end there.
 
         While a compressed file is unpacked there is nothing to give: such a step comes when `stop` says so.
-        `skipped` is told of each encrypted file that no key opens and that might hold what is asked for; without it,
-        JournalEncrypted is raised.
+        `skipped` is told of each file that might hold what is asked for and cannot be read; without it, JournalUnread
+        is raised.
         Raises JournalDamaged, naming file and byte, for a line that is not what was sealed, and OSError.
         """
         walk = Walk(self._range(ask, skipped), self._indices, stop)
@@ -111,9 +111,9 @@ class Search:
         walk = Forward(self._range(ask, skipped), after)
         return lambda: _again(self._data_dir, walk.lines)
 
-    def unreadable(self, ask: Ask) -> list[JournalEncrypted]:
-        """The encrypted files that might hold what `ask` asks for and that no key opens, newest first."""
-        found: list[JournalEncrypted] = []
+    def unreadable(self, ask: Ask) -> list[JournalUnread]:
+        """The files that might hold what `ask` asks for and cannot be read, newest first where that is known."""
+        found: list[JournalUnread] = []
         asked = self._range(ask, found.append)
         for file, known in reversed(asked.files()):
             outside = asked.before is not None and file.first >= asked.before

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import structlog
+
 from autoheal.age import Identities
 from autoheal.clock import Clock
 from autoheal.disk import Disk, sync_directory, write_all
 from autoheal.errors import JournalDamaged
-from autoheal.journal.files import FILE_NAME, LogFile, Storage, open_again
+from autoheal.journal import manifest
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, Strays, open_again
 from autoheal.journal.history import distinct, founded
 from autoheal.journal.manifest import Tally
 from autoheal.journal.reading import BLOCK_BYTES, replay
@@ -21,6 +24,8 @@ from autoheal.journal.record import follow, parse, seal_all
 from autoheal.journal.rotation import OPEN_FLAGS
 from autoheal.journal.writer import End
 from autoheal.model import MAX_RECORD_BYTES, Draft, Head, Kind, Record
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -59,16 +64,24 @@ def begin(
     needs: then only the record tells of it.
     Raises JournalEncrypted when a state needs an encrypted file that none of `identities` opens.
     """
-    files = distinct(data_dir)
+    strays: Strays = {}
+    files = distinct(data_dir, strays)
+    if (own := strays.get(data_dir / FILE_NAME)) is not None:
+        raise own
     if not files:
+        if strays:
+            raise next(iter(strays.values()))
+        _refuse_lost(data_dir)
         return _new(data_dir / FILE_NAME, clock, disk, on_replay)
     folding = _Folding(data_dir, on_replay, accept_damage, identities)
     repair = None
     try:
         folding.fold(files)
-    except JournalDamaged as error:
+    except JournalDamaged as fault:
+        # What is missing there may be in one of them.
+        error = JournalDamaged("; ".join(map(str, (fault, *strays.values()))))
         if folding.last is None:
-            raise
+            raise error from None
         folding.accept(error)
         repair = _set_aside(folding, error)
     if folding.last is None:
@@ -78,7 +91,27 @@ def begin(
         errors = "; ".join(folding.accepted)[:1000]
         about = {"problem": "damage accepted", "reason": accept_damage, "error": errors}
         repair = about | (repair or {"kept_in": []})
-    return _end(folding, clock, disk, repair)
+    for path in strays:
+        _log.error("file_passed_over", file=path.name, error=str(strays[path]))
+    begun = _end(folding, clock, disk, repair)
+    if repair is None and _followed(data_dir, *folding.begun[-1]):
+        begun.reports.append({"problem": "file missing", "file": FILE_NAME})
+    return begun
+
+
+def _refuse_lost(data_dir: Path) -> None:
+    """Raise JournalDamaged when manifests tell of a log that is gone: a new one must not take its place unnoticed."""
+    if told := manifest.paths(data_dir / manifest.FOLDER_NAME):
+        raise JournalDamaged(
+            f"{data_dir} holds none of the log's files, but manifests of one ({manifest.FOLDER_NAME}/{told[-1].name}): "
+            "bring its files back, or restore a copy; to begin a new log, move that folder away first"
+        )
+
+
+def _followed(data_dir: Path, newest: LogFile, tally: Tally) -> bool:
+    """Whether a file had been begun behind the newest one: its manifest is made in that moment."""
+    described = manifest.paths(data_dir / manifest.FOLDER_NAME)
+    return not newest.current and any(path.name == tally.manifest("", "").name for path in described)
 
 
 class _Folding:

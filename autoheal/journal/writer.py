@@ -223,6 +223,11 @@ class Writer:
             self._reopen()
             write_all(self._disk, self._fd, data)
             self._disk.sync(self._fd)
+        # Somebody's `echo >> audit.jsonl`: acknowledged behind it, all that follows would be lost with it at the next
+        # start, and a later cut would end in the middle of a record. Who asked is refused, and all of it is cut away.
+        if (foreign := os.fstat(self._fd).st_size - self.durable.size - len(data)) > 0:
+            self._acks.post(self._acks.appended_to, foreign)
+            raise OSError(errno.EIO, f"somebody else wrote {foreign} bytes to the file: they are cut away again")
 
     def _sync(self, fd: int) -> None:
         try:

@@ -24,20 +24,30 @@ _CLIENTS = ("azp", "client_id", "appid", "cid")
 """Where providers say for whom a token was made: OpenID Connect, RFC 9068, Entra ID, Okta."""
 _MARKS = frozenset(("nonce", "at_hash", "c_hash", "s_hash"))
 """Claims of ID tokens (OpenID Connect Core 1.0 sections 2 and 3.3.2.11)."""
+_GRANTED = frozenset(("scope", "scp", "client_id", "cid", "appid", "azpacr"))
+"""Claims of access tokens that ID tokens do not have: what was granted, and to which client (`azp` both have)."""
 _ACCESS_HEADERS = ("at+jwt", "application/at+jwt")
 _HEADERS = ("jwt", "application/jwt", *_ACCESS_HEADERS)
 
 
 def check_access(
-    token: Token, claims: Mapping[str, Any], *, issuer: str, audience: str, clients: Sequence[str], now: float
+    token: Token,
+    claims: Mapping[str, Any],
+    *,
+    issuer: str,
+    audience: str,
+    client_id: str | None,
+    clients: Sequence[str],
+    now: float,
 ) -> None:
     """Raise Unauthenticated unless these are claims of an access token for `audience`, in force at `now`.
 
+    `client_id` is our own: where it is the audience too, ID tokens are for the same audience as access tokens.
     `clients`, if any, are the only ones for whom it may have been made: each claim that names one must name such.
     """
     if claims.get("iss") != issuer:
         raise token.refused(FailureReason.WRONG_ISSUER)
-    if not _is_access(token.typ, claims):
+    if not _is_access(token.typ, claims, shared=audience == client_id):
         raise token.refused(FailureReason.WRONG_TYPE)
     if audience not in _audiences(claims):
         raise token.refused(FailureReason.WRONG_AUDIENCE)
@@ -101,11 +111,13 @@ def good_until(claims: Mapping[str, Any]) -> float:
     return float(claims["exp"]) + LEEWAY_SECONDS
 
 
-def _is_access(typ: str | None, claims: Mapping[str, Any]) -> bool:
+def _is_access(typ: str | None, claims: Mapping[str, Any], *, shared: bool) -> bool:
     """Whether this is an access token, and no other kind of the same issuer (RFC 8725 section 3.11).
 
     Providers differ: `at+jwt` (RFC 9068), `typ: Bearer` among Keycloak's claims, `token_use: access` with Cognito, or
-    nothing at all; then whatever only other kinds have speaks against it.
+    nothing at all; then whatever only other kinds have speaks against it. An ID token need not have any of that: a
+    renewed one has no nonce (OpenID Connect Core 1.0 section 12.2). So where the audience is `shared` with ID tokens,
+    something must speak for it as well.
     """
     kind = (typ or "JWT").lower()
     if kind not in _HEADERS or "events" in claims:
@@ -114,7 +126,7 @@ def _is_access(typ: str | None, claims: Mapping[str, Any]) -> bool:
     if own != "Bearer" or use != "access":
         return False
     said = kind in _ACCESS_HEADERS or "typ" in claims or "token_use" in claims
-    return said or _MARKS.isdisjoint(claims)
+    return said or (_MARKS.isdisjoint(claims) and not (shared and _GRANTED.isdisjoint(claims)))
 
 
 def _audiences(claims: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -11,6 +13,22 @@ from autoheal.oidc.encoding import parse_object
 from autoheal.oidc.keys import Unusable
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_CONNECTIONS = 20
+"""To the provider: more than logins and renewals may take together, so that keys are fetched beside them."""
+
+
+def provider_client(tls: ssl.SSLContext) -> httpx.AsyncClient:
+    """A client for the provider alone: one that hangs takes no connection to anybody else. The caller closes it.
+
+    It keeps no cookies: what the provider sets in the answer about one person is not sent with the next one's tokens.
+    """
+    return httpx.AsyncClient(
+        timeout=5.0,
+        trust_env=False,
+        verify=tls,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+    )
 
 
 async def fetch_object(http: httpx.AsyncClient, address: str, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 of the whole answer

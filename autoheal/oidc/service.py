@@ -119,6 +119,7 @@ class Oidc:
             claims,
             issuer=keys.issuer,
             audience=self._settings.audience,
+            client_id=self._settings.client_id,
             clients=self._settings.allowed_clients,
             now=self._clock.now(),
         )
@@ -132,6 +133,7 @@ class Oidc:
             self._tell(error)
             raise
         except KeysUnavailable:
+            self._metrics.jwt_auth_failures.labels(FailureReason.KEYS_UNAVAILABLE).inc()
             raise
         except Exception as error:  # noqa: BLE001 whatever a token breaks, it proves nothing
             # Without the error's own text: it may repeat what the token holds.

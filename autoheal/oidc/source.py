@@ -132,6 +132,9 @@ class KeySource:
 
     async def refresh(self) -> int:
         """Fetch now, whatever was fetched when; the number of keys. Raises KeysUnavailable."""
+        if self._flight is not None:
+            # It may have begun before what the caller knows of: a key that was withdrawn must not come back with it.
+            await self._join(self._flight)
         await self._join(self._fetch(0))
         if self._failure is not None:
             raise KeysUnavailable(self._failure, self._retry_after())
@@ -214,9 +217,9 @@ class KeySource:
 
     async def _fetch_keys(self) -> KeySet:
         issuer, address = self._settings.issuer, self._settings.jwks_uri
-        if address is None:
-            assert self.provider is not None
-            issuer, address = self.provider.issuer, self.provider.jwks_uri
+        if self.provider is not None:
+            issuer, address = self.provider.issuer, address or self.provider.jwks_uri
+        assert address is not None
         document = await fetch_object(self._http, address, self._settings.refresh_timeout)
         try:
             return read_key_set(document, issuer, self._settings.algorithms)

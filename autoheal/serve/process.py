@@ -23,10 +23,12 @@ from autoheal.engine import Engine
 from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
+from autoheal.journal.checkpoint import FOLDER_NAME as KEY_FOLDER
 from autoheal.journal.checkpoint import Signer
 from autoheal.journal.encrypting import Encryption, encrypting
 from autoheal.metrics import Metrics
 from autoheal.model import Record
+from autoheal.oidc import provider_client
 from autoheal.redaction import HiddenNames, Redaction, load_key
 from autoheal.rules import RuleSet, load
 from autoheal.serve.log import configure_logging, print_line
@@ -109,7 +111,11 @@ async def _serve(
         encryption = _encryption(settings, metrics, clock)
         # The system's authorities rather than a bundled list: a company's own are there.
         tls = ssl.create_default_context()
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client, encrypting(encryption):
+        async with (
+            httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client,
+            provider_client(tls) as provider,
+            encrypting(encryption),
+        ):
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock)
             _log.info(
@@ -125,7 +131,7 @@ async def _serve(
                 _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
             for warning in warnings(settings, engine.rules):
                 _log.warning("danger", warning=warning)
-            app = build(settings, engine, journal, feed, metrics, http=client, clock=clock)
+            app = build(settings, engine, journal, feed, metrics, provider=provider, clock=clock)
             server = Server(web_server(app), engine, signals)
             telling = asyncio.create_task(witness.run())
             try:
@@ -169,7 +175,8 @@ def _engine(
         if settings.alertmanager_urls
         else None,
         redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
-        sign=Signer.load(settings.keys).draft,
+        # `autoheal audit restore` knows the data directory alone.
+        sign=Signer.load(settings.keys, restored=settings.data_dir / KEY_FOLDER).draft,
         clock=clock,
     )
 

@@ -14,7 +14,7 @@ from autoheal.engine import Ack, Engine
 from autoheal.model import rfc3339
 from autoheal.redaction import without_userinfo
 from autoheal.rules import Matcher, parse_matchers
-from autoheal.rules.match import matches_everything
+from autoheal.rules.match import all_match, matches_everything
 from autoheal.rules.units import parse_duration
 from autoheal.web.correlation import correlation_id
 from autoheal.web.parameters import parameters
@@ -29,6 +29,8 @@ DEFAULT_COMMENT = "acknowledged through autoheal"
 MAX_COMMENT_CHARACTERS = 1000
 MAX_MATCHERS_CHARACTERS = 4096
 """Of all matchers together, as they were sent."""
+_ANY_NAMES = ("AnyNameAtAll", "Quite_another 2")
+"""Every alert has a name, so `alertname=~".+"` covers all: what holds for both of these asks for no name at all."""
 _FIELDS = ("fingerprint", "matchers", "duration", "comment")
 
 
@@ -99,9 +101,16 @@ def _matchers(raw: object, hidden: Container[str], faults: Faults) -> Sequence[M
             faults.add(f"the label {excerpt(matcher.name)} is hidden here (AUTOHEAL_REDACT): leave it out", "matchers")
         elif without_userinfo(matcher.value) != matcher.value:
             faults.add(f"the value of {excerpt(matcher.name)} holds the credentials of a URL: leave it out", "matchers")
-    if faults.total == before and matches_everything(matchers):
-        faults.add("would silence every alert: at least one must not hold for an alert without labels", "matchers")
+    if faults.total == before and _cover_every_alert(matchers):
+        faults.add(
+            "would silence every alert: at least one must not hold for an alert that has no label but any name",
+            "matchers",
+        )
     return matchers
+
+
+def _cover_every_alert(matchers: Sequence[Matcher]) -> bool:
+    return matches_everything(matchers) or all(all_match(matchers, {"alertname": name}) for name in _ANY_NAMES)
 
 
 def _duration(raw: object, longest: float, faults: Faults) -> float:

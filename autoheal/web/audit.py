@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from autoheal import query
 from autoheal.clock import Clock
+from autoheal.errors import JournalEncrypted, JournalUnread
 from autoheal.journal.search import Ask, Page, Search
 from autoheal.web.accept import prefers_ndjson, takes_gzip
 from autoheal.web.errors import RETRY_AFTER_SECONDS
@@ -80,8 +81,12 @@ class AuditLog:
         return gzip.compress(body, GZIP_LEVEL, mtime=0) if gzipped else body
 
 
+def _why(file: JournalUnread) -> str:
+    return f"encrypted: {file.why}" if isinstance(file, JournalEncrypted) else f"{file.path.name}: {file.why}"
+
+
 def _body(page: Page) -> bytes:
-    unread = [{"first": file.first, "last": file.last, "why": f"encrypted: {file.why}"} for file in page.unread]
+    unread = [{"first": file.first, "last": file.last, "why": _why(file)} for file in page.unread]
     return b'{"records":[%b],"next":%b,"partial":%b%b}' % (
         b",".join(page.lines),
         orjson.dumps(page.next),

@@ -79,9 +79,10 @@ def problem_of(error: Exception) -> Problem:
         case JournalDamaged():
             return Problem(500, "The audit log is damaged; the service's own log says where.")
         case HTTPException():
-            headers = dict(error.headers or {})
+            # As they are: a Set-Cookie may stand among them more than once.
+            headers = error.headers or {}
             if "Allow" in headers:
-                headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+                headers = {**headers, "Allow": ", ".join(sorted(headers["Allow"].split(", ")))}
             # Starlette's own exceptions repeat the status' phrase as their detail.
             known = error.detail != HTTPStatus(error.status_code).phrase
             return Problem(
@@ -156,6 +157,6 @@ def answer(problem: Problem, scope: Scope) -> Response:
     return Response(
         orjson.dumps(body),
         problem.status,
-        headers=dict(problem.headers),
+        headers=problem.headers,
         media_type="application/problem+json",
     )

@@ -150,8 +150,11 @@ class _Stream(EventSourceResponse):
                 return
 
     async def _end_with(self, reader: Admission) -> None:
-        while await reader.lasts():
-            await self._events.clock.sleep(RECHECK_SECONDS)
+        try:
+            while await reader.lasts():
+                await self._events.clock.sleep(RECHECK_SECONDS)
+        except Exception:  # noqa: BLE001 whoever cannot be asked about is let in no longer
+            _log.exception("event_stream_admission_unknown")
         self._over = True
         self._events.feed.wake()
 

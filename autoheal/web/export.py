@@ -103,7 +103,8 @@ async def export(
             unread = await asyncio.to_thread(search.unreadable, ask)
             first = await file.read(CHUNK_BYTES)
         if unread:
-            headers |= {UNREAD: ", ".join(f"{file.first}-{file.last}" for file in unread)}
+            seqs = ("?" if file.first is None else f"{file.first}-{file.last}" for file in unread)
+            headers |= {UNREAD: ", ".join(seqs)}
         if head:
             return Response(headers=headers, media_type=NDJSON)
         return _Stream(_chunks(file, first, scans), stack.pop_all(), headers)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import orjson
 import pytest
 
 from autoheal.audit.verify import Progress
@@ -87,6 +88,18 @@ def test_against_kept_checkpoints(trail: Trail, tmp_path: Path, capsys: pytest.C
     assert main(argv) == 1
     assert capsys.readouterr().out.startswith("BAD: cut off: seq 14, the kept checkpoints, line 2: ")
     assert main(argv[:-2]) == 0
+
+
+def test_a_kept_file_says_how_far_it_reaches(trail: Trail, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind the last kept checkpoint a cut is not seen, and verify says so; a file without any is no check at all."""
+    kept = trail.kept(tmp_path / "kept.jsonl")
+    argv = ["audit", "verify", str(trail.folder), "--checkpoint", str(kept)]
+    last = orjson.loads(kept.read_bytes().splitlines()[-1])["seq"]
+    assert main(argv) == 0
+    assert f"behind seq {last}, the last one kept, could have been cut off" in capsys.readouterr().out
+    kept.write_bytes(b"\n")
+    assert main(argv) == 2
+    assert "holds no checkpoint" in capsys.readouterr().err
 
 
 def test_with_a_key_that_was_kept(trail: Trail, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,10 +37,10 @@ async def test_a_checkpoint_that_the_log_refused_follows_as_soon_as_it_can(tmp_p
     await stage.start()
     stage.journal.fail()
     await stage.clock.advance(CHECKPOINT_SECONDS + 60)
-    assert checkpoints(stage) == []
+    assert len(checkpoints(stage)) == 1
     stage.journal.healthy = True
     await stage.clock.advance(2)
-    assert len(checkpoints(stage)) == 1
+    assert len(checkpoints(stage)) == 2
     await stage.engine.stop()
 
 

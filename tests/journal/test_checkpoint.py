@@ -147,6 +147,19 @@ def test_a_lost_public_key_is_written_anew(tmp_path: Path) -> None:
     assert [key.id for key in load_public_keys(tmp_path / "checkpoint.pub.pem")] == [signer.key_id]
 
 
+def test_a_key_folder_of_its_own_takes_the_restored_keys_in(tmp_path: Path) -> None:
+    """What `restore` put into the data directory stays verifiable with AUTOHEAL_KEY_DIR elsewhere; once that has
+    public keys of its own, these alone count.
+    """
+    data, elsewhere = tmp_path / "data/keys", tmp_path / "elsewhere"
+    old = TrustedKey(Signer.load(data).public_key, 17)
+    (data / "checkpoint.pub.pem").write_bytes(public_file((old,)))
+    for _ in range(2):
+        new = Signer.load(elsewhere, restored=data)
+        found = load_public_keys(elsewhere / "checkpoint.pub.pem")
+        assert [(key.id, key.last_seq) for key in found] == [(old.id, 17), (new.key_id, None)]
+
+
 def test_a_key_whose_time_is_over_signs_no_more(tmp_path: Path) -> None:
     """An older private key put back, or one that the public file ended, is refused: nothing it signed would verify."""
     Signer.load(tmp_path)

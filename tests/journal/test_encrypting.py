@@ -140,7 +140,7 @@ async def test_a_manifest_that_was_changed_is_told_of(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_no_log_does_not_end_it(tmp_path: Path) -> None:
-    """Something foreign under a name of the log is told of once; when it is gone the work goes on."""
+    """Something foreign under a name of the log is told of once, and the work goes on."""
     await two_files(tmp_path / "data")
     foreign = tmp_path / "data/audit.jsonl.notes"
     foreign.write_text("notes about the log, long enough to be no beginning of a record")
@@ -148,11 +148,11 @@ async def test_a_file_that_is_no_log_does_not_end_it(tmp_path: Path) -> None:
     with capture_logs() as said:
         work.look()
         work.look()
-        foreign.unlink()
-        work.look()
-        foreign.write_text("notes about the log, long enough to be no beginning of a record")
-        work.look()
-    assert [line["event"] for line in said] == ["encryption_failed", "encrypted", "encryption_failed"]
+    assert [(line["event"], line["file"]) for line in said] == [
+        ("encryption_failed", "audit.jsonl.notes"),
+        ("encrypted", "audit.jsonl-20261121-1763690001"),
+    ]
+    assert foreign.read_text().startswith("notes")
 
 
 class Crash(BaseException):

@@ -171,6 +171,24 @@ async def test_one_failed_fdatasync_is_survived_on_a_new_descriptor(log: Log) ->
     assert [record.target for record in log.on_disk()] == [None, "before", "survivor", "next", None, "told once"]
 
 
+async def test_what_somebody_else_wrote_is_cut_away_and_told(log: Log) -> None:
+    """A line that somebody appended to the file never comes to stand between records: who asked is refused, both are
+    cut away, the log goes on by itself and tells of it; a failed fdatasync behind it takes nothing acknowledged.
+    """
+    await log.put("before")
+    with log.path.open("ab") as file:
+        file.write(b"# looked at by bob\n")
+    with pytest.raises(JournalUnavailable, match="somebody else wrote 19 bytes"):
+        await log.put("refused")
+    await until(lambda: log.journal.healthy)
+    mine, repaired = await log.put("behind")
+    assert mine.target == "behind"
+    assert repaired.detail == {"problem": "foreign bytes", "file": "audit.jsonl", "bytes": 19}
+    log.disk.bad_syncs = 1
+    await log.put("survivor")
+    assert [record.target for record in log.on_disk()] == [None, "before", "behind", None, "survivor"]
+
+
 async def test_what_is_queued_behind_a_survived_fault_survives_too(log: Log) -> None:
     """Records sealed behind a batch that was written twice keep their places in the chain."""
     log.disk.gate.clear()

@@ -181,7 +181,7 @@ def test_a_directory_that_never_stands_still_is_given_up(tmp_path: Path, monkeyp
     (listed,) = log_files(tmp_path)
     (tmp_path / FILE_NAME).write_bytes(text(CHAIN[5:]))
     with monkeypatch.context() as patched:
-        patched.setattr(files, "log_files", lambda _: [listed])
+        patched.setattr(files, "log_files", lambda *_: [listed])
         with pytest.raises(OSError, match="renamed faster"):
             open_again(tmp_path, listed)
     changing = ({FILE_NAME: number} for number in itertools.count())

@@ -101,7 +101,7 @@ async def test_a_rename_is_noticed_while_nothing_happens(tmp_path: Path) -> None
         keep_up = asyncio.create_task(Upkeep(book.ledger, book.clock, min_free=0).run())
         await book.clock.advance(5)
         await book.ledger.settle()
-        assert kinds(book.path) == ["log_created", "checkpoint"]
+        assert kinds(book.path) == ["log_created"]
         book.rename()
         await book.clock.advance(1)
         await book.ledger.settle()
@@ -243,6 +243,59 @@ async def test_a_start_after_a_rename_that_nobody_saw(tmp_path: Path, left: str)
             assert [path.read_bytes() for path in (again.dir / "torn").iterdir()] == [b'{"seq":4,"ts']
     async with Book(tmp_path / "data") as third:
         assert third.episodes() == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("left", ["the older file", "a file that autoheal has written behind"])
+async def test_a_current_file_that_is_gone_is_told_of(tmp_path: Path, left: str) -> None:
+    """Removed while autoheal was down: the log goes on after the newest file, and a log_repaired says that one had
+    been begun behind it, once; a file that was only renamed is not told of.
+    """
+    async with Book(tmp_path / "data") as book:
+        await book.put("a")
+        book.rename()
+        await book.put("b")
+    if left == "the older file":
+        book.path.unlink()
+    else:
+        book.rename(2)
+    for _ in range(2):
+        async with Book(tmp_path / "data") as again:
+            await again.turn()
+            await again.put("c")
+            told = [record.detail for record in everything(again.dir) if record.kind is Kind.LOG_REPAIRED]
+            assert told == ([{"problem": "file missing", "file": "audit.jsonl"}] if left == "the older file" else [])
+            assert_unbroken(everything(again.dir))
+
+
+async def test_a_log_whose_files_are_all_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    """Manifests tell that there was one: a start says so and changes nothing, until they are moved away too."""
+    async with Book(tmp_path / "data") as book:
+        await book.put("a")
+        old = book.rename()
+        await book.put("b")
+    old.unlink()
+    book.path.unlink()
+    with pytest.raises(JournalDamaged, match="bring its files back"):
+        Book(tmp_path / "data")
+    assert not book.path.exists()
+    (book.dir / "manifests").rename(tmp_path / "elsewhere")
+    async with Book(tmp_path / "data") as anew:
+        assert kinds(anew.path) == ["log_created"]
+
+
+async def test_a_current_file_that_does_not_begin_with_a_record_can_be_moved_away(tmp_path: Path) -> None:
+    """The start says so, with that way out; behind it the log goes on, and tells that a file is missing."""
+    async with Book(tmp_path / "data") as book:
+        await book.put("a")
+        book.rename()
+        await book.put("b")
+    book.path.write_bytes(bytes(4096))
+    with pytest.raises(JournalDamaged, match="or move it away to go on without"):
+        Book(tmp_path / "data")
+    book.path.rename(tmp_path / "elsewhere")
+    async with Book(tmp_path / "data") as again:
+        await again.put("c")
+        assert again.episodes() == {"a", "c"}
 
 
 def _edit(path: Path, change: Any) -> None:

@@ -19,7 +19,7 @@ from autoheal.metrics import Metrics
 from autoheal.model import Operator, Role
 from autoheal.oidc import Oidc
 from tests.support.clock import FakeClock
-from tests.support.identity import ISSUER, IdentityProvider, SigningKey, claims, encoded, make, packed, token
+from tests.support.identity import AUDIENCE, ISSUER, IdentityProvider, SigningKey, claims, encoded, make, packed, token
 
 KEY = SigningKey()
 OTHER = SigningKey(which=1)
@@ -259,8 +259,8 @@ async def test_refused(case: str, oidc: Oidc, provider: IdentityProvider, clock:
 
 
 def test_the_table_is_about_every_reason_that_an_access_token_may_have() -> None:
-    """Those that are left need an ID token, an allowlist of clients, or no token at all."""
-    elsewhere = {R.MISSING_TOKEN, R.WRONG_CLIENT, R.WRONG_NONCE, R.WRONG_HASH}
+    """Those that are left need an ID token, an allowlist of clients, an outage, or no token at all."""
+    elsewhere = {R.MISSING_TOKEN, R.WRONG_CLIENT, R.WRONG_NONCE, R.WRONG_HASH, R.KEYS_UNAVAILABLE}
     assert {reason for _, reason in CASES.values()} == set(R) - elsewhere
 
 
@@ -288,6 +288,43 @@ async def test_accepted(case: str, oidc: Oidc, provider: IdentityProvider, clock
     """What providers send in all their ways is taken, and nobody is asked anything."""
     assert (await oidc.authenticate(GOOD[case](clock))).role is Role.OPERATOR
     assert provider.asked == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"name": "Alice", "tid": "t", "ver": "2.0"},  # Entra ID's, renewed: without a nonce
+        {"azp": "console", "email": "a@example.org", "hd": "example.org"},  # Google's, for a service account
+    ],
+)
+async def test_an_id_token_for_the_same_audience(
+    provider: IdentityProvider, clock: FakeClock, told: dict[str, Any]
+) -> None:
+    """Where the audience is our own client, `aud` does not tell it from an access token, nor does a missing nonce."""
+    oidc = make(provider, clock, client_id=AUDIENCE)
+    await oidc.refresh()
+    with pytest.raises(Unauthenticated) as caught:
+        await oidc.authenticate(token(clock, header={"typ": "JWT"}, **told))
+    assert caught.value.reason is R.WRONG_TYPE
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"scp": "access"},
+        {"azp": "ci", "azpacr": "1", "roles": ["sre"]},  # Entra ID's, of a program
+        {"appid": "ci"},
+        {"scope": "openid"},
+        {"typ": "Bearer"},
+    ],
+)
+async def test_an_access_token_for_our_own_client(
+    provider: IdentityProvider, clock: FakeClock, told: dict[str, Any]
+) -> None:
+    """Something that ID tokens do not have speaks for it."""
+    oidc = make(provider, clock, client_id=AUDIENCE)
+    await oidc.refresh()
+    assert (await oidc.authenticate(token(clock, header={"typ": "JWT"}, **told))).subject == "alice"
 
 
 async def test_who_it_is(oidc: Oidc, clock: FakeClock) -> None:

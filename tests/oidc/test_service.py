@@ -117,18 +117,18 @@ async def test_a_kid_in_the_log_is_short_and_printable(oidc: Oidc, clock: FakeCl
 
 
 async def test_an_outage_is_no_refusal(provider: IdentityProvider, clock: FakeClock, metrics: Metrics) -> None:
-    """Nothing is known against a token whose key cannot be fetched: it is not counted as refused."""
+    """Nothing is known against a token whose key cannot be fetched: it is counted as that, and not told as refused."""
     oidc = make(provider, clock, metrics)
     await oidc.refresh()
     provider.broken = status(500)
     with capture_logs() as logs, pytest.raises(Exception, match="cannot be fetched now"):
         await oidc.authenticate(token(clock, header={"kid": "new"}))
     assert [entry["event"] for entry in logs] == ["jwks_refresh_failed"]
-    assert not [
+    assert [
         line
         for line in metrics.expose()[0].decode().splitlines()
         if line.startswith("autoheal_jwt_auth_failures_total{") and not line.endswith(" 0.0")
-    ]
+    ] == ['autoheal_jwt_auth_failures_total{reason="keys_unavailable"} 1.0']
 
 
 async def test_times_are_spread_by_chance_of_its_own(clock: FakeClock) -> None:

@@ -78,6 +78,17 @@ async def test_keys_may_lie_elsewhere(provider: IdentityProvider, clock: FakeClo
             await oidc.provider()
 
 
+async def test_the_document_spells_the_issuer_wherever_the_keys_lie(
+    provider: IdentityProvider, clock: FakeClock
+) -> None:
+    """Auth0's ends with a slash that OIDC_ISSUER may lack: where logins need the document, `iss` is as it says."""
+    provider.document["issuer"] = f"{ISSUER}/"
+    oidc = make(provider, clock, jwks_uri=f"{ISSUER}/keys", client_id="console")
+    async with running(oidc):
+        assert (await oidc.authenticate(token(clock, iss=f"{ISSUER}/"))).subject == "alice"
+        assert await reason_of(oidc, token(clock)) is FailureReason.WRONG_ISSUER
+
+
 async def test_logins_need_discovery_all_the_same(provider: IdentityProvider, clock: FakeClock) -> None:
     """With a client the addresses are learnt beside OIDC_JWKS_URI, and tokens do without when that fails."""
     oidc = make(provider, clock, jwks_uri=f"{ISSUER}/keys", client_id="console")
@@ -250,9 +261,27 @@ async def test_unknown_kids_share_one_fetch(oidc: Oidc, provider: IdentityProvid
 
 
 async def test_refreshes_share_one_fetch(oidc: Oidc, provider: IdentityProvider) -> None:
-    """However many ask for it."""
+    """However many ask for it: those who come while one is under way have one more, which began after they asked."""
     assert await asyncio.gather(*(oidc.refresh() for _ in range(5))) == [1] * 5
-    assert provider.fetches == 1
+    assert provider.fetches == 2
+
+
+async def test_a_refresh_is_not_content_with_an_answer_from_before(
+    provider: IdentityProvider, clock: FakeClock
+) -> None:
+    """A key was withdrawn while a fetch that had it was still on its way: it is gone when the refresh is done."""
+    oidc = make(provider, clock, jwks_uri=f"{ISSUER}/keys")
+    answers = [[ONE.jwk(), TWO.jwk()], [ONE.jwk()], [ONE.jwk()]]
+    provider.broken = lambda _: httpx.Response(200, json={"keys": answers.pop(0)})
+    provider.gate.clear()
+    under_way = asyncio.create_task(oidc.refresh())
+    await settle()
+    asked = asyncio.create_task(oidc.refresh())
+    await settle()
+    provider.gate.set()
+    assert await asyncio.gather(under_way, asked) == [2, 1]
+    with pytest.raises(Unauthenticated):
+        await oidc.authenticate(token(clock, TWO))
 
 
 async def test_a_caller_that_goes_away_takes_nothing_with_it(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from starlette.applications import Starlette
@@ -140,11 +141,15 @@ async def gateway(
     feed = Feed(journal.durable.seq, lambda after, limit: asyncio.to_thread(journal.read, after, limit), clock)
     rules = load(rules_file, actions={name: action.Params for name, action in ACTIONS.items()})
     engine = StubEngine(journal, rules, state)
-    app = build(settings, engine, journal, feed, metrics, http=http, clock=clock)  # type: ignore[arg-type]
+    app = build(settings, engine, journal, feed, metrics, provider=http, clock=clock)  # type: ignore[arg-type]
+    # As a browser at the gateway's own address: the tests' port is another one.
+    headers = {"Host": urlsplit(settings.origin).netloc} if settings.oidc and settings.origin else {}
     try:
         async with (
             serving(app) as port,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10, verify=False) as client,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=10, verify=False
+            ) as client,
         ):
             yield Gateway(client, port, engine, journal, feed, metrics, app)
     finally:

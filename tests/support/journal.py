@@ -32,7 +32,7 @@ class MemoryJournal:
 
     @property
     def log_id(self) -> str:
-        return self.records[0].hash[:16]
+        return [*self.records, *self._pending][0].hash[:16]
 
     def free(self) -> int | None:
         return self.free_bytes

@@ -97,6 +97,9 @@ def test_matchers_are_a_text_or_a_list_of_texts(given: str | list[str]) -> None:
         ({"matchers": []}, "matchers: would silence every alert"),
         ({"matchers": 'a=~".*"'}, "matchers: would silence every alert"),
         ({"matchers": 'a!="b", c=""'}, "matchers: would silence every alert"),
+        ({"matchers": 'alertname=~".+"'}, "matchers: would silence every alert"),
+        ({"matchers": 'alertname!=""'}, "matchers: would silence every alert"),
+        ({"matchers": 'alertname=~".+", alertname!="Watchdog", a!="b"'}, "matchers: would silence every alert"),
         ({"matchers": "my_secret=x"}, 'matchers: the label "my_secret" is hidden here (AUTOHEAL_REDACT)'),
     ],
 )

@@ -17,6 +17,7 @@ from autoheal.clock import SystemClock
 from autoheal.errors import JournalDamaged
 from autoheal.model import Draft, Kind, Record
 from autoheal.web import events
+from autoheal.web.access.renewal import Renewal
 from tests.support.gateway import OUTSIDE, Gateway, firing, gateway, until
 from tests.support.identity import SigningKey, token
 from tests.support.logins import OIDC, OWN, LoginProvider, bearer, log_in
@@ -309,6 +310,21 @@ async def test_a_stream_ends_with_its_token(tmp_path: Path, monkeypatch: pytest.
             assert await ended.rest() == []
             await gate.log(firing(1))
             assert len(await lasting.take(1)) == 1
+
+
+async def test_a_stream_ends_when_nobody_can_tell_whether_it_may_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours while the session is looked at does not make it last for ever."""
+    monkeypatch.setattr(events, "RECHECK_SECONDS", 0.02)
+    async with identified(tmp_path) as (gate, idp):
+        await log_in(gate, idp)
+        with capture_logs() as logs:
+            async with reading(gate) as stream:
+                await until(lambda: gate.feed.subscribers == 1)
+                monkeypatch.setattr(Renewal, "current", None)
+                assert await stream.rest() == []
+        assert "event_stream_admission_unknown" in [log["event"] for log in logs]
 
 
 async def test_a_record_after_the_end_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,7 @@ async def test_prompt_is_passed_on(gate: Gateway) -> None:
         "return_to=https://evil.example",
         "return_to=",
         "prompt=none",
+        "moved=2",
         "x=1",
         "return_to=/a&return_to=/b",
     ],
@@ -212,6 +213,81 @@ async def test_answers_are_checked_with_the_provider_a_few_at_a_time(
     idp.gate.set()
     assert [answer.status_code for answer in await asyncio.gather(*first)] == [303, 303]
     assert (await gate.client.get(paths[2])).status_code == 303
+
+
+async def test_while_the_provider_is_away_the_answer_is_not_used_up(
+    gate: Gateway, idp: LoginProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 says to try again: the page that is reloaded then is a login."""
+
+    async def gone(_: Oidc) -> Provider:
+        raise KeysUnavailable("nobody answers", 7)
+
+    path = idp.allow((await gate.client.get("/login")).headers["location"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Oidc, "provider", gone)
+        answer = await gate.client.get(path)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+    assert (await gate.client.get(path)).status_code == 303
+
+
+async def test_once_the_code_is_spent_a_login_begins_again(
+    gate: Gateway, idp: LoginProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys cannot be had, or the log takes no record: to reload is no use, and nobody is told to."""
+
+    async def no_keys(*_: object, **__: object) -> None:
+        raise KeysUnavailable("nobody answers", 7)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Oidc, "verify_id_token", no_keys)
+        answer = await log_in(gate, idp)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+    assert answer.json()["detail"].endswith("cannot be fetched now. Begin again at /login.")
+    gate.engine.error = unavailable()
+    answer = await log_in(gate, idp)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["detail"].endswith("Begin again at /login.")
+
+
+async def test_a_flood_of_logins_ends_nobodys(gate: Gateway, idp: LoginProvider) -> None:
+    """Each is kept by its own browser alone."""
+    path = idp.allow((await gate.client.get("/login")).headers["location"])
+    mine = dict(gate.client.cookies)
+    for _ in range(50):
+        gate.client.cookies.clear()
+        await gate.client.get("/login")
+    gate.client.cookies.clear()
+    gate.client.cookies.update(mine)
+    assert (await gate.client.get(path)).status_code == 303
+
+
+@pytest.mark.parametrize("host", ["localhost:9009", "127.0.0.1", "127.0.0.1:9010", "evil.example", ""])
+async def test_under_another_name_it_moves_to_the_one_that_the_answer_comes_to(
+    gate: Gateway, idp: LoginProvider, host: str
+) -> None:
+    """A cookie of localhost does not come to 127.0.0.1. Once: a proxy may show us another Host for ever."""
+    query = "return_to=%2Faudit%3Fn%3D5&prompt=login"
+    answer = await gate.client.get(f"/login?{query}", headers={"Host": host})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{ORIGIN}/login?{query}&moved=1")
+    assert "set-cookie" not in answer.headers
+    moved = urlsplit(answer.headers["location"])
+    begun = await gate.client.get(f"{moved.path}?{moved.query}", headers={"Host": host})
+    assert begun.headers["location"].startswith(f"{ISSUER}/authorize?")
+    assert (await gate.client.get(idp.allow(begun.headers["location"]))).headers["location"] == "/audit?n=5"
+
+
+async def test_another_programs_session_cookie_makes_no_loop(gate: Gateway, idp: LoginProvider) -> None:
+    """Set for a part of our paths, it comes beside each session: 400 that takes both back; the next login works."""
+    gate.client.cookies.set(SESSION, "tossed", domain="127.0.0.1", path="/console")
+    await log_in(gate, idp)
+    refused = await gate.client.get("/console", headers={"Accept": "text/html"})
+    assert refused.status_code == 400
+    assert "log in again at /login" in refused.json()["detail"]
+    assert kinds(gate)[-1] == ("auth_failed", "invalid_request", "system")
+    assert SESSION not in [cookie.name for cookie in gate.client.cookies.jar]
+    await log_in(gate, idp)
+    assert (await gate.client.get("/console", headers={"Accept": "text/html"})).status_code == 200
 
 
 async def test_an_answer_in_another_browser_is_refused(gate: Gateway, idp: LoginProvider) -> None:
@@ -506,7 +582,7 @@ async def test_a_provider_that_is_away_ends_no_session(
     idp.token_answer = None
     await clock.advance(31)
     assert (await gate.client.get("/whoami")).status_code == 200
-    assert len(idp.forms) == 3
+    await until(lambda: len(idp.forms) == 3)
 
 
 def _refused(idp: LoginProvider) -> str:

@@ -111,8 +111,8 @@ class Report:
 
     `pruned` is the last seq that retention took, `signed` the last one that a good checkpoint in the log vouches
     for, `kept` how many checkpoints kept elsewhere agree with the log, `kept_pruned` how many of them are of its
-    pruned past. `unread` are the first and last seqs of encrypted files that no key opened: each is a problem too.
-    Beyond 1,000, `problems` are only counted.
+    pruned past, `kept_last` the seq of the last one. `unread` are the first and last seqs of encrypted files that no
+    key opened: each is a problem too. Beyond 1,000, `problems` are only counted.
     """
 
     log: str = ""
@@ -127,6 +127,7 @@ class Report:
     signed: int = 0
     kept: int = 0
     kept_pruned: int = 0
+    kept_last: int = 0
     unread: list[tuple[int, int]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     count: int = 0

@@ -90,6 +90,7 @@ class Kept:
     def compare(self, signatures: Signatures, past: Past) -> None:
         """Hold each against the log, after all of it was read."""
         first, last, unread = self._report.first_seq, self._report.last_seq, self._report.unread
+        self._report.kept_last = max(self.records, default=0)
         for seq, (number, record) in sorted(self.records.items()):
             if fault := signatures.fault(seq, record.prev, dict(record.detail)):
                 self._bad(Finding.SIGNATURE, seq, number, fault)

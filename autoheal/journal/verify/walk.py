@@ -14,7 +14,7 @@ from typing import Any
 from autoheal.age import Identities
 from autoheal.errors import JournalDamaged, JournalEncrypted
 from autoheal.journal.checkpoint import TrustedKey
-from autoheal.journal.files import FILE_NAME, LogFile, Storage, log_files, open_again
+from autoheal.journal.files import FILE_NAME, LogFile, Storage, Strays, log_files, open_again
 from autoheal.journal.verify.chain import Chain, Finding, Problem, Report
 from autoheal.journal.verify.past import Past
 from autoheal.journal.verify.reading import BLOCK_BYTES, Reading
@@ -65,11 +65,12 @@ class _Walk:
         self._named: set[str] = set()
         self._told: tuple[int, object] = (0, None)
         self._torn: Problem | None = None
+        self._strays: set[str] = set()
         self._done = self._total = 0
 
     def run(self) -> None:
         files = self._look()
-        if not files and not self._past.chain:
+        if not files and not self._past.chain and not self._strays:
             raise FileNotFoundError(f"there is no audit log in {self._dir}")
         if self._past.chain:
             self._signatures.log = self._past.chain[0].log
@@ -90,7 +91,12 @@ class _Walk:
         self._end(last)
 
     def _look(self) -> list[LogFile]:
-        files = log_files(self._dir)
+        strays: Strays = {}
+        files = log_files(self._dir, strays)
+        what = "it does not begin as a file of the log does: damaged, or no part of the log (then give it another name)"
+        for name in sorted({path.name for path in strays} - self._strays):
+            self._strays.add(name)
+            self.report.add(Problem(Finding.CHANGED, None, name, None, what))
         # After the files: the manifest that a fresh file names was there before it.
         self._past.refresh()
         return files
@@ -100,7 +106,7 @@ class _Walk:
         names = {file.path.name for file in files}
         for path in sorted(self._dir.glob(f"{FILE_NAME}[-.]*")):
             # What is being compressed stands beside its original.
-            if path.name in names or path.stem in names:
+            if path.name in names | self._strays or path.stem in names:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if path.is_file() and path.stat().st_size:
@@ -287,8 +293,7 @@ class _Walk:
         if self._kept is not None:
             self._kept.compare(self._signatures, self._past)
 
-    def _too_long(self, seq: int, ts: str) -> None:
-        what = f"by {ts} the service had run for more than ten minutes without signing a checkpoint"
+    def _too_long(self, seq: int, what: str) -> None:
         self._chain.report(Finding.UNSIGNED, seq, what)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from urllib.parse import urlsplit
 
 MAX_LOGIN_COOKIES = 5
 """Of one browser: as many tabs may be on their way through a login."""
+
+_PLAIN = re.compile(r"(/[A-Za-z0-9._~%-]+)+")
+"""What may stand in a Set-Cookie header without being taken for an attribute."""
 
 
 class Cookies:
@@ -32,15 +36,25 @@ class Cookies:
         """Of the cookies' `names` that a browser sends, oldest first, those of logins that must make room for one."""
         return [name for name in names if name.startswith(self._login)][: 1 - MAX_LOGIN_COOKIES]
 
-    def set(self, name: str, value: str, max_age: float | None = None) -> str:
+    def set(self, name: str, value: str, max_age: float | None = None, path: str = "/") -> str:
         """A Set-Cookie header's value; `max_age` in seconds, None until the browser ends."""
-        parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Lax"]
+        parts = [f"{name}={value}", f"Path={path}", "HttpOnly", "SameSite=Lax"]
         if self._secure:
             parts.append("Secure")
         if max_age is not None:
             parts.append(f"Max-Age={max_age:.0f}")
         return "; ".join(parts)
 
-    def clear(self, name: str) -> str:
+    def clear(self, name: str, path: str = "/") -> str:
         """A Set-Cookie header's value that takes the cookie back."""
-        return self.set(name, "", 0)
+        return self.set(name, "", 0, path)
+
+    def clear_all(self, name: str, path: str) -> list[str]:
+        """Set-Cookie headers' values that take back every cookie of this name that comes with a request for `path`.
+
+        Ours is for all paths; another program's may be for any part of this one (RFC 6265 section 5.1.4).
+        """
+        parts = path.split("/")
+        heads = ["/".join(parts[:count]) for count in range(2, len(parts) + 1)]
+        own = [one for head in heads if _PLAIN.fullmatch(head) for one in (head, f"{head}/")]
+        return [self.clear(name, one) for one in ("/", *own)]

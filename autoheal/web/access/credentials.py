@@ -12,8 +12,15 @@ from starlette.types import Scope
 CSRF_HEADER = "X-Autoheal-CSRF"
 """Only a script of our own origin can send it: any other needs leave by CORS, which is never given."""
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_SCHEME = re.compile(r"\s*bearer(?![A-Z0-9!#$%&'*+.^_`|~-])", re.IGNORECASE)
+"""The whole scheme (RFC 9110 section 11.1), whatever comes after it: a tab, say, makes no other scheme of it, by which
+the cookie beside it would decide."""
+_BEARER = re.compile(r"[ \t]*bearer +([A-Z0-9._~+/-]+=*)[ \t]*", re.IGNORECASE)
 """RFC 6750 section 2.1: b64token."""
+
+
+class TwoSessions(Exception):
+    """More than one cookie has the session's name."""
 
 
 class Malformed(Exception):
@@ -35,7 +42,7 @@ class Cookie:
 
 
 def presented(scope: Scope, session_cookie: str | None) -> Bearer | Cookie | None:
-    """The credentials of a request, None without any. Raises Malformed.
+    """The credentials of a request, None without any. Raises Malformed, and TwoSessions.
 
     A bearer token decides alone, whatever cookies come with it. A scheme that is not known here (a proxy's Basic,
     say) counts as nothing, as RFC 6750 section 3.1 has it.
@@ -49,17 +56,15 @@ def presented(scope: Scope, session_cookie: str | None) -> Bearer | Cookie | Non
     if len(given) > 1:
         raise Malformed("There are two Authorization headers. Send one.")
     for value in given:
-        scheme, _, rest = value.strip().partition(" ")
-        if scheme.lower() == "bearer":
-            token = rest.strip(" ")
-            if _TOKEN.fullmatch(token) is None:
-                raise Malformed("After Bearer comes one token, and nothing else.")
-            return Bearer(token)
+        if _SCHEME.match(value):
+            if (found := _BEARER.fullmatch(value)) is None:
+                raise Malformed("After Bearer come a space and one token, and nothing else.")
+            return Bearer(found[1])
     ids = cookies(scope, session_cookie) if session_cookie else ()
-    if not ids:
-        return None
-    # A second one was put there by somebody else: neither is believed.
-    return Cookie(ids[0] if len(ids) == 1 else "")
+    if len(ids) > 1:
+        # One of them was put there by somebody else: neither is believed.
+        raise TwoSessions
+    return Cookie(ids[0]) if ids else None
 
 
 def cookies(scope: Scope, name: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@
 | … with another method, from our own origin and script | by its role |
 | … with another method, from anywhere else | 403: another site may be driving the browser |
 | the cookie of a session that has ended, or never was | 401, and the cookie is taken back |
+| two of them, one of which another program has set | 400, and all are taken back; a redirect could go round |
 | nothing, or a scheme that is not known here | 401 without an error, as RFC 6750 section 3.1 has it |
 | nothing good, from a browser that asks for /console | 303 to the login |
 
@@ -23,7 +24,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import NoReturn
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -31,7 +32,7 @@ from autoheal.errors import KeysUnavailable, Unauthenticated
 from autoheal.model import Operator, Role
 from autoheal.oidc import Oidc
 from autoheal.web.access.cookies import Cookies
-from autoheal.web.access.credentials import Bearer, Cookie, Malformed, forged, presented
+from autoheal.web.access.credentials import Bearer, Cookie, Malformed, TwoSessions, forged, presented
 from autoheal.web.access.failures import Failures
 from autoheal.web.access.renewal import Renewal
 from autoheal.web.security import Admission
@@ -84,6 +85,9 @@ class IdentifiedAccess:
             await self._count("")
             await self._failures.tell(scope, "invalid_request")
             raise HTTPException(400, str(error), self._challenge("invalid_request", str(error))) from None
+        except TwoSessions:
+            await self._failures.tell(scope, "invalid_request")
+            raise self._two_sessions(scope) from None
         match shown:
             case Bearer():
                 return await self._bearer(scope, shown.token)
@@ -129,6 +133,18 @@ class IdentifiedAccess:
                 {**self._challenge(), "Set-Cookie": self._cookies.clear(self._cookies.session)},
             )
         return Admission(operator, lasts)
+
+    def _two_sessions(self, scope: Scope) -> HTTPException:
+        assert self._cookies is not None
+        headers = MutableHeaders()
+        for cookie in self._cookies.clear_all(self._cookies.session, scope["raw_path"].decode("latin-1")):
+            headers.append("Set-Cookie", cookie)
+        return HTTPException(
+            400,
+            f"There are two cookies {self._cookies.session}: another program of this host has set one. Both were taken "
+            "back: log in again at /login. Should this come again, delete the cookies of this host in the browser.",
+            headers,
+        )
 
     async def _nobody(self, scope: Scope) -> NoReturn:
         self._to_login(scope)

@@ -4,7 +4,7 @@ The tokens stay here; the browser gets the id of a session. What the provider's 
 
 | check | against |
 |---|---|
-| `state` is one of ours, unused and fresh, and this browser has its cookie | login CSRF, replays |
+| `state` is one of ours, unused and fresh, and this browser has its login sealed in a cookie | login CSRF, replays |
 | `iss` is the provider (RFC 9207), where it says that it sends it | mix-up |
 | the code is redeemed with its PKCE verifier | stolen codes |
 | the ID token is for us, of this login (nonce) and of these tokens (at_hash) | injected tokens |
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 import structlog
@@ -34,13 +35,13 @@ from autoheal.web.access.provider import Grant, GrantRefused
 from autoheal.web.access.renewal import Identities, renew_at
 from autoheal.web.access.sessions import Sessions, Tokens
 from autoheal.web.correlation import correlation_id
-from autoheal.web.errors import BadParameter
+from autoheal.web.errors import RETRY_AFTER_SECONDS, BadParameter
 from autoheal.web.parameters import parameters
 from autoheal.web.security import peer_address
 
 MAX_FINISHING = 8
 """Answers that are being checked with the provider at the same time: anybody can make one up with a code of their own,
-and they must not take all connections to it, nor ours to Alertmanager."""
+and they must not take all connections to it."""
 AFTER_LOGIN = "/console"
 AGAIN = "Begin again at /login."
 PROMPTS = ("login", "select_account")
@@ -76,12 +77,18 @@ class BrowserLogin:
 
     async def begin(self, request: Request) -> Response:
         """`GET /login`: to the provider."""
-        given = parameters(request, ("return_to", "prompt"))
+        given = parameters(request, ("return_to", "prompt", "moved"))
         return_to, prompt = given.get("return_to", AFTER_LOGIN), given.get("prompt")
         if not is_own_path(return_to):
             raise BadParameter("return_to", "must be a path of this service, such as /console")
         if prompt is not None and prompt not in PROMPTS:
             raise BadParameter("prompt", f"must be one of {', '.join(PROMPTS)}")
+        if given.get("moved", "1") != "1":
+            raise BadParameter("moved", "must be 1, or absent")
+        # The provider's answer comes to our origin: a cookie that was set under another name would not come there.
+        # Once only: a proxy in front may show us another Host for ever.
+        if "moved" not in given and request.headers.get("host", "").lower() != urlsplit(self._client.origin).netloc:
+            return _to(f"{self._client.origin}/login?{urlencode({**given, 'moved': '1'})}")
         provider = await self._oidc.provider()
         begun = self._logins.begin(return_to)
         try:
@@ -90,7 +97,7 @@ class BrowserLogin:
             raise HTTPException(502, f"Nobody can log in: {error}.") from None
         for name in self._cookies.surplus(list(request.cookies)):
             response.headers.append("Set-Cookie", self._cookies.clear(name))
-        kept = self._cookies.set(self._cookies.login(begun.state), begun.binding, LOGIN_SECONDS)
+        kept = self._cookies.set(self._cookies.login(begun.state), begun.sealed, LOGIN_SECONDS)
         response.headers.append("Set-Cookie", kept)
         return response
 
@@ -106,20 +113,14 @@ class BrowserLogin:
             self._finishing -= 1
 
     async def _finish(self, request: Request, answer: dict[str, str]) -> Response:
-        login = await self._login(request, answer.get("state", ""))
+        # Before the state is used up: while the provider is away the page can be reloaded.
         provider = await self._oidc.provider()
+        login = await self._login(request, answer.get("state", ""))
         code = await self._code(request, answer, provider)
         grant, operator = await self._redeem(request, provider, code, login)
         if operator.role is None:
             await self._refuse(request, 403, "no_role", "You are known, but have no role here.", operator.subject)
-        await self._note(
-            Draft(
-                kind=Kind.LOGIN,
-                actor=operator.subject,
-                correlation_id=correlation_id(request.scope),
-                detail=_about(operator, request),
-            )
-        )
+        await self._tell_login(operator, request)
         # A new id at each login: one that somebody else knew, or planted, is worth nothing (session fixation).
         for old in cookies(request.scope, self._cookies.session):
             self._sessions.end(old)
@@ -151,8 +152,8 @@ class BrowserLogin:
 
     async def _login(self, request: Request, state: str) -> Login:
         """The login that the answer belongs to. Before anything else is believed or done."""
-        bindings = cookies(request.scope, self._cookies.login(state))
-        login = self._logins.redeem(state, bindings[0] if len(bindings) == 1 else "")
+        sealed = cookies(request.scope, self._cookies.login(state))
+        login = self._logins.redeem(state, sealed[0] if len(sealed) == 1 else "")
         if login is None:
             await self._refuse(
                 request,
@@ -194,6 +195,8 @@ class BrowserLogin:
         except UpstreamError as error:
             _log.error("login_failed", error=str(error))
             raise HTTPException(502, f"The identity provider gave no usable answer. {AGAIN}") from None
+        except KeysUnavailable as error:
+            raise _later("The identity provider's keys cannot be fetched now.", error.retry_after) from None
         except Unauthenticated as error:
             await self._refuse(
                 request, 502, error.reason, "The identity provider's tokens are not those of this login."
@@ -209,6 +212,19 @@ class BrowserLogin:
         except KeysUnavailable as error:
             _log.warning("logout_at_provider_left_out", error=str(error))
             return None
+
+    async def _tell_login(self, operator: Operator, request: Request) -> None:
+        draft = Draft(
+            kind=Kind.LOGIN,
+            actor=operator.subject,
+            correlation_id=correlation_id(request.scope),
+            detail=_about(operator, request),
+        )
+        try:
+            await self._note(draft)
+        except JournalUnavailable as error:
+            _log.error("login_not_recorded", error=str(error))
+            raise _later("The audit log takes no records now, so nobody can log in.", RETRY_AFTER_SECONDS) from None
 
     async def _tell_logout(self, operator: Operator, request: Request) -> None:
         """The session has ended already: that must not hang on the log."""
@@ -229,6 +245,11 @@ def _answer(request: Request) -> dict[str, str]:
             raise BadParameter(name[:60], "given more than once")
         found[name] = value
     return found
+
+
+def _later(why: str, seconds: int) -> HTTPException:
+    """What is no use to reload: the code is spent."""
+    return HTTPException(503, f"{why} {AGAIN}", {"Retry-After": str(seconds)})
 
 
 def _about(operator: Operator, request: Request) -> dict[str, object]:

@@ -4,84 +4,94 @@ from __future__ import annotations
 
 import re
 import secrets
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
-from hmac import compare_digest
 from urllib.parse import unquote
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from autoheal.clock import Clock
 
 LOGIN_SECONDS = 600.0
 """From /login to the provider's answer."""
-MAX_LOGINS = 10_000
-"""Under way at the same time; a further one ends the oldest. Anybody may begin one, and none holds others up."""
+MAX_REDEEMED = 10_000
+"""States remembered as used. Whoever pushes out another's gains nothing: to play that answer again needs the cookie of
+its browser, and the provider takes a code once."""
 MAX_PATH = 512
 
+_NONCE_BYTES = 12
 _PATH = re.compile(r"/(?![/\\])(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(?=[/?;]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A login's secrets. `binding` is the browser's to keep, the others go to the provider; all are 256 random bits.
+    """A login's secrets, of 256 random bits each. `sealed` is the browser's to keep, the others go to the provider.
 
     `challenge` is the PKCE S256 one (RFC 7636 section 4.2).
     """
 
     state: str
-    binding: str
+    sealed: str
     nonce: str
     challenge: str
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What is remembered of one. `binding` is the SHA-256 of the browser's."""
+    """What is sealed of one. `began` is the clock's `monotonic`."""
 
-    binding: bytes
-    nonce: str
-    verifier: str
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
     return_to: str
     began: float
 
 
 class Logins:
-    """All that are under way, oldest first. `random(n)` gives n random bytes."""
+    """All of this process. `random(n)` gives n random bytes.
+
+    None is kept here: each is sealed (AES-256-GCM, under a key that ends with the process, for its state alone) in a
+    cookie of the browser that began it. Anybody may begin one, and however many do, nobody loses theirs by it.
+    """
 
     def __init__(self, clock: Clock, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._clock = clock
         self._random = random
-        self._by_state: dict[bytes, Login] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_state)
+        self._cipher = AESGCM(random(32))
+        self._redeemed: dict[str, float] = {}
+        """States and when they were used, oldest first."""
 
     def begin(self, return_to: str) -> Begun:
         """A login that, once done, goes on at `return_to`, which `is_own_path`."""
-        now = self._clock.now()
-        while self._by_state:
-            oldest = next(iter(self._by_state))
-            if len(self._by_state) < MAX_LOGINS and now - self._by_state[oldest].began < LOGIN_SECONDS:
-                break
-            del self._by_state[oldest]
-        state, binding, nonce, verifier = (self._secret() for _ in range(4))
-        self._by_state[_hash(state)] = Login(_hash(binding), nonce, verifier, return_to, now)
-        return Begun(state, binding, nonce, urlsafe_b64encode(_hash(verifier)).rstrip(b"=").decode())
+        state, nonce, verifier = (_text(self._random(32)) for _ in range(3))
+        plain = orjson.dumps([nonce, verifier, return_to, self._clock.monotonic()])
+        salt = self._random(_NONCE_BYTES)
+        sealed = _text(salt + self._cipher.encrypt(salt, plain, state.encode()))
+        return Begun(state, sealed, nonce, _text(sha256(verifier.encode()).digest()))
 
-    def redeem(self, state: str, binding: str) -> Login | None:
-        """The login of `state`, once, to the browser that began it, within ten minutes; None otherwise.
-
-        Another browser's try ends it as well: it shows that the state is known to somebody else.
-        """
-        login = self._by_state.pop(_hash(state), None)
-        if login is None or self._clock.now() - login.began >= LOGIN_SECONDS:
+    def redeem(self, state: str, sealed: str) -> Login | None:
+        """The login of `state`, once, to the browser that keeps it, within ten minutes; None otherwise."""
+        try:
+            found = urlsafe_b64decode(sealed + "==")
+            plain = self._cipher.decrypt(found[:_NONCE_BYTES], found[_NONCE_BYTES:], state.encode())
+        except (ValueError, InvalidTag):
             return None
-        return login if compare_digest(login.binding, _hash(binding)) else None
+        login = Login(*orjson.loads(plain))
+        now = self._clock.monotonic()
+        if now - login.began >= LOGIN_SECONDS or state in self._redeemed:
+            return None
+        self._redeemed[state] = now
+        while len(self._redeemed) > MAX_REDEEMED or now - next(iter(self._redeemed.values())) >= LOGIN_SECONDS:
+            del self._redeemed[next(iter(self._redeemed))]
+        return login
 
-    def _secret(self) -> str:
-        return urlsafe_b64encode(self._random(32)).rstrip(b"=").decode()
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def is_own_path(text: str) -> bool:
@@ -98,7 +108,3 @@ def is_own_path(text: str) -> bool:
         and _DOTS.search(path) is None
         and re.match(r"/(login|logout)(?![A-Za-z0-9])", unquote(path)) is None
     )
-
-
-def _hash(text: str) -> bytes:
-    return sha256(text.encode()).digest()

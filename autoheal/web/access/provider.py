@@ -92,7 +92,8 @@ class Client:
     async def _ask(self, provider: Provider, asked: dict[str, str]) -> Grant:
         if provider.token_endpoint is None:
             raise UpstreamError("the identity provider names no token_endpoint")
-        headers = {"Accept": "application/json"}
+        # Unpacked, a small body could be a large one.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         secret = self._settings.client_secret
         methods = provider.token_endpoint_auth_methods
         if secret is None:
@@ -119,6 +120,8 @@ class Client:
                 asyncio.timeout(self._settings.refresh_timeout),
                 self._http.stream("POST", url, data=asked, headers=headers, follow_redirects=False) as response,
             ):
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    raise UpstreamError("the identity provider's token_endpoint answers packed, unasked")
                 async for piece in response.aiter_bytes():
                     body += piece
                     if len(body) > MAX_ANSWER_BYTES:

@@ -5,7 +5,8 @@
 | gives new tokens for the same person | goes on, with the role that they tell |
 | names another person, or tells of no role any more | ends |
 | refuses the refresh token (invalid_grant): logged out, disabled, revoked | ends |
-| cannot be reached, or answers nonsense | goes on until its own end; asked again after 30 s |
+| cannot be reached, or answers nonsense | goes on until its own end; asked again after 30 s, and no request waits |
+| signs with a key that is not known here yet | the same |
 | gave no refresh token at the login | goes on until its own end |
 """
 
@@ -21,7 +22,7 @@ import orjson
 import structlog
 
 from autoheal.clock import Clock
-from autoheal.errors import JournalUnavailable, KeysUnavailable, Unauthenticated, UpstreamError
+from autoheal.errors import FailureReason, JournalUnavailable, KeysUnavailable, Unauthenticated, UpstreamError
 from autoheal.model import Draft, Kind, Operator, Role
 from autoheal.oidc import Oidc
 from autoheal.web.access.provider import Client, Grant, GrantRefused
@@ -32,6 +33,8 @@ RENEW_AT = 0.8
 DEFAULT_LIFE_SECONDS = 300.0
 """Of an access token whose provider does not tell it."""
 RETRY_SECONDS = 30.0
+MAX_RENEWING = 8
+"""Renewals at the same time; others wait their turn, and requests do not wait for those."""
 
 _log = structlog.get_logger(__name__)
 
@@ -90,6 +93,7 @@ class Renewal:
         self._sessions = sessions
         self._note = note
         self._clock = clock
+        self._places = asyncio.Semaphore(MAX_RENEWING)
 
     async def current(self, key: str, *, used: bool) -> Session | None:
         """The session of this id as the provider sees it now; `used` says that its browser asked for something."""
@@ -97,16 +101,21 @@ class Renewal:
         if session is None or session.renew_at is None or self._clock.now() < session.renew_at:
             return session
         if session.renewal is None:
+            session.awaited = session.awaited and not self._places.locked()
             session.renewal = asyncio.get_running_loop().create_task(self._renew(key, session))
-        # Not the request's own: whoever goes away must not lose a refresh token that is good for one time.
-        await asyncio.shield(session.renewal)
+        if session.awaited:
+            # Not the request's own: whoever goes away must not lose a refresh token that is good for one time.
+            await asyncio.shield(session.renewal)
         return self._sessions.find(key, used=False)
 
     async def _renew(self, key: str, session: Session) -> None:
         try:
-            why = await self._ask(key, session)
+            async with self._places:
+                why = await self._ask(key, session)
+            session.awaited = True
         except (UpstreamError, KeysUnavailable) as error:
             session.renew_at = self._clock.now() + RETRY_SECONDS
+            session.awaited = False
             _log.warning("session_not_renewed", error=str(error))
             return
         finally:
@@ -124,18 +133,24 @@ class Renewal:
         client = self._identities.client
         try:
             grant = await client.renew(await self._identities.oidc.provider(), had.refresh_token or "")
+            # Kept before anything else can fail: the old one is used up, and to use it again looks like a theft.
+            refreshed = Tokens(had.id_token, grant.refresh_token or had.refresh_token)
+            self._sessions.renew(key, session, session.operator, refreshed, session.renew_at)
             operator = await self._identities.of(grant, nonce=None, known=session.operator)
         except GrantRefused as error:
             if error.code != "invalid_grant":
                 raise UpstreamError(str(error)) from error
             return "invalid_grant"
         except Unauthenticated as error:
+            if error.reason is FailureReason.UNKNOWN_KID:
+                # Keys are asked for once in 30 s, and any stranger can have used that up a moment before a rotation.
+                raise UpstreamError("the identity provider has signed with a key that is not known yet") from error
             return error.reason.value
         if operator.subject != session.operator.subject:
             return "other_subject"
         if operator.role is None:
             return "no_role"
-        tokens = Tokens(grant.id_token or had.id_token, grant.refresh_token or had.refresh_token)
+        tokens = replace(refreshed, id_token=grant.id_token or had.id_token)
         self._sessions.renew(key, session, operator, tokens, renew_at(grant, tokens, self._clock.now()))
         return None
 

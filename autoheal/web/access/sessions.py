@@ -43,7 +43,10 @@ class Tokens:
 
 @dataclass(slots=True)
 class Session:
-    """One browser's. Times are the clock's `now`; `renew_at` is None when its tokens cannot be renewed."""
+    """One browser's. Times are the clock's `now`; `renew_at` is None when its tokens cannot be renewed.
+
+    `awaited` says whether requests wait for a renewal that is under way.
+    """
 
     operator: Operator
     began: float
@@ -51,6 +54,7 @@ class Session:
     renew_at: float | None
     sealed: bytes
     renewal: Task[None] | None = field(default=None, repr=False)
+    awaited: bool = True
 
 
 class Sessions:

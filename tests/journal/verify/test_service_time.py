@@ -30,6 +30,11 @@ def overdue(events: Events, *, all_shown: bool) -> list[int]:
 def in_time(events: Events) -> bool:
     """The same, plainly: everything is shown, and only the verdict is told."""
     served, at, alive, number = 0.0, 0.0, False, 0
+    unsigned = 0
+    for kind, _ in events:
+        unsigned = 0 if kind == "checkpoint" else unsigned + (kind == "service_started")
+        if unsigned > 3:
+            return False
     while number < len(events):
         kind, now = events[number]
         run = number
@@ -103,6 +108,10 @@ def test_records_that_are_not_shown_change_nothing(steps: list[tuple[str, float]
         ),
         # A rotation does not.
         ([("service_started", 0), ("log_opened", 700), ("snapshot", 0), ("checkpoint", 0), ("decision", 1)], [4]),
+        # Three starts that nobody signed may be crashes; a fourth is none.
+        ([("service_started", 0)] * 3, []),
+        ([("service_started", 0)] * 4, [4]),
+        ([("service_started", 0), ("checkpoint", 0)] * 4, []),
         # Work behind a stop counts again, whoever wrote that stop.
         ([("service_started", 0), ("service_stopped", 1), ("decision", 1), ("decision", 601)], [4]),
     ],

@@ -28,6 +28,14 @@ def test_taken_back_is_at_once() -> None:
     assert HTTPS.clear("x") == "x=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0"
 
 
+def test_all_of_a_name_are_taken_back() -> None:
+    """Whatever part of the path another program has set its own for; what cannot stand in a header is left out."""
+    found = LOOPBACK.clear_all("x", "/console/main.js")
+    paths = ["/", "/console", "/console/", "/console/main.js", "/console/main.js/"]
+    assert found == [f"x=; Path={path}; HttpOnly; SameSite=Lax; Max-Age=0" for path in paths]
+    assert LOOPBACK.clear_all("x", "/runs;Domain=example/y") == [LOOPBACK.clear("x")]
+
+
 def test_each_login_has_its_own() -> None:
     """Tabs that log in at the same time do not take one another's away; the name tells nothing of the state."""
     one, two = HTTPS.login("state-one"), HTTPS.login("state-two")

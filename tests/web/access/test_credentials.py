@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autoheal.web.access.credentials import Bearer, Cookie, Malformed, forged, presented
+from autoheal.web.access.credentials import Bearer, Cookie, Malformed, TwoSessions, forged, presented
 
 SESSION = "__Host-autoheal_session"
 ORIGIN = "https://autoheal.example"
@@ -33,14 +33,14 @@ def scope(*headers: tuple[str, str], query: str = "") -> dict[str, Any]:
         ([("Cookie", "a=b"), ("Cookie", f"{SESSION}=abc")], Cookie("abc")),
         ([("Cookie", f"{SESSION.lower()}=abc")], None),
         ([("Cookie", f"x{SESSION}=abc; {SESSION}x=abc; {SESSION}")], Cookie("")),
-        ([("Cookie", f"{SESSION}=one; {SESSION}=two")], Cookie("")),
-        ([("Cookie", f"{SESSION}=one"), ("Cookie", f"{SESSION}=two")], Cookie("")),
+        ([("Authorization", "Bearer-x abc"), ("Cookie", f"{SESSION}=one")], Cookie("one")),
+        ([("Authorization", "\tBearer abc\t")], Bearer("abc")),
         ([("Authorization", "Bearer abc"), ("Cookie", f"{SESSION}=one")], Bearer("abc")),
         ([("Authorization", "Basic b2xnYTp4"), ("Cookie", f"{SESSION}=one")], Cookie("one")),
     ],
 )
 def test_shown(headers: list[tuple[str, str]], shown: Bearer | Cookie | None) -> None:
-    """A bearer token before a cookie; an unknown scheme is nothing; two cookies of one name prove nothing."""
+    """A bearer token before a cookie; an unknown scheme is nothing."""
     assert presented(scope(*headers), SESSION) == shown
 
 
@@ -56,6 +56,12 @@ def test_shown(headers: list[tuple[str, str]], shown: Bearer | Cookie | None) ->
         ([("Authorization", 'Bearer "abc"')], ""),
         ([("Authorization", "Bearer abc\tdef")], ""),
         ([("Authorization", "Bearer é")], ""),
+        *(
+            ([("Authorization", f"Bearer{space}abc"), ("Cookie", f"{SESSION}=one")], "")
+            for space in "\t\x0b\x0c\x85\xa0,:="
+        ),
+        ([("Authorization", "Bearer \tabc")], ""),
+        ([("Authorization", "Bearer\t")], ""),
         ([("Authorization", "Bearer a"), ("Authorization", "Bearer a")], ""),
         ([("Authorization", "Bearer a"), ("Authorization", "Basic b")], ""),
         ([], "access_token=abc"),
@@ -69,6 +75,15 @@ def test_malformed(headers: list[tuple[str, str]], query: str) -> None:
     """Two of anything, nothing where a token should be, and a token in the URL (RFC 6750 section 3.1)."""
     with pytest.raises(Malformed):
         presented(scope(*headers, query=query), SESSION)
+
+
+@pytest.mark.parametrize("headers", [[f"{SESSION}=one; {SESSION}=two"], [f"{SESSION}=one", f"{SESSION}=one"]])
+def test_two_sessions_prove_nothing(headers: list[str]) -> None:
+    """Which of the two the browser had from us nobody can tell; a bearer token decides beside them all the same."""
+    sent = [("Cookie", header) for header in headers]
+    with pytest.raises(TwoSessions):
+        presented(scope(*sent), SESSION)
+    assert presented(scope(*sent, ("Authorization", "Bearer abc")), SESSION) == Bearer("abc")
 
 
 def test_without_a_login_cookies_are_nothing() -> None:
