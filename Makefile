@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 UV ?= uv
-COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm chromium
+COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm chromium dockerd=docker.io \
+	busybox=busybox-static systemctl=systemd ssh=openssh-client sshd=openssh-server
 PROVIDER := tests/support/provider
 
 BIN := .venv/bin
@@ -46,9 +47,11 @@ lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml --extra encryption --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
-# The programs that some tests need beside Python. Where they cannot be had those tests are skipped, and fail in CI.
+# The programs that some tests need beside Python, as PROGRAM=PACKAGE where the two differ. Where they cannot be had those
+# tests are skipped, and fail in CI.
 components:
-	@missing=""; for name in $(COMPONENTS); do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	@missing=""; for name in $(COMPONENTS); do \
+		command -v "$${name%=*}" >/dev/null || missing="$$missing $${name#*=}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; $(call apt-install,$$missing) \

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import shtab
+from pydantic import BaseModel
 
 from autoheal import __version__, audit
 from autoheal.errors import AutohealError, ConfigError, Fault
+
+_OF_ACTIONS = ("docker_host", "docker_certs", "ssh_hosts")
+"""The settings that `available` takes."""
 
 _EXAMPLES = {
     "serve": """\
@@ -31,8 +36,10 @@ Settings come from the environment: docs/configuration.md lists them. SIGHUP rel
 examples:
   autoheal check rules.yaml
   autoheal check /etc/autoheal/rules && systemctl reload autoheal
+  autoheal check --schema > rules.schema.json     for editors, with the actions that are installed here
 
-AUTOHEAL_REDACT counts, as it does for `autoheal serve`: a rule may not use what it names.""",
+AUTOHEAL_REDACT and AUTOHEAL_SSH_HOSTS count, as they do for `autoheal serve`: a rule may not use what the one names,
+nor a host that the other does not allow.""",
     "demo": """\
 examples:
   autoheal demo           heals a service that it kills, then keeps serving on 127.0.0.1:9009
@@ -72,7 +79,11 @@ def parser() -> argparse.ArgumentParser:
         help="go on before a damaged line of the log; it is kept aside, and the reason recorded",
     )
     check = command("check", "check rules files or folders, as `promtool check rules` does")
-    check.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a rules file, or a folder of them")
+    what = check.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "files", metavar="FILE", nargs="*", default=[], type=Path, help="a rules file, or a folder of them"
+    )
+    what.add_argument("--schema", action="store_true", help="print the JSON Schema of rules files instead")
     demo = command("demo", "kill a small service and watch it being healed")
     demo.add_argument("--once", action="store_true", help="end when the story is told; 0 when healed")
     demo.add_argument("--port", type=int, default=9009, help="the gateway's port on 127.0.0.1 (default 9009)")
@@ -88,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "serve":
                 return _serve(arguments.accept_damage)
             case "check":
-                return _check(arguments.files)
+                return _schema() if arguments.schema else _check(arguments.files)
             case "audit":
                 return audit.run(arguments)
             case _:
@@ -128,6 +139,7 @@ def _serve(accept_damage: str | None) -> int:
 
 def _rules_faults() -> Sequence[Fault]:
     """Beside faulty settings: who mends those should not meet these only then."""
+    from autoheal.actions import available  # noqa: PLC0415
     from autoheal.config import load_one  # noqa: PLC0415
     from autoheal.redaction import HiddenNames  # noqa: PLC0415
     from autoheal.serve import load_rules  # noqa: PLC0415
@@ -137,10 +149,11 @@ def _rules_faults() -> Sequence[Fault]:
         redact = load_one(os.environ, "redact")
     try:
         path = load_one(os.environ, "rules")
+        settings = {name: load_one(os.environ, name) for name in _OF_ACTIONS}
     except ConfigError:
         return ()
     try:
-        load_rules(path, redact)
+        load_rules(path, redact, available(**settings))
     except ConfigError as error:
         return error.faults
     return ()
@@ -153,20 +166,20 @@ def _refused(faults: Sequence[Fault]) -> int:
 
 
 def _check(files: Sequence[Path]) -> int:
-    from autoheal.actions import ACTIONS  # noqa: PLC0415
     from autoheal.config import load_one  # noqa: PLC0415
     from autoheal.rules import describe, load  # noqa: PLC0415
 
     try:
         # A rule that uses a redacted label is one that `serve` refuses.
         redact = load_one(os.environ, "redact")
+        params = _params()
     except ConfigError as error:
         return _refused(error.faults)
     bad = 0
     for path in files:
         print(f"Checking {path}")
         try:
-            rules = load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
+            rules = load(path, actions=params, redact=redact)
         except ConfigError as error:
             bad += 1
             print(f"  FAILED: {len(error.faults)} faults", file=sys.stderr)
@@ -175,6 +188,25 @@ def _check(files: Sequence[Path]) -> int:
         else:
             print(f"  {describe(rules)}")
     return 1 if bad else 0
+
+
+def _schema() -> int:
+    from autoheal.rules import json_schema  # noqa: PLC0415
+
+    try:
+        print(json.dumps(json_schema(_params()), indent=2, ensure_ascii=False))
+    except ConfigError as error:
+        return _refused(error.faults)
+    return 0
+
+
+def _params() -> Mapping[str, type[BaseModel]]:
+    """The parameters of every action that `serve` would have."""
+    from autoheal.actions import available  # noqa: PLC0415
+    from autoheal.config import load_one  # noqa: PLC0415
+
+    actions = available(**{name: load_one(os.environ, name) for name in _OF_ACTIONS})
+    return {name: action.Params for name, action in actions.items()}
 
 
 def _demo(*, once: bool, port: int) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from autoheal.actions.contract import DEFAULT_TIMEOUT, Context, Outcome, milliseconds, one_line
+from autoheal.actions.contract import DEFAULT_TIMEOUT, Context, Outcome, Traits, milliseconds, one_line
 from autoheal.actions.excerpt import KEPT_BYTES, Excerpt
 from autoheal.actions.secret import Secrets, SecretUnreadable
 from autoheal.actions.supervision import Ending, lock_path, supervise
@@ -37,12 +37,16 @@ def _variable(name: str) -> str:
     return name
 
 
+Argv = Annotated[tuple[Argument, ...], Field(min_length=1), AfterValidator(_program)]
+"""A program, which must be literal, and its arguments."""
+
+
 class CommandParams(BaseModel):
     """A program and its arguments; no shell reads them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    argv: Annotated[tuple[Argument, ...], Field(min_length=1), AfterValidator(_program)]
+    argv: Argv
     cwd: Text | None = None
     env: dict[Annotated[str, AfterValidator(_variable)], Text] = Field(default_factory=dict)
     timeout: Timeout | None = None
@@ -57,35 +61,52 @@ class Command:
     name: ClassVar[str] = "command"
     Params: ClassVar[type[BaseModel]] = CommandParams
 
+    def traits(self, params: Mapping[str, Any]) -> Traits:  # noqa: ARG002 a program may do anything
+        """Nothing is known of what a program does."""
+        return Traits(idempotent=False, reversible=False)
+
     def describe(self, params: Mapping[str, Any]) -> str:
         """The command line, quoted so that it could be pasted into a shell when it holds no control characters."""
         return one_line(shlex.join(params["argv"]))
 
     async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """See `Action.run`. It is a success when the program ended by itself with exit code 0."""
-        secrets = Secrets(context.secrets)
-        timeout = params.get("timeout") or DEFAULT_TIMEOUT
-        output = Excerpt(secrets, head=KEPT_BYTES // 2, tail=KEPT_BYTES // 2)
-        started = context.clock.monotonic()
-        try:
-            revealed = reveal(params, secrets)
-            ending = await supervise(
-                revealed["argv"],
-                cwd=revealed.get("cwd") or "/",
-                env=_environment(context) | (revealed.get("env") or {}),
-                timeout=timeout,
-                grace=self.grace,
-                lock=lock_path(context.lock_dir, context.run, context.step),
-                output=output,
-            )
-        except (SecretUnreadable, ValueError) as error:
-            ending = Ending(fault=str(error))
-        took = milliseconds(context.clock.monotonic() - started)
-        detail = _detail(ending, timeout, took)
-        if "error" in detail:
-            detail["error"] = one_line(secrets.hidden(detail["error"]))
-        detail |= {"output": output.text(), "output_truncated": output.cut > 0}
-        return Outcome(ok=ending == Ending(exit_code=0), detail=detail)
+        return await execute(lambda revealed: revealed["argv"], params, context, self.grace)
+
+
+async def execute(
+    argv: Callable[[Mapping[str, Any]], Sequence[str]],
+    params: Mapping[str, Any],
+    context: Context,
+    grace: float = GRACE_SECONDS,
+) -> Outcome:
+    """Run what `argv` makes of `params`, their secrets revealed; `cwd`, `env` and `timeout` are those of `params`.
+
+    As with actions, whatever happens is an `Outcome`: a success when the program ended by itself with exit code 0.
+    """
+    secrets = Secrets(context.secrets)
+    timeout = params.get("timeout") or DEFAULT_TIMEOUT
+    output = Excerpt(secrets, head=KEPT_BYTES // 2, tail=KEPT_BYTES // 2)
+    started = context.clock.monotonic()
+    try:
+        revealed = reveal(params, secrets)
+        ending = await supervise(
+            argv(revealed),
+            cwd=revealed.get("cwd") or "/",
+            env=_environment(context) | (revealed.get("env") or {}),
+            timeout=timeout,
+            grace=grace,
+            lock=lock_path(context.lock_dir, context.run, context.step),
+            output=output,
+        )
+    except (SecretUnreadable, ValueError) as error:
+        ending = Ending(fault=str(error))
+    took = milliseconds(context.clock.monotonic() - started)
+    detail = _detail(ending, timeout, took)
+    if "error" in detail:
+        detail["error"] = one_line(secrets.hidden(detail["error"]))
+    detail |= {"output": output.text(), "output_truncated": output.cut > 0}
+    return Outcome(ok=ending == Ending(exit_code=0), detail=detail)
 
 
 def _environment(context: Context) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -42,15 +42,38 @@ class Outcome:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What people may do about an action that was cut short, or that was a mistake.
+
+    `idempotent`: to do it again leaves what doing it once leaves (RFC 9110 section 9.2.2). `reversible`: its opposite
+    brings back what was. False when that is not known.
+    """
+
+    idempotent: bool
+    reversible: bool
+
+
 class Action(Protocol):
     """A way to act on the world.
 
-    `Params` is what a rule's author writes; `describe` and `run` get the same parameters as a plan holds them:
-    plain JSON, templates rendered, secrets still markers.
+    `Params` is what a rule's author writes; the methods get the same parameters as a plan holds them: plain JSON,
+    templates rendered, secrets still markers.
     """
 
-    name: ClassVar[str]
-    Params: ClassVar[type[BaseModel]]
+    @property
+    def name(self) -> str:
+        """Its key in a step."""
+        ...
+
+    @property
+    def Params(self) -> type[BaseModel]:  # noqa: N802 a class
+        """The model of its parameters; unknown keys must be faults."""
+        ...
+
+    def traits(self, params: Mapping[str, Any]) -> Traits:
+        """What holds of `run` with `params`."""
+        ...
 
     def describe(self, params: Mapping[str, Any]) -> str:
         """One line for people: what `run` would do. Executes nothing and reveals no secret."""

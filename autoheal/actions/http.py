@@ -17,7 +17,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from autoheal import __version__
-from autoheal.actions.contract import DEFAULT_TIMEOUT, Context, Outcome, milliseconds, one_line
+from autoheal.actions.contract import DEFAULT_TIMEOUT, Context, Outcome, Traits, milliseconds, one_line
 from autoheal.actions.excerpt import KEPT_BYTES, Excerpt
 from autoheal.actions.secret import Secrets, SecretUnreadable
 from autoheal.errors import RenderError
@@ -35,6 +35,7 @@ for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 section 9.2.2
 _OURS = frozenset({"idempotency-key", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 
 
@@ -104,6 +105,10 @@ class Http:
 
     name: ClassVar[str] = "http"
     Params: ClassVar[type[BaseModel]] = HttpParams
+
+    def traits(self, params: Mapping[str, Any]) -> Traits:
+        """By its method; nothing is known of how to take a request back."""
+        return Traits(idempotent=(params.get("method") or "POST") in _IDEMPOTENT, reversible=False)
 
     def describe(self, params: Mapping[str, Any]) -> str:
         """The method and the URL."""
@@ -227,9 +232,13 @@ def _unexpected(code: int, expected: Sequence[int | str]) -> str:
     return f"answered {code}{note}, expected {', '.join(map(str, expected))}"
 
 
-def _reason(error: BaseException) -> str:
+def root_of(error: BaseException) -> BaseException:
     """The error at the root: httpx says that all attempts failed, what it wraps says why."""
-    root = error
-    while (below := root.__cause__ or root.__context__) is not None:
-        root = below.exceptions[0] if isinstance(below, BaseExceptionGroup) else below
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below.exceptions[0] if isinstance(below, BaseExceptionGroup) else below
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    root = root_of(error)
     return f"{type(root).__name__}: {root}" if str(root) else type(root).__name__

@@ -128,6 +128,27 @@ OPTIONS: Sequence[Option] = (
         "The longest time for which `POST /ack` acknowledges an alert.",
     ),
     Option(
+        "AUTOHEAL_DOCKER_HOST",
+        "docker_host",
+        "unix:///var/run/docker.sock",
+        parsers.docker_host,
+        "The Docker Engine of `docker` steps: `unix:///PATH`, `tcp://HOST:PORT` or, with TLS, `https://HOST:PORT`.",
+    ),
+    Option(
+        "AUTOHEAL_DOCKER_CERT_PATH",
+        "docker_certs",
+        "",
+        parsers.optional_path,
+        "A folder with the ca.pem, cert.pem and key.pem for Docker Engines behind TLS. Empty: no certificate of ours.",
+    ),
+    Option(
+        "AUTOHEAL_SSH_HOSTS",
+        "ssh_hosts",
+        "",
+        parsers.hosts,
+        "Hosts that `ssh` steps may reach, comma-separated, `*` for any characters but `.` and `:`. Empty: none.",
+    ),
+    Option(
         "AUTOHEAL_JOURNAL",
         "",
         "file",

@@ -11,6 +11,7 @@ import httpx
 
 from autoheal.age import Identities, Recipients
 from autoheal.redaction import HiddenNames
+from autoheal.rules.address import parse_engine
 from autoheal.rules.units import parse_duration
 
 Network = IPv4Network | IPv6Network
@@ -145,6 +146,21 @@ def optional_url(text: str) -> str | None:
     if text:
         _url(text, "this address")
     return text or None
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Names and addresses of hosts, with commas between them and `*` for a piece of one."""
+    named = items(text)
+    for item in named:
+        if not re.fullmatch(r"[A-Za-z0-9*._:-]+", item) or not re.search("[A-Za-z0-9]", item):
+            raise ValueError(f"{shown(item)} is not a host such as db1.example.org, web-*.example.org or 10.0.0.*")
+    return tuple(named)
+
+
+def docker_host(text: str) -> str:
+    """The address of a Docker Engine."""
+    parse_engine(text)
+    return text
 
 
 def recipients(text: str) -> Recipients | None:

@@ -44,6 +44,9 @@ class Settings:
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
     ack_max: float
+    docker_host: str
+    docker_certs: Path | None
+    ssh_hosts: tuple[str, ...]
     events_auth: bool
     public_url: str | None
     oidc: OidcSettings | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,7 @@ class Runner:
             step=run.step + 1,
             action=action.name,
             description=action.describe(step["params"]),
+            **asdict(action.traits(step["params"])),
             plan=step,
             plan_digest=run.plan_digest,
         )

@@ -1,11 +1,15 @@
-"""Addresses that a template yields: what a label must not have bent."""
+"""Addresses: those that a template yields, which a label must not have bent, and the Docker Engine's."""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from autoheal.errors import RenderError
+
+MAX_SOCKET_BYTES = 107
+"""Of a socket's path: what Linux takes (unix(7)), less the NUL at its end."""
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
@@ -39,3 +43,29 @@ def check_endpoint(text: str) -> None:
     host, _, port = text.rpartition(":")
     if not _HOST.fullmatch(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise RenderError(f"{text[:200]!r} is not HOST:PORT")
+
+
+class EngineAddress(NamedTuple):
+    """Where a Docker Engine listens: the path of its socket, if it is one, and the URL that requests begin with."""
+
+    socket: str | None
+    url: str
+
+
+def parse_engine(text: str) -> EngineAddress:
+    """A Docker Engine's address as a person writes it: `unix:///PATH`, `tcp://HOST:PORT` or `https://HOST:PORT`.
+
+    Raises ValueError for anything else.
+    """
+    scheme, found, place = text.partition("://")
+    if found and scheme == "unix":
+        if not place.startswith("/") or "\0" in place or len(place.encode(errors="replace")) > MAX_SOCKET_BYTES:
+            raise ValueError(f"{text[:200]!r} has no absolute path of at most {MAX_SOCKET_BYTES} bytes")
+        return EngineAddress(place, "http://docker")
+    if found and scheme in ("tcp", "https"):
+        try:
+            check_endpoint(place)
+        except RenderError as error:
+            raise ValueError(f"{text[:200]!r}: {error}") from None
+        return EngineAddress(None, f"{'http' if scheme == 'tcp' else 'https'}://{place}")
+    raise ValueError(f"{text[:200]!r} does not begin with unix://, tcp:// or https://")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -20,10 +20,16 @@ class Context:
     redact: Container[str] = frozenset()
 
 
-def _template(value: Any, info: ValidationInfo, flavour: Flavour, names: frozenset[str]) -> Template:
+def _template(
+    value: Any,
+    info: ValidationInfo,
+    flavour: Flavour,
+    names: frozenset[str],
+    check: Callable[[str], None] | None = None,
+) -> Template:
     if not isinstance(value, str):
         raise ValueError(f"should be text, not {_kind(value)}: quote it")  # noqa: TRY004 pydantic collects ValueError alone
-    template = Template(value, flavour, names)
+    template = Template(value, flavour, names, check)
     context = info.context if isinstance(info.context, Context) else Context(secrets=template.references.secrets)
     hidden = sorted(name for name in template.references.labels if name in context.redact)
     if hidden:
@@ -54,23 +60,40 @@ def _validator(flavour: Flavour, names: frozenset[str]) -> PlainValidator:
     return PlainValidator(partial(_template, flavour=flavour, names=names))
 
 
-def _schema(description: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "description": description})
+def described(text: str) -> WithJsonSchema:
+    """What editors say of a field that is written as text."""
+    return WithJsonSchema({"type": "string", "description": text})
 
 
-Text = Annotated[Template, _validator(Flavour.TEXT, OF_PARAMS), _schema("a template")]
+def checked(check: Callable[[str], None]) -> PlainValidator:
+    """A template for the name of a thing, without secrets; stands beside `described` in an `Annotated[Template, …]`.
+
+    `check` is asked about the text as written when it is literal, else about each that comes of it; it raises
+    RenderError, which says why not. So a bad literal is a fault of the file, and a bad label a refused plan.
+    """
+    return PlainValidator(partial(_template, flavour=Flavour.TEXT, names=OF_PROBE, check=check))
+
+
+def literal(text: str) -> str:
+    """Text that no alert may have a part in: `Annotated[str, AfterValidator(literal)]` is a field."""
+    if "{{" in text or "{%" in text:
+        raise ValueError("must be literal: a label must not choose it")
+    return text
+
+
+Text = Annotated[Template, _validator(Flavour.TEXT, OF_PARAMS), described("a template")]
 """Any text. Line breaks are allowed: what cannot bear them (a header) checks that itself."""
 
-Argument = Annotated[Template, _validator(Flavour.ARGUMENT, OF_PARAMS), _schema("a template, one argument")]
+Argument = Annotated[Template, _validator(Flavour.ARGUMENT, OF_PARAMS), described("a template, one argument")]
 """One element of argv. A template that begins with a placeholder must not yield a leading `-` (CWE-88)."""
 
-Url = Annotated[Template, _validator(Flavour.URL, OF_PARAMS), _schema("a template, an http or https URL")]
+Url = Annotated[Template, _validator(Flavour.URL, OF_PARAMS), described("a template, an http or https URL")]
 """An http(s) URL; placeholders are percent-encoded, all but `:`, `[` and `]`. See `check_url`."""
 
 Json = Annotated[Any, PlainValidator(_json), WithJsonSchema({"description": "any value; texts in it are templates"})]
 """Any JSON value; each text in it is a `Text`, mapping keys are not."""
 
-TargetText = Annotated[Template, _validator(Flavour.TEXT, OF_TARGET), _schema("a template without target")]
-ProbeArgument = Annotated[Template, _validator(Flavour.ARGUMENT, OF_PROBE), _schema("a template, one argument")]
-ProbeUrl = Annotated[Template, _validator(Flavour.URL, OF_PROBE), _schema("a template, an http or https URL")]
-ProbeEndpoint = Annotated[Template, _validator(Flavour.ENDPOINT, OF_PROBE), _schema("a template, HOST:PORT")]
+TargetText = Annotated[Template, _validator(Flavour.TEXT, OF_TARGET), described("a template without target")]
+ProbeArgument = Annotated[Template, _validator(Flavour.ARGUMENT, OF_PROBE), described("a template, one argument")]
+ProbeUrl = Annotated[Template, _validator(Flavour.URL, OF_PROBE), described("a template, an http or https URL")]
+ProbeEndpoint = Annotated[Template, _validator(Flavour.ENDPOINT, OF_PROBE), described("a template, HOST:PORT")]

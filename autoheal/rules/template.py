@@ -56,17 +56,23 @@ class References(NamedTuple):
 class Template:
     """A compiled template. `source` is what its author wrote; `literal` tells that it has no placeholder."""
 
-    __slots__ = ("_flavour", "_leads", "_render", "literal", "references", "source")
+    __slots__ = ("_check", "_flavour", "_leads", "_render", "literal", "references", "source")
 
-    def __init__(self, source: str, flavour: Flavour, names: frozenset[str]) -> None:
-        """Raises ValueError, saying what is wrong with `source`, when it may ask for `names` alone."""
+    def __init__(
+        self, source: str, flavour: Flavour, names: frozenset[str], check: Callable[[str], None] | None = None
+    ) -> None:
+        """Raises ValueError, saying what is wrong with `source`, when it may ask for `names` alone.
+
+        `check` is asked about each text that comes of it, and raises RenderError to refuse one.
+        """
         self.source = source
         self._flavour = flavour
+        self._check = check
         self._render, self.references, self._leads = _compile(source, flavour, names)
         self.literal = self._render is None
         if self.literal:
             try:
-                _check(source, flavour, leads=False)
+                self._judge(source, leads=False)
             except RenderError as error:
                 raise ValueError(str(error)) from None
 
@@ -82,8 +88,13 @@ class Template:
             raise RenderError(str(error)) from None
         except Exception as error:  # noqa: BLE001 an expression meets any label; whatever it raises, it has no value
             raise RenderError(f"{self.source[:200]!r} has no value: {str(error)[:200]}") from None
-        _check(text, self._flavour, leads=self._leads)
+        self._judge(text, leads=self._leads)
         return text
+
+    def _judge(self, text: str, *, leads: bool) -> None:
+        _check(text, self._flavour, leads=leads)
+        if self._check is not None:
+            self._check(text)
 
     def __repr__(self) -> str:
         return f"Template({self.source!r})"

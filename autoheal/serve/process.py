@@ -7,14 +7,14 @@ import contextlib
 import gc
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 import structlog
 import uvloop
 
-from autoheal.actions import ACTIONS
+from autoheal.actions import Action, available
 from autoheal.alertmanager import Alertmanager
 from autoheal.app import build
 from autoheal.clock import Clock, SystemClock
@@ -54,22 +54,30 @@ def serve(settings: Settings, accept_damage: str | None = None) -> int:
     signals = Signals()
     configure_logging()
     try:
-        load_rules(settings.rules, settings.redact)  # all faults, and the address, before the log is touched
+        actions = available(
+            docker_host=settings.docker_host, docker_certs=settings.docker_certs, ssh_hosts=settings.ssh_hosts
+        )
+        load_rules(settings.rules, settings.redact, actions)  # all faults, and the address, before the log is touched
         signals.go_on()
         with listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, listener, SystemClock(), signals, accept_damage))
+            return runner.run(_serve(settings, actions, listener, SystemClock(), signals, accept_damage))
     except Stopped:
         _log.info("stopped_before_serving")
         return 0
 
 
-def load_rules(path: Path, redact: HiddenNames) -> RuleSet:
+def load_rules(path: Path, redact: HiddenNames, actions: Mapping[str, Action]) -> RuleSet:
     """The rules at `path`, as the engine loads them at start and at each reload. Raises ConfigError."""
-    return load(path, actions={name: action.Params for name, action in ACTIONS.items()}, redact=redact)
+    return load(path, actions={name: action.Params for name, action in actions.items()}, redact=redact)
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, clock: Clock, signals: Signals, accept_damage: str | None
+    settings: Settings,
+    actions: Mapping[str, Action],
+    listener: socket.socket,
+    clock: Clock,
+    signals: Signals,
+    accept_damage: str | None,
 ) -> int:
     metrics = Metrics()
     state = State()
@@ -109,7 +117,7 @@ async def _serve(
             encrypting(encryption),
         ):
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
-            engine = _engine(settings, journal, state, client, clock)
+            engine = _engine(settings, actions, journal, state, client, clock)
             _log.info(
                 "serving",
                 address=settings.address,
@@ -149,13 +157,20 @@ def _encryption(settings: Settings, metrics: Metrics, clock: Clock) -> Encryptio
     )
 
 
-def _engine(settings: Settings, journal: FileJournal, state: State, client: httpx.AsyncClient, clock: Clock) -> Engine:
+def _engine(
+    settings: Settings,
+    actions: Mapping[str, Action],
+    journal: FileJournal,
+    state: State,
+    client: httpx.AsyncClient,
+    clock: Clock,
+) -> Engine:
     return Engine(
         settings=settings,
         journal=journal,
         state=state,
-        load_rules=lambda: load_rules(settings.rules, settings.redact),
-        actions=ACTIONS,
+        load_rules=lambda: load_rules(settings.rules, settings.redact, actions),
+        actions=actions,
         alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
         if settings.alertmanager_urls
         else None,

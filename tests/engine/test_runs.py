@@ -63,6 +63,17 @@ async def test_a_step_that_does_not_help_is_followed_by_the_next(tmp_path: Path)
     await stage.engine.stop()
 
 
+async def test_the_intent_tells_what_its_action_promises(tmp_path: Path) -> None:
+    """Whoever finds it without an end learns from it whether it may be done again, or taken back."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    await stage.tell()
+    (started,) = [record for record in stage.journal.records if record.kind == "action_started"]
+    told = {name: started.detail[name] for name in ("action", "description", "idempotent", "reversible")}
+    assert told == {"action": "fake", "description": "fake restart api-1", "idempotent": True, "reversible": False}
+    await stage.engine.stop()
+
+
 async def test_an_action_that_failed_is_not_waited_for(tmp_path: Path) -> None:
     """action_fail is judged at once; the ladder goes on."""
     stage = Stage(tmp_path)

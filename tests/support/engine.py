@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from autoheal.actions import Context, Outcome
+from autoheal.actions import Context, Outcome, Traits
 from autoheal.alertmanager import Silenced, Wanted
 from autoheal.config import load as load_settings
 from autoheal.engine import Engine
@@ -30,6 +30,9 @@ class FakeAction:
         self.done: list[tuple[str, int, str]] = []
         self.keys: list[str] = []
         self.answers: list[Outcome | asyncio.Event | Exception | Callable[[], Awaitable[Outcome]]] = []
+
+    def traits(self, params: Mapping[str, Any]) -> Traits:
+        return Traits(idempotent=True, reversible=False)
 
     def describe(self, params: Mapping[str, Any]) -> str:
         return f"fake {params['do']}"

@@ -69,7 +69,7 @@ class Target:
 @contextmanager
 def target(folder: Path) -> Iterator[Target]:
     """A running target; whatever runs in its place at the end is killed."""
-    made = Target(_steady_port(), folder / "target.pid")
+    made = Target(steady_port(), folder / "target.pid")
     subprocess.run(made.argv, check=True)
     try:
         yield made
@@ -77,7 +77,7 @@ def target(folder: Path) -> Iterator[Target]:
         service.kill(made.port, made.pidfile)
 
 
-def _steady_port() -> int:
+def steady_port() -> int:
     """A free port that the system lends to no client, as `free_port`'s are: the target is dead for a while."""
     for port in range(28080, 28280):
         try:
