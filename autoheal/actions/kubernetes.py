@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -150,7 +150,7 @@ class Kubernetes:
     """
 
     kubeconfig: Path | None = None
-    environ: Mapping[str, str] = os.environ
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     service_account: Path = SERVICE_ACCOUNT
 
     name: ClassVar[str] = "kubernetes"
@@ -197,8 +197,7 @@ class Kubernetes:
                 access = await asyncio.to_thread(self._access, params.get("context"))
                 detail["cluster"] = access.server
                 async with connected(access) as api:
-                    until = started + timeout
-                    work = orders.Order(api, context.clock, until, path, name, rehearsal, late, detail)
+                    work = orders.Order(api, context.clock, started, timeout, path, name, rehearsal, late, detail)
                     await _carry_out(work, params)
         except TimeoutError:
             detail["error"] = work.late if work is not None else late
@@ -262,5 +261,5 @@ def _replicas(now: int, params: Mapping[str, Any]) -> int:
             raise KubernetesError(f"it has {now} replicas already, and `max` is {params['max']}")
         return int(min(now + params["by"], params["max"]))
     if now <= params["min"]:
-        raise KubernetesError(f"it has no more than {now} replicas, and `min` is {params['min']}")
+        raise KubernetesError(f"it has {now} replicas already, and `min` is {params['min']}")
     return int(max(now + params["by"], params["min"]))

@@ -27,14 +27,16 @@ MIRROR = "kubernetes.io/config.mirror"
 
 @dataclass(slots=True)
 class Order:
-    """One change of one object. `path` is the object's, whose last part is `name`; `until` is monotonic seconds.
+    """One change of one object. `path` is the object's, whose last part is `name`.
 
-    `detail` is filled with what is seen, and `late` says what is not known should the deadline pass.
+    It may take `timeout` seconds from `started`, of the monotonic clock. `detail` is filled with what is seen, and
+    `late` says what is not known should the time be over.
     """
 
     api: Api
     clock: Clock
-    until: float
+    started: float
+    timeout: float
     path: str
     name: str
     rehearsal: bool
@@ -49,7 +51,7 @@ class Order:
     def begun(self) -> None:
         """The change is asked for from here on."""
         if not self.rehearsal:
-            self.late = "not finished in time; the API server may still carry it out"
+            self.late = f"not finished after {self.timeout:g} s; the API server may still carry it out"
 
 
 async def rollout_restart(order: Order) -> None:
@@ -120,9 +122,13 @@ async def evict(order: Order) -> None:
             await order.api.ask("POST", f"{order.path}/eviction", eviction)
         except Refused as error:
             pause = max(EVICTION_PAUSE, error.retry_after)
-            if error.status != 429 or order.rehearsal or order.clock.monotonic() + pause >= order.until:
+            if (
+                error.status != 429
+                or order.rehearsal
+                or order.clock.monotonic() + pause >= order.started + order.timeout
+            ):
                 raise
-            order.late = f"not evicted in time: {error}"
+            order.late = f"not evicted after {order.timeout:g} s: {error}"
             await order.clock.sleep(pause)
         else:
             return
@@ -184,7 +190,7 @@ async def _until(order: Order, waits_for: Callable[[Any], str | None]) -> Any:
     def still(found: Any) -> bool:
         nonlocal why
         why = waits_for(found)
-        order.late = f"accepted, but not complete in time: {why}"
+        order.late = f"accepted, but not complete after {order.timeout:g} s: {why}"
         return why is not None
 
     while True:
