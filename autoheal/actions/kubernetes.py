@@ -122,10 +122,10 @@ class KubernetesParams(BaseModel):
                 raise ValueError("`wait` does not go with `cordon`: it is done at once")
         elif self.namespace is None:
             raise ValueError(f"`{verb}` needs a `namespace`")
-        if verb != "scale" and {self.replicas, self.by, self.min, self.max} != {None}:
-            raise ValueError("`replicas`, `by`, `min` and `max` go with `scale` alone")
         if verb == "scale":
             _check_bounds(self)
+        elif {self.replicas, self.by, self.min, self.max} != {None}:
+            raise ValueError("`replicas`, `by`, `min` and `max` go with `scale` alone")
         return self
 
 
@@ -135,9 +135,10 @@ def _check_bounds(params: KubernetesParams) -> None:
     if params.by is None:
         if (params.min, params.max) != (None, None):
             raise ValueError("`min` and `max` go with `by`: `replicas` is the very number")
-    elif params.by > 0 and (params.max is None or params.min is not None):
-        raise ValueError("to scale up by a number needs a `max`, and no `min`")
-    elif params.by < 0 and (params.min is None or params.max is not None):
+    elif params.by > 0:
+        if params.max is None or params.min is not None:
+            raise ValueError("to scale up by a number needs a `max`, and no `min`")
+    elif params.min is None or params.max is not None:
         raise ValueError("to scale down by a number needs a `min`, and no `max`")
 
 

@@ -71,25 +71,27 @@ async def rollout_restart(order: Order) -> None:
 
 async def scale(order: Order, wanted: Callable[[int], int]) -> None:
     """Change a workload's number of replicas to what `wanted` makes of the present one; it raises KubernetesError."""
+    try:
+        await _scale(order, wanted)
+    except Refused as error:
+        if error.status != 409:
+            raise
+        await _scale(order, wanted)
+
+
+async def _scale(order: Order, wanted: Callable[[int], int]) -> None:
     path = f"{order.path}/scale"
-    for last in (False, True):
-        found = await order.api.ask("GET", path)
-        now = number(found, "spec", "replicas")
-        replicas = wanted(now)
-        order.detail["before"] = order.detail["after"] = {"replicas": now}
-        if replicas == now:
-            order.detail["already"] = True
-            return
-        order.begun()
-        try:
-            # With its resourceVersion: what somebody else has changed meanwhile is not what was decided on.
-            await order.api.ask("PUT", path, {**found, "spec": {"replicas": replicas}}, query=order.query)
-        except Refused as error:
-            if error.status != 409 or last:
-                raise
-        else:
-            order.detail["after"] = {"replicas": replicas}
-            return
+    found = await order.api.ask("GET", path)
+    now = number(found, "spec", "replicas")
+    replicas = wanted(now)
+    order.detail["before"] = order.detail["after"] = {"replicas": now}
+    if replicas == now:
+        order.detail["already"] = True
+        return
+    order.begun()
+    # With its resourceVersion: what somebody else has changed meanwhile is not what was decided on.
+    await order.api.ask("PUT", path, {**found, "spec": {"replicas": replicas}}, query=order.query)
+    order.detail["after"] = {"replicas": replicas}
 
 
 async def delete_pod(order: Order) -> None:
