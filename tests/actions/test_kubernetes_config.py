@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from autoheal.actions.kubernetes_config import KubernetesError, from_kubeconfig,
 from tests.support.kubernetes import kubernetes
 from tests.support.kubernetes_rules import Cluster
 from tests.support.pki import Pki
+from tests.support.webserver import answer, web_server
 
 CORDON = {"cordon": "node-1"}
 
@@ -226,9 +228,19 @@ def test_a_kubeconfig_that_is_none(tmp_path: Path, text: str | None, error: str)
     assert "hunter2" not in str(caught.value)
 
 
+async def test_a_server_that_repeats_the_token(pki: Pki, context: Context, tmp_path: Path) -> None:
+    """Proxies do, when they explain what they did not like."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pki.server, pki.server_key)
+    async with web_server(answer(403, b"Bearer the-very-token is not for this cluster"), tls=tls) as web:
+        server, trust = f"https://127.0.0.1:{web.port}", {"certificate-authority": str(pki.ca)}
+        outcome = await cordon(write(tmp_path, user={"token": "the-very-token"}, server=server, **trust), context)
+    assert web.asked[0].headers["authorization"] == "Bearer the-very-token"
+    assert outcome.detail["error"] == "forbidden (403): Bearer [redacted] is not for this cluster"
+
+
 def test_a_token_is_not_shown(tmp_path: Path) -> None:
-    """Neither in a traceback's locals nor when the server repeats it."""
+    """Not in a traceback's locals."""
     access = from_kubeconfig(write(tmp_path, user={"token": "hunter2-hunter2"}, server="https://a"), None)
+    assert access.token == "hunter2-hunter2"
     assert "hunter2" not in repr(access)
-    assert access.hide("no hunter2-hunter2!") == "no [redacted]!"
-    assert from_kubeconfig(write(tmp_path, server="https://a"), None).hide("as it is") == "as it is"
