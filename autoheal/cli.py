@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from autoheal import __version__, audit
 from autoheal.errors import AutohealError, ConfigError, Fault
 
-_OF_ACTIONS = ("docker_host", "docker_certs", "ssh_hosts")
+_OF_ACTIONS = ("docker_host", "docker_certs", "kubeconfig", "ssh_hosts")
 """The settings that `available` takes."""
 
 _EXAMPLES = {

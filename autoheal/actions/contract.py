@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -81,6 +81,18 @@ class Action(Protocol):
 
     async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """Do it. Whatever the world does is an `Outcome`; only `asyncio.CancelledError` passes through."""
+        ...
+
+
+@runtime_checkable
+class Rehearsing(Protocol):
+    """What an `Action` may offer besides: to ask, without changing anything, whether `run` would be accepted.
+
+    A dry run then tells what the world would have said: a right that is missing is seen before the night it is needed.
+    """
+
+    async def rehearse(self, params: Mapping[str, Any], context: Context) -> Outcome:
+        """Ask. Changes nothing, whatever `params` say, and may be asked again; else as `Action.run`."""
         ...
 
 

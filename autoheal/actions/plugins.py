@@ -11,7 +11,7 @@ import copy
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any
 
@@ -19,7 +19,16 @@ import orjson
 import structlog
 from pydantic import BaseModel
 
-from autoheal.actions.contract import DEFAULT_TIMEOUT, Action, Context, Outcome, Traits, milliseconds, one_line
+from autoheal.actions.contract import (
+    DEFAULT_TIMEOUT,
+    Action,
+    Context,
+    Outcome,
+    Rehearsing,
+    Traits,
+    milliseconds,
+    one_line,
+)
 from autoheal.actions.secret import Secrets
 from autoheal.errors import ConfigError, Fault
 
@@ -31,6 +40,8 @@ MAX_DETAIL_BYTES = 48 * 1024
 
 _NAME = re.compile("[a-z][a-z0-9_]{0,31}")
 _OTHER_KEYS = ("verify",)
+
+Method = Callable[[Mapping[str, Any], Context], Awaitable[Outcome]]
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +58,7 @@ def installed(taken: Mapping[str, Action], found: Iterable[Distribution] | None 
     for distribution, entry in _entries(distributions() if found is None else found, faults):
         origin = f"{distribution.name} {distribution.version}"
         try:
-            actions[entry.name] = Foreign(_made(entry, origins), origin)
+            actions[entry.name] = foreign(_made(entry, origins), origin)
             origins[entry.name] = origin
         except _UnusableError as error:
             faults.append(Fault(f"{origin}, action {entry.name!r}", str(error)))
@@ -82,9 +93,12 @@ class Foreign:
 
     async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """See `Action.run`."""
+        return await self._kept(self._action.run, params, context)
+
+    async def _kept(self, method: Method, params: Mapping[str, Any], context: Context) -> Outcome:
         timeout = params.get("timeout") or DEFAULT_TIMEOUT
         started = context.clock.monotonic()
-        task = asyncio.ensure_future(self._run(copy.deepcopy(dict(params)), context))
+        task = asyncio.ensure_future(self._run(method, copy.deepcopy(dict(params)), context))
         late = True
         try:
             await asyncio.wait([task], timeout=timeout)
@@ -104,9 +118,9 @@ class Foreign:
         outcome = task.result()
         return Outcome(outcome.ok, took | outcome.detail)
 
-    async def _run(self, params: Mapping[str, Any], context: Context) -> Outcome:
+    async def _run(self, method: Method, params: Mapping[str, Any], context: Context) -> Outcome:
         try:
-            outcome = await self._action.run(params, context)
+            outcome = await method(params, context)
             detail = _plain(outcome)
         except (Exception, SystemExit) as error:  # noqa: BLE001 whatever it is: see the class
             self._tell(error)
@@ -124,6 +138,23 @@ class Foreign:
         # Where, but not its text: that may quote a secret.
         where = traceback.format_tb(error.__traceback__)
         _log.error("foreign_action_raised", action=self.name, of=self._origin, error=type(error).__name__, where=where)
+
+
+class RehearsingForeign(Foreign):
+    """One that is `Rehearsing` as well, kept to the same."""
+
+    def __init__(self, action: Action, rehearsing: Rehearsing, origin: str) -> None:
+        super().__init__(action, origin)
+        self._rehearsing = rehearsing
+
+    async def rehearse(self, params: Mapping[str, Any], context: Context) -> Outcome:
+        """See `Rehearsing`."""
+        return await self._kept(self._rehearsing.rehearse, params, context)
+
+
+def foreign(action: Action, origin: str) -> Foreign:
+    """`action` of the distribution `origin`, kept to what it promises."""
+    return RehearsingForeign(action, action, origin) if isinstance(action, Rehearsing) else Foreign(action, origin)
 
 
 class _UnusableError(Exception):
@@ -188,6 +219,8 @@ def _problems(action: Any, name: str) -> Iterable[str]:
             yield f"it has no method `{method}`"
     if not inspect.iscoroutinefunction(getattr(action, "run", None)):
         yield "its `run` is not an `async def`"
+    if isinstance(action, Rehearsing) and not inspect.iscoroutinefunction(action.rehearse):
+        yield "its `rehearse` is not an `async def`"
 
 
 def _plain(outcome: Outcome) -> Any:

@@ -83,15 +83,21 @@ def unmasked(masked: bytes) -> str:
     return re.sub(_MASK + b"+", REDACTED, masked).decode(errors="replace").translate(_UNPRINTABLE)
 
 
-def _read(path: Path) -> str:
+def read_regular(path: Path, limit: int) -> bytes:
+    """What is in a regular file of at most `limit` bytes. Raises OSError, and ValueError for what is another thing."""
     # O_NONBLOCK: opening a FIFO that nobody writes to would stop the whole service.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("is not a regular file")
-        content = file.read(MAX_SECRET_BYTES + 1)
-    if len(content) > MAX_SECRET_BYTES:
-        raise ValueError(f"is longer than {MAX_SECRET_BYTES} bytes")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"is longer than {limit} bytes")
+    return content
+
+
+def _read(path: Path) -> str:
+    content = read_regular(path, MAX_SECRET_BYTES)
     try:
         value = content.decode().rstrip("\r\n")
     except UnicodeDecodeError:

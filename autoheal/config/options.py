@@ -142,6 +142,13 @@ OPTIONS: Sequence[Option] = (
         "A folder with the ca.pem, cert.pem and key.pem for Docker Engines behind TLS. Empty: no certificate of ours.",
     ),
     Option(
+        "AUTOHEAL_KUBECONFIG",
+        "kubeconfig",
+        "",
+        parsers.optional_path,
+        "The kubeconfig of `kubernetes` steps. Empty: the cluster in whose pod autoheal runs.",
+    ),
+    Option(
         "AUTOHEAL_SSH_HOSTS",
         "ssh_hosts",
         "",

@@ -46,6 +46,7 @@ class Settings:
     ack_max: float
     docker_host: str
     docker_certs: Path | None
+    kubeconfig: Path | None
     ssh_hosts: tuple[str, ...]
     events_auth: bool
     public_url: str | None

@@ -17,6 +17,7 @@ from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, una
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.rehearsal import can_rehearse
 from autoheal.engine.runs import Runner, World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
@@ -33,6 +34,8 @@ STOP_SECONDS = 10.0
 """How long running actions may go on after SIGTERM."""
 ACTIONS_AT_ONCE = 32
 """Actions that execute at the same time; further runs wait, and ask the guards again when it is their turn."""
+REHEARSALS_AT_ONCE = 8
+"""Dry runs that ask whether they would be accepted at the same time."""
 AT_ONCE = 50
 """Decisions made before others on the event loop get their turn."""
 
@@ -78,6 +81,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
+        self._rehearsal_slots = asyncio.Semaphore(REHEARSALS_AT_ONCE)
         self._running = False
         self._winding_down = False
         self.failed = asyncio.Event()
@@ -305,10 +309,13 @@ class Engine:
         if decision.reason in (Reason.ACT, Reason.DRY_RUN):
             run_id = f"r{self.state.head.seq + 1}"
         drafts = [decision_draft(episode, decision, self._switches(), self.rules.digest, run_id)]
-        if decision.reason is Reason.DRY_RUN:
-            drafts.append(dry_run_draft(episode, decision, run_id))
+        carried = decision.reason is Reason.ACT
+        if decision.reason is Reason.DRY_RUN and decision.plan is not None:
+            carried = can_rehearse(decision.plan, self._actions)
+            if not carried:
+                drafts.append(dry_run_draft(episode, decision, run_id))
         self._ledger.commit(drafts)
-        if decision.reason is Reason.ACT and run_id is not None:
+        if carried and run_id is not None:
             self._carry(run_id)
 
     def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
@@ -359,6 +366,7 @@ class Engine:
             ask=None if self._watch is None else self._watch.standing,
             lock_dir=self.settings.data_dir / "running",
             slots=self._slots,
+            rehearsal_slots=self._rehearsal_slots,
             winding_down=lambda: self._winding_down,
             began=self.started_at,
         )

@@ -21,8 +21,9 @@ from autoheal.actions import Outcome as ActionOutcome
 from autoheal.actions.probes import probe
 from autoheal.clock import Clock
 from autoheal.engine.ledger import Ledger
+from autoheal.engine.rehearsal import rehearse
 from autoheal.engine.verification import Evidence, Outcome, Standing, verify
-from autoheal.errors import JournalError, JournalUnavailable
+from autoheal.errors import JournalError, JournalUnavailable, RecordTooLarge
 from autoheal.model import Draft, Kind, Mode, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision
@@ -57,6 +58,8 @@ class World:
     lock_dir: Path
     slots: asyncio.Semaphore
     """Bounds the actions that execute at the same time."""
+    rehearsal_slots: asyncio.Semaphore
+    """Bounds the rehearsals, which must not keep actions waiting."""
     winding_down: Callable[[], bool]
     """Whether the service was told to stop: no step begins any more."""
     began: float
@@ -103,8 +106,8 @@ class Runner:
         await self._until_alone()
         match self.run.state:
             case RunState.PLANNED if self.run.mode is Mode.DRY_RUN:
-                # A torn batch: the decision is there and its `action_dry_run` is not. It must never act.
-                await self._ledger.insist(self._dry_run)
+                # It is rehearsed, or a torn batch has its decision and not its `action_dry_run`. It must never act.
+                await self._end_dry_run()
             case RunState.PLANNED if self.run.step >= len(self.run.steps):
                 await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
             case RunState.PLANNED:
@@ -314,10 +317,21 @@ class Runner:
             drafts.append(self._draft(Kind.ESCALATED, reason=reason))
         return drafts
 
-    def _dry_run(self) -> Sequence[Draft]:
+    async def _end_dry_run(self) -> None:
+        async with self._world.rehearsal_slots:
+            answers = await rehearse(self.run.steps, self._world.actions, self._context("rehearsal"))
+        try:
+            await self._ledger.insist(lambda: self._dry_run(answers))
+        except RecordTooLarge:
+            unfit = [{"ok": False, "error": "what the rehearsals answered does not fit a record"}]
+            await self._ledger.insist(lambda: self._dry_run(unfit))
+
+    def _dry_run(self, rehearsals: Sequence[Mapping[str, Any]]) -> Sequence[Draft]:
         run = self.run
         action = run.steps[0]["action"]
         detail = {"action": action, "plan": run.plan, "plan_digest": run.plan_digest}
+        if rehearsals:
+            detail["rehearsals"] = rehearsals
         return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=Reason.DRY_RUN.value, **detail)]
 
     def _given_up(self) -> Sequence[Draft]:

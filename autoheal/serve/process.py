@@ -55,7 +55,10 @@ def serve(settings: Settings, accept_damage: str | None = None) -> int:
     configure_logging()
     try:
         actions = available(
-            docker_host=settings.docker_host, docker_certs=settings.docker_certs, ssh_hosts=settings.ssh_hosts
+            docker_host=settings.docker_host,
+            docker_certs=settings.docker_certs,
+            kubeconfig=settings.kubeconfig,
+            ssh_hosts=settings.ssh_hosts,
         )
         load_rules(settings.rules, settings.redact, actions)  # all faults, and the address, before the log is touched
         signals.go_on()

@@ -13,6 +13,7 @@ import pytest
 from autoheal.actions import Context
 from autoheal.clock import SystemClock
 from tests.support.looping import LOOPS
+from tests.support.pki import Pki
 from tests.support.victims import mark, marked
 
 
@@ -29,6 +30,12 @@ def context(tmp_path: Path) -> Context:
         lock_dir=tmp_path / "locks",
         clock=SystemClock(),
     )
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """One authority for all tests."""
+    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(params=LOOPS)

@@ -17,8 +17,8 @@ import orjson
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from autoheal.actions import ACTIONS, Action, Context, Outcome, Traits
-from autoheal.actions.plugins import Foreign, installed
+from autoheal.actions import ACTIONS, Action, Context, Outcome, Rehearsing, Traits
+from autoheal.actions.plugins import Foreign, foreign, installed
 from autoheal.errors import ConfigError
 from autoheal.rules import load
 from tests.support.commands import autoheal
@@ -130,6 +130,7 @@ def distribution(folder: Path, code: str, *, name: str = "autoheal-thing", point
             "cannot be loaded: PydanticInvalidForJsonSchema",
         ),
         (("async def run", "def run"), "its `run` is not an `async def`"),
+        (("def describe", "def rehearse(self): ...\n    def describe"), "its `rehearse` is not an `async def`"),
         (("def traits", "def straits"), "it has no method `traits`"),
         (("def describe", "def inscribe"), "it has no method `describe`"),
     ],
@@ -336,3 +337,21 @@ def test_one_that_cannot_say_what_it_does() -> None:
     made = Foreign(Unruly(None), "rogue 1.0")
     assert made.describe({}) == "unruly of rogue 1.0"
     assert made.traits({}) == Traits(idempotent=False, reversible=False)
+
+
+async def test_one_that_can_be_rehearsed_is_kept_to_the_same(context: Context) -> None:
+    """Its answer is searched for secrets, what it raises is a refusal; one that cannot has no such method."""
+
+    class Careful(Unruly):
+        async def rehearse(self, params: dict[str, Any], context: Context) -> Outcome:
+            outcome: Outcome = await self.run(params, context)
+            return outcome
+
+    kept = foreign(Careful(Outcome(ok=True, detail={"said": "hunter2-hunter2"})), "rogue 1.0")
+    assert isinstance(kept, Rehearsing)
+    assert (await kept.rehearse({}, context)).detail["said"] == "[redacted]"
+    kept = foreign(Careful(RuntimeError("hunter2")), "rogue 1.0")
+    assert isinstance(kept, Rehearsing)
+    outcome = await kept.rehearse({}, context)
+    assert (outcome.ok, outcome.detail["error"]) == (False, "fault in the action itself: RuntimeError")
+    assert not isinstance(foreign(Unruly(None), "rogue 1.0"), Rehearsing)

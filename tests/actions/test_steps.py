@@ -30,7 +30,7 @@ def planned(folder: Path, step: str, **labels: str) -> dict[str, Any]:
     """The rendered parameters of `step`."""
     (folder / "rules.yaml").write_text(RULE.replace("STEP", step))
     (rule,) = load(folder / "rules.yaml", actions=PARAMS).rules
-    alert = Alert(AlertStatus.FIRING, "f", {"alertname": "Down", "name": "api-1", **labels}, {}, 0.0)
+    alert = Alert(AlertStatus.FIRING, "f", {"alertname": "Down", "name": "api-1", "ns": "shop", **labels}, {}, 0.0)
     params: dict[str, Any] = plan(rule, alert)["steps"][0]["params"]
     return {name: value for name, value in params.items() if value is not None}
 
@@ -53,6 +53,22 @@ def planned(folder: Path, step: str, **labels: str) -> dict[str, Any]:
                 "port": 22,
                 "known_hosts": "/k",
                 "timeout": 60.0,
+            },
+        ),
+        (
+            "kubernetes: {rollout_restart: 'deployment/{{ target }}', namespace: '{{ labels.ns }}', wait: true}",
+            {"rollout_restart": "deployment/api-1", "namespace": "shop", "wait": True, "timeout": 60.0},
+        ),
+        (
+            "kubernetes: {scale: statefulset/db, namespace: shop, by: -1, min: 2, context: prod, timeout: 5m}",
+            {
+                "scale": "statefulset/db",
+                "namespace": "shop",
+                "by": -1,
+                "min": 2,
+                "wait": False,
+                "context": "prod",
+                "timeout": 300.0,
             },
         ),
         ("docker: {stop: db, stop_timeout: 1m}", {"stop": "db", "stop_timeout": 60.0, "timeout": 60.0}),
@@ -107,6 +123,72 @@ def test_a_step_becomes_a_plan(tmp_path: Path, step: str, params: dict[str, Any]
             "ssh: {host: db1, argv: [id], identity_file: ~/.ssh/id}",
             "8:53: identity_file: '~/.ssh/id' must be an absolute",
         ),
+        (
+            "kubernetes: {namespace: a}",
+            "needs exactly one of rollout_restart, scale, delete_pod, evict, cordon, not none",
+        ),
+        (
+            "kubernetes: {evict: a, cordon: a}",
+            "needs exactly one of rollout_restart, scale, delete_pod, evict, cordon, not",
+        ),
+        ("kubernetes: {evict: a}", "8:21: kubernetes: `evict` needs a `namespace`"),
+        ("kubernetes: {cordon: a, namespace: b}", "`namespace` does not go with `cordon`: nodes have none"),
+        ("kubernetes: {cordon: a, wait: true}", "`wait` does not go with `cordon`: it is done at once"),
+        ("kubernetes: {cordon: a, wait: 1}", "wait: should be true or false, not"),
+        (
+            "kubernetes: {evict: '*', namespace: a}",
+            "8:29: evict: '*' cannot be a name: lower case letters, digits, - and .",
+        ),
+        ("kubernetes: {evict: a, namespace: '*'}", "8:43: namespace: '*' cannot be a namespace: lower case letters"),
+        (
+            "kubernetes: {rollout_restart: api, namespace: a}",
+            "'api' is not KIND/NAME with a kind of deployment, stateful",
+        ),
+        (
+            "kubernetes: {rollout_restart: pod/a, namespace: a}",
+            "'pod/a' is not KIND/NAME with a kind of deployment, state",
+        ),
+        ("kubernetes: {rollout_restart: deployment/, namespace: a}", "'' cannot be a name"),
+        (
+            "kubernetes: {scale: daemonset/a, namespace: a, replicas: 1}",
+            "is not KIND/NAME with a kind of deployment, state",
+        ),
+        (
+            "kubernetes: {scale: deployment/a, namespace: a}",
+            "`scale` needs either `replicas`, a number, or `by`, a differ",
+        ),
+        (
+            "kubernetes: {scale: deployment/a, namespace: a, replicas: 1, by: 1}",
+            "`scale` needs either `replicas`, a number",
+        ),
+        (
+            "kubernetes: {scale: deployment/a, namespace: a, replicas: 1, max: 1}",
+            "`min` and `max` go with `by`: `replicas`",
+        ),
+        (
+            "kubernetes: {scale: deployment/a, namespace: a, by: 1}",
+            "to scale up by a number needs a `max`, and no `min`",
+        ),
+        ("kubernetes: {scale: deployment/a, namespace: a, by: 1, max: 3, min: 1}", "needs a `max`, and no `min`"),
+        (
+            "kubernetes: {scale: deployment/a, namespace: a, by: -1}",
+            "to scale down by a number needs a `min`, and no `max`",
+        ),
+        ("kubernetes: {scale: deployment/a, namespace: a, by: -1, min: 0, max: 3}", "needs a `min`, and no `max`"),
+        ("kubernetes: {scale: deployment/a, namespace: a, by: 0, max: 3}", "by: 0 changes nothing"),
+        (
+            "kubernetes: {scale: deployment/a, namespace: a, replicas: -1}",
+            "replicas: should be greater than or equal to 0",
+        ),
+        (
+            "kubernetes: {evict: a, namespace: a, replicas: 1}",
+            "`replicas`, `by`, `min` and `max` go with `scale` alone",
+        ),
+        ("kubernetes: {cordon: a, context: '{{ labels.c }}'}", "context: must be literal: a label must not choose it"),
+        (
+            "kubernetes: {cordon: a, context: ''}",
+            "context: is empty: leave it out for the kubeconfig's current context",
+        ),
         ("docker: {pause: a1}", "8:18: unknown key 'pause': did you mean 'unpause'?"),
     ],
 )
@@ -122,6 +204,15 @@ def test_a_label_that_names_no_container_makes_no_plan(tmp_path: Path, name: str
     """The decision is then `bad_target`, in a dry run as well."""
     with pytest.raises(RenderError, match=r"steps\[0\]\.docker\.restart: .*cannot be a container's name or id"):
         planned(tmp_path, "docker: {restart: '{{ labels.x }}'}", x=name)
+
+
+@pytest.mark.parametrize("name", ["../nodes", "a b", "a?dryRun=All", "-a", "a\n", "", "*", "a,b", "API"])
+def test_a_label_that_names_no_object_makes_no_plan(tmp_path: Path, name: str) -> None:
+    """Neither as a name nor as a namespace."""
+    with pytest.raises(RenderError, match=r"steps\[0\]\.kubernetes\.evict: .* cannot be a name: "):
+        planned(tmp_path, "kubernetes: {evict: '{{ labels.x }}', namespace: a}", x=name)
+    with pytest.raises(RenderError, match=r"steps\[0\]\.kubernetes\.namespace: .* cannot be a namespace: "):
+        planned(tmp_path, "kubernetes: {evict: a, namespace: '{{ labels.x }}'}", x=name)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "kubectl": "kubernetes-client",
 }
 """The Debian package of a program, where its name is another."""
 

@@ -18,12 +18,18 @@ SEND_BUFFER_BYTES = 4096
 @asynccontextmanager
 async def serving(app: Starlette) -> AsyncIterator[int]:
     """Serve `app` on a port of 127.0.0.1, which is given, with the settings that `autoheal serve` has."""
+    async with served(web_server(app)) as port:
+        yield port
+
+
+@asynccontextmanager
+async def served(config: uvicorn.Config) -> AsyncIterator[int]:
+    """Serve what `config` says, on a port of 127.0.0.1, which is given."""
     listener = socket.create_server(("127.0.0.1", 0))
     # asyncio does it by itself only for sockets that name their protocol.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Small, so that a reader that stalls is noticed after little data.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    config = web_server(app)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
