@@ -71,6 +71,7 @@ class Reason(StrEnum):
     RUN_ENDED = "run_ended"
     IN_PROGRESS = "in_progress"
     ACKED = "acked"
+    FROZEN = "frozen"
     COOLDOWN = "cooldown"
     BUDGET = "budget"
     LOW_SPACE = "low_space"

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from autoheal.model import Draft, Kind, Reason, rfc3339
-from autoheal.rules.decide import Decision, Switches, Verdict
+from autoheal.rules.decide import Decision, Switches
+from autoheal.rules.guards import Verdict
 from autoheal.state import Episode, LastDecision
 
 

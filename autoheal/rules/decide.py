@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from autoheal.errors import RenderError
-from autoheal.model import Mode, Reason, plan_digest, rfc3339
+from autoheal.model import Mode, Reason, plan_digest
+from autoheal.rules import guards
+from autoheal.rules.guards import Verdict, when
 from autoheal.rules.load import RuleSet
 from autoheal.rules.render import plan
-from autoheal.rules.schema import Rule, Window
-from autoheal.rules.silencing import covering
+from autoheal.rules.schema import Rule
 from autoheal.state import Episode, Run, State
 
 TEXT_SHOWN = 1000
@@ -28,16 +29,6 @@ class Switches:
 
     enabled: bool
     dry_run: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One guard's answer and what it looked at. `ask_again` is when a refusal may end (epoch seconds)."""
-
-    reason: Reason
-    passed: bool
-    saw: dict[str, Any] = field(default_factory=dict)
-    ask_again: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,68 +141,19 @@ def _waits(
     """The guards that time or other runs can change."""
     # A sender whose clock runs ahead must not delay remediation beyond `for`.
     ripe = min(episode.starts_at, episode.opened_at) + rule.for_
-    yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": _when(ripe)}, ripe)
+    yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": when(ripe)}, ripe)
     if run is None:
         yield Verdict(Reason.RUN_ENDED, rule.name not in episode.ran, {"episode": episode.id})
     holder = state.locks.get(target)
     own = episode.runs.get(rule.name)
     busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
     yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
-    yield _acked(state, episode, now)
+    yield guards.acked(state, episode, now)
+    yield guards.frozen(rule, rules, now)
     if run is not None and run.step > 0:
         return
-    yield _cooldown(state, rule, target, now)
-    yield _budget(state, rule, rules, target, now, run)
+    yield guards.cooldown(state, rule, target, now)
+    yield guards.budget(state, rule, rules, target, now, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is Mode.LIVE:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)
-
-
-def _acked(state: State, episode: Episode, now: float) -> Verdict:
-    silence = covering(state.silences.values(), episode.labels, now)
-    if silence is None:
-        return Verdict(Reason.ACKED, passed=True, saw={"silences": len(state.silences)})
-    saw = {"silence": silence.id, "by": silence.actor, "until": _when(silence.ends_at)}
-    return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
-
-
-def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:
-    last = state.last_action.get(rule.name, {}).get(target)
-    if last is None or rule.cooldown == 0:
-        return Verdict(Reason.COOLDOWN, passed=True, saw={"cooldown": rule.cooldown})
-    until = last + rule.cooldown
-    saw = {"cooldown": rule.cooldown, "last_action": _when(last), "until": _when(until)}
-    return Verdict(Reason.COOLDOWN, now >= until, saw, until)
-
-
-def _budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None) -> Verdict:
-    # Runs that were decided but have not begun count as spent: a hundred alerts in one body share one budget.
-    own = None if run is None else state.waiting.get(run.id)
-    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None]] = (
-        ("target", rule.budget.target, rule.name, target),
-        ("rule", rule.budget.rule, rule.name, None),
-        ("all", rules.budget, None, None),
-    )
-    saw: list[dict[str, Any]] = []
-    for scope, windows, rule_name, target_name in scopes:
-        spent = state.spent_on(rule_name, target_name)
-        waiting = spent.waiting - (
-            own is not None and rule_name in (None, own.rule) and target_name in (None, own.target)
-        )
-        for window in windows:
-            first = spent.since(now - window.seconds)
-            used = len(spent.times) - first + waiting
-            saw.append({"scope": scope, "used": used, "of": window.count, "window": window.seconds})
-            if used >= window.count:
-                # The time at which enough charges have left the window; waiting ones count as charged now.
-                over = first + used - window.count
-                free = (spent.times[over] if over < len(spent.times) else now) + window.seconds
-                return Verdict(Reason.BUDGET, passed=False, saw={"windows": saw}, ask_again=free)
-    return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
-
-
-def _when(ts: float) -> str | float:
-    try:
-        return rfc3339(ts)
-    except (ValueError, OverflowError, OSError):
-        return ts  # a hostile startsAt at the edge of the calendar

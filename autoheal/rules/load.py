@@ -17,12 +17,13 @@ from autoheal.errors import ConfigError, Fault
 from autoheal.rules.document import Document, line_column
 from autoheal.rules.faults import combination_faults, shape_faults
 from autoheal.rules.fields import Context
+from autoheal.rules.freeze import Freeze
 from autoheal.rules.index import RuleIndex
 from autoheal.rules.match import Matcher
 from autoheal.rules.schema import DEFAULT_VERIFY, Defaults, Rule, Step, document_model
 from autoheal.rules.units import Window
 
-ONCE = ("defaults", "budget", "protect", "secrets")
+ONCE = ("defaults", "budget", "protect", "freeze", "secrets")
 """Keys that only one file of a folder may have."""
 
 _WHERE = re.compile(r"(.*?)(?::([0-9]+):([0-9]+))?", re.DOTALL)
@@ -33,12 +34,14 @@ class RuleSet:
     """All rules in force, in the order in which they are tried.
 
     `digest` is the SHA-256 (hex) over the files' names and texts; `texts` holds them by name. `protect` are matcher
-    lists of which none may hold, whatever the rule; `budget` is for all rules together; `secrets` maps names to files.
+    lists of which none may hold, whatever the rule, and `freeze` the times at which none may act; `budget` is for all
+    rules together; `secrets` maps names to files.
     """
 
     rules: tuple[Rule, ...] = ()
     budget: tuple[Window, ...] = (Window(60, 3600.0),)
     protect: tuple[tuple[Matcher, ...], ...] = ()
+    freeze: tuple[Freeze, ...] = ()
     secrets: Mapping[str, Path] = field(default_factory=dict)
     digest: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -166,6 +169,7 @@ def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
         for_=text.for_,
         allow_target=text.allow_target,
         protect=text.protect,
+        freeze=text.freeze,
         mode=defaults.mode if text.mode is None else text.mode,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,

@@ -16,18 +16,18 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     StrictBool,
-    ValidationInfo,
     WithJsonSchema,
     create_model,
 )
 
 from autoheal.model import Mode
-from autoheal.rules.fields import Context, ProbeArgument, ProbeEndpoint, ProbeUrl, TargetText
-from autoheal.rules.match import Matcher, Regex, matches_everything, parse_matchers
+from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeUrl, Strict, TargetText
+from autoheal.rules.freeze import Freeze
+from autoheal.rules.match import Matcher, Regex
+from autoheal.rules.matching import Match, MatcherText
 from autoheal.rules.template import Template
 from autoheal.rules.units import Budget, Duration, Timeout, Window
 
@@ -48,34 +48,6 @@ __all__ = [
 ]
 
 
-class Strict(BaseModel):
-    """A mapping whose unknown keys are faults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-def _matchers(value: Any, info: ValidationInfo) -> tuple[Matcher, ...]:
-    if not isinstance(value, str):
-        raise ValueError("should be text with matchers, as in 'alertname=\"X\"'")  # noqa: TRY004 pydantic wants it
-    matchers = parse_matchers(value)
-    redact = info.context.redact if isinstance(info.context, Context) else frozenset()
-    for matcher in matchers:
-        if matcher.name in redact:
-            raise ValueError(f"label {matcher.name!r} is redacted (AUTOHEAL_REDACT): a rule cannot see its value")
-    return matchers
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _one_list(lists: list[tuple[Matcher, ...]]) -> tuple[Matcher, ...]:
-    matchers = tuple(matcher for part in lists for matcher in part)
-    if matches_everything(matchers):
-        raise ValueError("holds for an alert without labels, so for far too many: add a matcher that needs a value")
-    return matchers
-
-
 def _regex(value: Any) -> Regex:
     if not isinstance(value, str):
         raise ValueError("should be text with a regular expression")  # noqa: TRY004 pydantic wants it
@@ -88,15 +60,6 @@ def _secret_path(path: Path) -> Path:
     return path
 
 
-_MATCHERS_SCHEMA = {"type": "string", "description": 'Alertmanager\'s matchers: alertname="X", service=~"a|b"'}
-MatcherText = Annotated[tuple[Matcher, ...], PlainValidator(_matchers), WithJsonSchema(_MATCHERS_SCHEMA)]
-Match = Annotated[
-    list[MatcherText],
-    Field(min_length=1),
-    BeforeValidator(_as_list),
-    AfterValidator(_one_list),
-    WithJsonSchema({"anyOf": [_MATCHERS_SCHEMA, {"type": "array", "items": _MATCHERS_SCHEMA, "minItems": 1}]}),
-]
 Protect = tuple[MatcherText, ...]
 AllowTarget = Annotated[Regex, PlainValidator(_regex), WithJsonSchema({"type": "string", "description": "RE2"})]
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
@@ -195,7 +158,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule with all defaults filled in; durations in seconds. `protect` is what the rule adds to the top-level one.
+    """A rule with all defaults filled in; durations in seconds. `protect` and `freeze` are what the rule adds to the
+    top-level ones.
 
     `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see.
     """
@@ -207,6 +171,7 @@ class Rule:
     for_: float = 0.0
     allow_target: Regex | None = None
     protect: tuple[tuple[Matcher, ...], ...] = ()
+    freeze: tuple[Freeze, ...] = ()
     mode: Mode = Mode.DRY_RUN
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
@@ -223,6 +188,7 @@ class RuleText(Strict):
     target: TargetText | None = None
     allow_target: AllowTarget | None = None
     protect: Protect = ()
+    freeze: tuple[Freeze, ...] = ()
     mode: Mode | None = None
     cooldown: Duration | None = None
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
@@ -242,6 +208,7 @@ class DocumentText(Strict):
     defaults: Defaults = Defaults()
     budget: tuple[Budget, ...] = (Window(60, 3600.0),)
     protect: Protect = ()
+    freeze: tuple[Freeze, ...] = ()
     secrets: dict[SecretName, SecretPath] = Field(default_factory=dict)
 
 

@@ -85,6 +85,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.RUN_ENDED,
         Reason.IN_PROGRESS,
         Reason.ACKED,
+        Reason.FROZEN,
         Reason.COOLDOWN,
         Reason.BUDGET,
         Reason.LOW_SPACE,
@@ -175,6 +176,36 @@ def test_no_step_begins_on_what_an_operator_minds() -> None:
     """Neither the first step of a run that was decided before, nor the next one of a run under way."""
     assert ask(acked(alertname="Down"), run=a_run()).reason is Reason.ACKED
     assert ask(acked(alertname="Down"), run=a_run(step=1)).reason is Reason.ACKED
+
+
+FROZEN_RULES = rules_from("""
+    version: 1
+    freeze: [{from: Fri 16:00, to: Mon 14:30, zone: UTC}]
+    rules:
+      - name: restart
+        match: alertname="Down"
+        target: '{{ labels.instance }}'
+        mode: live
+        freeze: [{from: Mon 12:00, to: Mon 15:00, zone: UTC}, {from: Mon 13:00, to: Mon 13:30, zone: UTC}]
+        steps: [{fake: {do: x}}]
+      - name: dry
+        match: alertname="Dry"
+        target: '{{ labels.instance }}'
+        steps: [{fake: {do: x}}]
+    """)
+"""NOW is a Monday, 14:13:20 UTC."""
+
+
+def test_nothing_begins_in_a_freeze_of_the_rule_or_of_all() -> None:
+    """The window that ends last is told, and its end is when to ask again; a later step does not begin either."""
+    mine = ask(rules=FROZEN_RULES)
+    assert (mine.reason, mine.ask_again) == (Reason.FROZEN, NOW + 2800)
+    assert mine.verdicts[-1].saw == {"window": "Mon 12:00 to Mon 15:00 UTC", "until": "2026-09-21T15:00:00.000000Z"}
+    assert ask(rules=FROZEN_RULES, run=a_run(step=1)).reason is Reason.FROZEN
+    assert ask(rules=FROZEN_RULES, now=mine.ask_again or 0).reason is Reason.ACT
+    other = ask(rules=FROZEN_RULES, about=episode(alertname="Dry"))
+    assert (other.reason, other.verdicts[-1].saw["window"]) == (Reason.FROZEN, "Fri 16:00 to Mon 14:30 UTC")
+    assert ask(rules=FROZEN_RULES, about=episode(alertname="Dry"), now=NOW + 1000).reason is Reason.DRY_RUN
 
 
 def test_cooldown_is_per_rule_and_target() -> None:

@@ -1,0 +1,88 @@
+"""The guards that time, other runs and people can change: each a pure answer with what it looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoheal.model import Reason, rfc3339
+from autoheal.rules.load import RuleSet
+from autoheal.rules.schema import Rule, Window
+from autoheal.rules.silencing import covering
+from autoheal.state import Episode, Run, State
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One guard's answer and what it looked at. `ask_again` is when a refusal may end (epoch seconds)."""
+
+    reason: Reason
+    passed: bool
+    saw: dict[str, Any] = field(default_factory=dict)
+    ask_again: float | None = None
+
+
+def acked(state: State, episode: Episode, now: float) -> Verdict:
+    """Whether nobody has acknowledged the alert."""
+    silence = covering(state.silences.values(), episode.labels, now)
+    if silence is None:
+        return Verdict(Reason.ACKED, passed=True, saw={"silences": len(state.silences)})
+    saw = {"silence": silence.id, "by": silence.actor, "until": when(silence.ends_at)}
+    return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
+
+
+def frozen(rule: Rule, rules: RuleSet, now: float) -> Verdict:
+    """Whether no time window of the rule's, or of all rules', forbids to act now."""
+    windows = (*rules.freeze, *rule.freeze)
+    # Of several the one that lasts longest is what stands in the way.
+    until, window = max(((window.until(now) or 0.0, str(window)) for window in windows), default=(0.0, ""))
+    if until == 0.0:
+        return Verdict(Reason.FROZEN, passed=True, saw={"windows": len(windows)})
+    saw = {"window": window, "until": when(until)}
+    return Verdict(Reason.FROZEN, passed=False, saw=saw, ask_again=until)
+
+
+def cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:
+    """Whether the rule's last action on the target is long enough ago."""
+    last = state.last_action.get(rule.name, {}).get(target)
+    if last is None or rule.cooldown == 0:
+        return Verdict(Reason.COOLDOWN, passed=True, saw={"cooldown": rule.cooldown})
+    until = last + rule.cooldown
+    saw = {"cooldown": rule.cooldown, "last_action": when(last), "until": when(until)}
+    return Verdict(Reason.COOLDOWN, now >= until, saw, until)
+
+
+def budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None) -> Verdict:
+    """Whether none of the windows in which the run would count is spent."""
+    # Runs that were decided but have not begun count as spent: a hundred alerts in one body share one budget.
+    own = None if run is None else state.waiting.get(run.id)
+    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None]] = (
+        ("target", rule.budget.target, rule.name, target),
+        ("rule", rule.budget.rule, rule.name, None),
+        ("all", rules.budget, None, None),
+    )
+    saw: list[dict[str, Any]] = []
+    for scope, windows, rule_name, target_name in scopes:
+        spent = state.spent_on(rule_name, target_name)
+        waiting = spent.waiting - (
+            own is not None and rule_name in (None, own.rule) and target_name in (None, own.target)
+        )
+        for window in windows:
+            first = spent.since(now - window.seconds)
+            used = len(spent.times) - first + waiting
+            saw.append({"scope": scope, "used": used, "of": window.count, "window": window.seconds})
+            if used >= window.count:
+                # The time at which enough charges have left the window; waiting ones count as charged now.
+                over = first + used - window.count
+                free = (spent.times[over] if over < len(spent.times) else now) + window.seconds
+                return Verdict(Reason.BUDGET, passed=False, saw={"windows": saw}, ask_again=free)
+    return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
+
+
+def when(ts: float) -> str | float:
+    """`ts` (epoch seconds) as records show it."""
+    try:
+        return rfc3339(ts)
+    except (ValueError, OverflowError, OSError):
+        return ts  # a hostile startsAt at the edge of the calendar
