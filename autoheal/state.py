@@ -21,6 +21,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from autoheal import snapshot
+from autoheal.breaker import Breaker
 from autoheal.errors import JournalDamaged
 from autoheal.model import Draft, Head, Kind, Mode, Reason, Record, parse_rfc3339
 
@@ -198,6 +199,8 @@ class State:
     """The unfinished run of each target."""
     space_low: bool = False
     """Whether the log's disk has less left than it should: no live run begins."""
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+    """By rule, of those whose last run failed, or whose breaker is open."""
     silences: dict[str, Silence] = field(default_factory=dict)
     """By id. One whose time is over stays until the next is made."""
     silence_requests: list[int] = field(default_factory=list)
@@ -242,6 +245,11 @@ class State:
         for name in _SNAPSHOT_FIELDS:
             setattr(self, name, getattr(known, name))
         self.founded, self.snapshot_parts = True, []
+
+    def at_work(self, rule: str | None = None) -> set[str]:
+        """The live runs that have not ended, of all rules or of one."""
+        held = self.locks.values()
+        return {run for run in held if rule is None or (run in self.runs and self.runs[run].rule == rule)}
 
     def spent_on(self, rule: str | None = None, target: str | None = None) -> Spent:
         """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
@@ -437,6 +445,35 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
     return change
 
 
+def _heal_confirmed(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    if (breaker := state.breakers.get(run.rule)) is not None:
+        breaker.heal()
+        if breaker.at_rest:
+            del state.breakers[run.rule]
+    _ends(RunState.HEALED)(state, record)
+
+
+def _escalated(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    # One that was judged: a run that was stopped before its action, or by a fault of ours, tells nothing of its rule.
+    if run.step and run.state in (RunState.PLANNED, RunState.ESCALATING):
+        state.breakers.setdefault(run.rule, Breaker()).fail(run.created_at, record.ts)
+    _ends(RunState.ESCALATED)(state, record)
+
+
+def _breaker_opened(state: State, record: Record) -> None:
+    state.breakers.setdefault(_given(record.rule), Breaker()).open(record.detail["rule_digest"], record.ts)
+
+
+def _rule_demoted(state: State, record: Record) -> None:
+    state.breakers[_given(record.rule)].demoted = True
+
+
+def _breaker_closed(state: State, record: Record) -> None:
+    state.breakers.pop(_given(record.rule), None)
+
+
 def _silence_requested(state: State, record: Record) -> None:
     state.silence_requests.append(record.seq)
 
@@ -473,10 +510,13 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.ACTION_INTERRUPTED: _action_ended,
     Kind.ACTION_DRY_RUN: _ends(RunState.DRY_RUN),
     Kind.ACTION_CANCELLED: _ends(RunState.CANCELLED),
-    Kind.HEAL_CONFIRMED: _ends(RunState.HEALED),
+    Kind.HEAL_CONFIRMED: _heal_confirmed,
     Kind.HEAL_FAILED: _heal_failed,
     Kind.HEAL_INCONCLUSIVE: _heal_inconclusive,
-    Kind.ESCALATED: _ends(RunState.ESCALATED),
+    Kind.ESCALATED: _escalated,
+    Kind.BREAKER_OPENED: _breaker_opened,
+    Kind.BREAKER_CLOSED: _breaker_closed,
+    Kind.RULE_DEMOTED: _rule_demoted,
     Kind.SILENCE_REQUESTED: _silence_requested,
     Kind.SILENCE_CREATED: _silence_created,
     Kind.SILENCE_FAILED: _silence_failed,

@@ -15,6 +15,7 @@ from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
+from autoheal.engine.guards import breakers_due
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.runs import Runner, World
@@ -35,6 +36,11 @@ ACTIONS_AT_ONCE = 32
 """Actions that execute at the same time; further runs wait, and ask the guards again when it is their turn."""
 AT_ONCE = 50
 """Decisions made before others on the event loop get their turn."""
+
+_CONCERN_ALL = frozenset(
+    (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED, Kind.BREAKER_CLOSED, Kind.RULE_DEMOTED)
+)
+"""Kinds of records after which every open episode is decided on anew."""
 
 _log = structlog.get_logger(__name__)
 
@@ -73,6 +79,10 @@ class Engine:
         self._alarms = Alarms(clock, self._ask_again)
         self._blocked: dict[str, set[str]] = {}
         self._starved: set[str] = set()
+        self._behind: dict[str, set[str]] = {}
+        """Who waits for a run of a rule to end, whatever its target."""
+        self._stale = True
+        """Whether something happened since the guards were last asked what they have to tell."""
         self._runners: dict[str, Runner] = {}
         self._run_tasks: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -227,6 +237,23 @@ class Engine:
             raise JournalUnavailable("the service is stopping")
         return await self._acks.make(ack, actor, correlation_id)
 
+    async def reset(self, rule: str, actor: str, correlation_id: str) -> bool:
+        """Close the breaker of `rule` by an operator's word, and lift its demotion; durable on return.
+
+        False when there was nothing to forget. Raises JournalUnavailable.
+        """
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
+        self._ledger.refresh()
+        if rule not in self.state.breakers:
+            return False
+        closed = Draft(
+            kind=Kind.BREAKER_CLOSED, rule=rule, reason="operator", actor=actor, correlation_id=correlation_id
+        )
+        self._ledger.commit([closed])
+        await self._ledger.settle()
+        return True
+
     async def reload(self, actor: str = "system") -> None:
         """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
         async with self._reloading:
@@ -258,6 +285,7 @@ class Engine:
     async def _decide_all(self) -> None:
         self._ledger.refresh()
         done = 0
+        self._tell_of_guards()
         while self._dirty:
             fingerprint = next(iter(self._dirty))
             try:
@@ -270,6 +298,14 @@ class Engine:
             done += 1
             if done % AT_ONCE == 0:
                 await asyncio.sleep(0)
+            self._tell_of_guards()
+
+    def _tell_of_guards(self) -> None:
+        """Record what guards have to tell, before anything more is decided."""
+        if self._stale:
+            if drafts := breakers_due(self.state, {rule.name: rule for rule in self.rules.rules}):
+                self._ledger.commit(drafts)
+            self._stale = False
 
     def _decide_episode(self, fingerprint: str) -> None:
         episode = self.state.episodes.get(fingerprint)
@@ -294,6 +330,8 @@ class Engine:
             self._alarms.set(episode.fingerprint, decision.ask_again)
         if decision.reason is Reason.IN_PROGRESS and decision.target is not None:
             self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
+        if decision.reason is Reason.BREAKER_OPEN and decision.rule is not None:
+            self._behind.setdefault(decision.rule, set()).add(episode.fingerprint)
         if decision.reason is Reason.BUDGET:
             self._starved.add(episode.fingerprint)
         # An `act` that says nothing new follows one whose run was cancelled before it began: it is due again.
@@ -326,8 +364,10 @@ class Engine:
     def _changed(self, records: Sequence[Record]) -> None:
         """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
         for record in records:
-            if record.kind in (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED):
+            if record.kind in _CONCERN_ALL:
                 self._mark(self.state.episodes)
+            elif record.kind is Kind.CONFIG_LOADED:
+                self._stale = True
             elif record.kind is Kind.ALERT_RESOLVED:
                 self._starved.discard(str(record.fingerprint))
                 for run_id, runner in self._runners.items():
@@ -338,7 +378,9 @@ class Engine:
                 if record.kind is Kind.ESCALATED:
                     _log.error("escalated", rule=run.rule, target=run.target, run=run.id, reason=record.reason)
                 if run.state in TERMINAL:
-                    self._mark(self._blocked.pop(run.target, set()))
+                    self._mark(self._blocked.pop(run.target, set()) | self._behind.pop(run.rule, set()))
+                    self._stale = True
+                    self._work.set()
                     if record.kind is Kind.ACTION_CANCELLED:
                         # What it would have spent is free, and its episode may be decided on anew.
                         self._mark(self._starved | {run.fingerprint})
@@ -382,6 +424,7 @@ class Engine:
 
         At start, and whenever the log gave up what was folded already: what it lost is decided again.
         """
+        self._stale = True
         for run in list(self.state.runs.values()):
             if not run.ended:
                 self._carry(run.id)

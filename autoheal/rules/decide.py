@@ -72,7 +72,7 @@ def decide(
     now = round(now, 6)
     verdicts: list[Verdict] = []
     made: dict[str, Any] | None = None
-    mode = None if rule is None else _mode(rule, switches)
+    mode = None if rule is None else _mode(state, rule, switches)
 
     def conclude(reason: Reason, ask_again: float | None = None) -> Decision:
         return Decision(
@@ -105,7 +105,7 @@ def decide(
         verdicts.append(
             Verdict(Reason.BAD_TARGET, passed=True, saw={"target": made["target"], "allow_target": allowed})
         )
-    verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value}))
+    verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value, **_demotion(state, rule)}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
     for verdict in _waits(state, episode, rule, rules, made["target"], mode, now, run):
@@ -115,10 +115,15 @@ def decide(
     return conclude(Reason.ACT if mode is Mode.LIVE else Reason.DRY_RUN)
 
 
-def _mode(rule: Rule, switches: Switches) -> Mode:
-    if rule.mode is Mode.LIVE and switches.dry_run:
+def _mode(state: State, rule: Rule, switches: Switches) -> Mode:
+    if rule.mode is not Mode.OFF and (switches.dry_run or _demotion(state, rule)):
         return Mode.DRY_RUN
     return rule.mode
+
+
+def _demotion(state: State, rule: Rule) -> dict[str, bool]:
+    breaker = state.breakers.get(rule.name)
+    return {"demoted": True} if breaker is not None and breaker.demoted else {}
 
 
 def _protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
@@ -154,6 +159,7 @@ def _waits(
         return
     yield guards.cooldown(state, rule, target, now)
     yield guards.budget(state, rule, rules, target, now, run)
+    yield guards.breaker_open(state, rule, now, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is Mode.LIVE:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)

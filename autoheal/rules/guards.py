@@ -80,6 +80,22 @@ def budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, ru
     return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
 
 
+def breaker_open(state: State, rule: Rule, now: float, run: Run | None) -> Verdict:
+    """Whether the rule has not failed too often in a row; after `reset` one run may show that it helps again."""
+    breaker = state.breakers.get(rule.name)
+    if rule.breaker is None or breaker is None:
+        return Verdict(Reason.BREAKER_OPEN, passed=True, saw={"failures": 0 if breaker is None else breaker.failures})
+    saw: dict[str, Any] = {"failures": breaker.failures, "of": rule.breaker.failures}
+    # A demoted rule is a dry run: its plans harm nobody, and are what people judge it by.
+    if breaker.demoted or not breaker.blocks(rule.breaker.failures):
+        return Verdict(Reason.BREAKER_OPEN, passed=True, saw=saw)
+    until = breaker.until(rule.breaker.reset)
+    others = state.at_work(rule.name) - ({run.id} if run else set())
+    saw |= {"until": when(until), "runs": sorted(others)}
+    passed = now >= until and not others
+    return Verdict(Reason.BREAKER_OPEN, passed, saw, until if now < until else None)
+
+
 def when(ts: float) -> str | float:
     """`ts` (epoch seconds) as records show it."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
@@ -79,11 +80,11 @@ def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Containe
     defaults = shared.get("defaults")
     default_mode = defaults.get("mode") if isinstance(defaults, dict) else None
     model = document_model(actions)
-    read: list[Any] = []
+    read: list[tuple[Any, Any]] = []
     named: dict[str, str] = {}
     for document in documents:
         try:
-            read.append(model.model_validate(document.data, context=context))
+            read.append((model.model_validate(document.data, context=context), document.data))
         except ValidationError as error:
             faults.extend(shape_faults(document, model, error))
         faults.extend(combination_faults(document, actions, default_mode, named))
@@ -147,20 +148,30 @@ def _order(fault: Fault) -> tuple[str, int, int, str]:
     return file, int(line or 0), int(column or 0), fault.what
 
 
-def _rule_set(read: list[Any], texts: dict[str, str], redact: Container[str]) -> RuleSet:
+def _rule_set(read: list[tuple[Any, Any]], texts: dict[str, str], redact: Container[str]) -> RuleSet:
     top: dict[str, Any] = {
-        key: getattr(document, key) for key in ONCE for document in read if key in document.model_fields_set
+        key: getattr(document, key) for key in ONCE for document, _ in read if key in document.model_fields_set
     }
     defaults = top.pop("defaults", Defaults())
+    written = next((data["defaults"] for _, data in read if "defaults" in data), None)
     return RuleSet(
-        rules=tuple(_rule(rule, defaults, redact) for document in read for rule in document.rules),
+        rules=tuple(
+            _rule(rule, defaults, redact, _digest([written, text]))
+            for document, data in read
+            for rule, text in zip(document.rules, data["rules"], strict=True)
+        ),
         digest=hashlib.sha256(orjson.dumps(list(texts.items()))).hexdigest(),
         texts=MappingProxyType(texts),
         **top,
     )
 
 
-def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
+def _digest(written: Any) -> str:
+    """Of data as written: neither the order of keys counts, nor comments and white space."""
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
+
+def _rule(text: Any, defaults: Defaults, redact: Container[str], digest: str) -> Rule:
     return Rule(
         name=text.name,
         matchers=text.matchers,
@@ -173,8 +184,10 @@ def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
         mode=defaults.mode if text.mode is None else text.mode,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
+        breaker=text.breaker,
         continue_=text.continue_,
         redact=redact,
+        digest=digest,
     )
 
 

@@ -81,6 +81,13 @@ class RuleBudget(Strict):
     rule: tuple[Budget, ...] = ()
 
 
+class Breaker(Strict):
+    """After so many `failures` in a row a rule rests for `reset`, and then has one run to show that it helps."""
+
+    failures: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    reset: Timeout
+
+
 def _long_budget(value: Any) -> Any:
     return {"target": value} if isinstance(value, list) else value
 
@@ -161,7 +168,8 @@ class Rule:
     """A rule with all defaults filled in; durations in seconds. `protect` and `freeze` are what the rule adds to the
     top-level ones.
 
-    `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see.
+    `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see. `digest` is
+    the SHA-256 (hex) of what is written of it, `defaults` included: another one is another rule.
     """
 
     name: str
@@ -175,7 +183,9 @@ class Rule:
     mode: Mode = Mode.DRY_RUN
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
+    breaker: Breaker | None = None
     continue_: bool = False
+    digest: str = ""
     redact: Container[str] = frozenset()
 
 
@@ -192,6 +202,7 @@ class RuleText(Strict):
     mode: Mode | None = None
     cooldown: Duration | None = None
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
+    breaker: Breaker | None = None
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 

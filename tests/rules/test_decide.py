@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoheal.breaker import Breaker
 from autoheal.model import Mode, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
@@ -30,6 +31,7 @@ RULES = rules_from("""
         mode: live
         cooldown: 10m
         budget: {target: [2/1h], rule: [3/1h]}
+        breaker: {failures: 2, reset: 30m}
         steps: [{fake: {do: 'restart {{ target }}'}}]
       - name: "off"
         match: alertname="Off"
@@ -88,6 +90,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.FROZEN,
         Reason.COOLDOWN,
         Reason.BUDGET,
+        Reason.BREAKER_OPEN,
         Reason.LOW_SPACE,
     ]
 
@@ -256,6 +259,35 @@ def test_a_run_is_not_in_its_own_way() -> None:
     assert ask(state, run=a_run()).reason is Reason.BUDGET
 
 
+def test_a_breaker_is_open_for_a_while_and_then_for_all_but_one() -> None:
+    """As soon as the failures are there, whether a record tells of it yet or not; a step under way is not stopped."""
+    one = State(breakers={"restart": Breaker(failures=1, failed_at=NOW)})
+    assert ask(one).reason is Reason.ACT
+    for opened_at in (None, NOW - 60):
+        state = State(breakers={"restart": Breaker(failures=2, failed_at=NOW - 100, opened_at=opened_at)})
+        until = NOW + 1800 - (100 if opened_at is None else 60)
+        decision = ask(state)
+        assert (decision.reason, decision.ask_again) == (Reason.BREAKER_OPEN, until)
+        assert ask(state, run=a_run()).reason is Reason.BREAKER_OPEN
+        assert ask(state, run=a_run(step=1)).reason is Reason.ACT
+        assert ask(state, episode(alertname="Dry")).reason is Reason.DRY_RUN
+        assert ask(state, now=until).reason is Reason.ACT
+        state.runs["r9"], state.locks["api-7"] = a_run("api-7"), "r9"
+        behind = ask(state, now=until)
+        assert (behind.reason, behind.ask_again) == (Reason.BREAKER_OPEN, None)
+        assert behind.verdicts[-1].saw["runs"] == ["r9"]
+        assert ask(state, now=until, run=a_run()).reason is Reason.ACT
+
+
+def test_a_demoted_rule_is_a_dry_run() -> None:
+    """Whatever it says, open breaker or not, and the decision tells why; `off` stays off."""
+    broken = Breaker(failures=5, failed_at=NOW, opened_at=NOW, opens=3, demoted=True)
+    decision = ask(State(breakers={"restart": broken}))
+    assert (decision.reason, decision.mode) == (Reason.DRY_RUN, Mode.DRY_RUN)
+    assert {"mode": "live", "demoted": True} in [verdict.saw for verdict in decision.verdicts]
+    assert ask(State(breakers={"off": broken}), episode(alertname="Off")).reason is Reason.RULE_OFF
+
+
 def test_later_steps_are_not_charged_again() -> None:
     """From its second step on a run is bound by neither cooldown nor budget, but still by protection."""
     state = State(last_action={"restart": {"api-1": NOW - 1}}, locks={"api-1": "r9"})
@@ -279,6 +311,15 @@ moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.
     waiting=st.integers(0, 4),
     switches=st.builds(Switches, st.booleans(), st.booleans()),
     step=st.sampled_from([None, 0, 1]),
+    breaker=st.none()
+    | st.builds(
+        Breaker,
+        failures=st.integers(0, 3),
+        failed_at=st.floats(NOW - 4000, NOW),
+        opened_at=st.none() | st.floats(NOW - 4000, NOW),
+        demoted=st.booleans(),
+    ),
+    at_work=st.booleans(),
     silence=st.none() | st.tuples(st.sampled_from(["Down", "Other"]), st.floats(NOW - 100, NOW + 100)),
 )
 def test_total_and_never_act_against_a_guard(
@@ -292,6 +333,8 @@ def test_total_and_never_act_against_a_guard(
     waiting: int,
     switches: Switches,
     step: int | None,
+    breaker: Breaker | None,
+    at_work: bool,
     silence: tuple[str, float] | None,
 ) -> None:
     """Whatever the state and the labels, there is a decision; `act` only when an independent reading allows it."""
@@ -308,6 +351,10 @@ def test_total_and_never_act_against_a_guard(
         state.reserve(f"w{number}", Charge(NOW, "restart", "other"))
     if silence is not None:
         state.silences["s1"] = Silence("s1", f'alertname="{silence[0]}"', "ann", silence[1])
+    if breaker is not None:
+        state.breakers["restart"] = breaker
+    if at_work:
+        state.runs["r7"], state.locks["another"] = dataclasses.replace(a_run("another"), id="r7"), "r7"
     run = None if step is None else a_run(target, step=step)
     decision = ask(state, about, switches=switches, run=run)
     again = ask(state, about, switches=switches, run=run)
@@ -328,7 +375,12 @@ def test_total_and_never_act_against_a_guard(
     assert locked in (None, "r9") if run else locked is None
     assert run is not None or not ran
     assert silence is None or silence[0] != "Down" or silence[1] <= NOW
+    assert breaker is None or not breaker.demoted
     if step != 1:
+        if breaker is not None and (breaker.failures >= 2 or breaker.opened_at is not None):
+            assert max(breaker.failed_at, breaker.opened_at or 0) + 1800 <= NOW
+            assert not at_work
+            assert locked is None or run is not None
         assert last is None or NOW - last >= 600
         assert in_hour.count("restart") < 2
         assert in_hour.count("restart") + waiting < 3

@@ -72,6 +72,18 @@ rules:
     assert dict(rules.secrets) == {"TOKEN": Path("/run/secrets/token")}
 
 
+def test_a_rule_is_another_when_something_is_written_otherwise(tmp_path: Path) -> None:
+    """Its digest follows its own text and the file's defaults, and neither comments, order nor its neighbours."""
+
+    def digest(text: str) -> str:
+        return loaded(tmp_path, text).rules[0].digest
+
+    first = digest(rule("for: 5s, cooldown: 1m"))
+    assert digest(rule("cooldown: 1m,   for: 5s") + "  - {name: b, match: a=b, mode: off} # new\n") == first
+    assert digest(rule("cooldown: 1m, for: 6s")) != first
+    assert digest("defaults: {timeout: 5s}\n" + rule("for: 5s, cooldown: 1m")) != first
+
+
 def test_the_first_match_wins_unless_it_says_to_continue(tmp_path: Path) -> None:
     """As in Alertmanager's routes."""
     text = "version: 1\nrules:\n"
@@ -188,6 +200,12 @@ rules:
         (rule("mode: "), "'mode' has no value"),
         (rule("cooldown: "), "'cooldown' has no value"),
         (rule(name="'" + "x" * 65 + "'"), "name: should match pattern"),
+        (rule("breaker: "), "'breaker' has no value"),
+        (rule("breaker: 3"), "breaker: should be a mapping, not '3'"),
+        (rule("breaker: {failures: 3}"), "'reset' is missing"),
+        (rule("breaker: {failures: 0, reset: 1h}"), "failures: should be greater than or equal to 1, not '0'"),
+        (rule("breaker: {failures: yes, reset: 1h}"), "failures: should be a valid integer"),
+        (rule("breaker: {failures: 3, reset: 0s}"), "reset: must be longer than 0s"),
         (rule("for: -5s"), "'-5s' is not a duration"),
         (rule("budget: {targets: [1/1h]}"), "unknown key 'targets': did you mean 'target'?"),
         (rule("protect: ['a=~\"(\"']"), "protect: column 4: '(' is not an RE2"),
