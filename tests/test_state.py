@@ -45,7 +45,7 @@ def legal(state: State) -> list[Draft]:
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
-    drafts += legal_silences(state) + legal_breakers(state)
+    drafts += legal_silences(state) + legal_breakers(state) + legal_storms(state)
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -87,6 +87,14 @@ def legal_breakers(state: State) -> list[Draft]:
         if breaker.opened_at is not None:
             drafts.append(Draft(kind=Kind.RULE_DEMOTED, rule=rule))
     return drafts
+
+
+def legal_storms(state: State) -> list[Draft]:
+    """A begin where there is none, an end where there is one."""
+    lasting = {rule for rule, storm in state.storms.items() if not storm.over}
+    drafts = [Draft(kind=Kind.STORM_BEGAN, rule=rule) for rule in ("r", "q") if rule not in lasting]
+    drafts += [Draft(kind=Kind.ESCALATED, rule=rule, reason="storm") for rule in lasting]
+    return drafts + [Draft(kind=Kind.STORM_ENDED, rule=rule) for rule in lasting]
 
 
 def legal_silences(state: State) -> list[Draft]:
@@ -149,6 +157,12 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
+    for storm in state.storms.values():
+        assert storm.held.keys() <= state.episodes.keys()
+        assert storm.held or not storm.over
+    for rule, targets in state.targets.items():
+        decided = [record for record in records if record.kind is Kind.DECISION and record.rule == rule]
+        assert targets.keys() <= {record.target for record in decided}
     answered = {record.detail.get("request") for record in records}
     asked = [record.seq for record in records if record.kind is Kind.SILENCE_REQUESTED]
     assert state.silence_requests == [seq for seq in asked if seq not in answered]

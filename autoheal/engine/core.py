@@ -15,7 +15,7 @@ from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
-from autoheal.engine.guards import breakers_due
+from autoheal.engine.guards import Survey, breakers_due, storms_due
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.runs import Runner, World
@@ -41,6 +41,8 @@ _CONCERN_ALL = frozenset(
     (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED, Kind.BREAKER_CLOSED, Kind.RULE_DEMOTED)
 )
 """Kinds of records after which every open episode is decided on anew."""
+_STORMS = ""
+"""Nobody's fingerprint: the alarm by which time ends storms."""
 
 _log = structlog.get_logger(__name__)
 
@@ -83,6 +85,7 @@ class Engine:
         """Who waits for a run of a rule to end, whatever its target."""
         self._stale = True
         """Whether something happened since the guards were last asked what they have to tell."""
+        self._survey = Survey()
         self._runners: dict[str, Runner] = {}
         self._run_tasks: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,7 +204,7 @@ class Engine:
                 suspects += intake.suspects
         finally:
             # All alerts of a body are in before any is decided; when the log refuses half-way, those that are in count.
-            self._mark(opened)
+            self._arrive(opened)
         await self._ledger.settle()
         if self._watch is not None and self._running:
             if suspects:
@@ -267,7 +270,7 @@ class Engine:
             self.rules = rules
             await self._ledger.insist(lambda: [loaded(rules, actor)])
             self._keep_texts()
-            self._mark(self.state.episodes)
+            self._arrive(self.state.episodes)
 
     # Deciding
 
@@ -285,8 +288,7 @@ class Engine:
     async def _decide_all(self) -> None:
         self._ledger.refresh()
         done = 0
-        self._tell_of_guards()
-        while self._dirty:
+        while await self._look_ahead():
             fingerprint = next(iter(self._dirty))
             try:
                 self._decide_episode(fingerprint)
@@ -298,14 +300,26 @@ class Engine:
             done += 1
             if done % AT_ONCE == 0:
                 await asyncio.sleep(0)
-            self._tell_of_guards()
+        # By now there are decisions that tell of all of them.
+        self._survey.named.clear()
 
-    def _tell_of_guards(self) -> None:
-        """Record what guards have to tell, before anything more is decided."""
-        if self._stale:
-            if drafts := breakers_due(self.state, {rule.name: rule for rule in self.rules.rules}):
+    async def _look_ahead(self) -> bool:
+        """Look at all that has arrived, record what guards have to tell, and say whether a decision is due."""
+        while not self._survey.done:
+            self._survey.look(self.state, self.rules, AT_ONCE)
+            self._stale = True
+            await asyncio.sleep(0)
+        rules = {rule.name: rule for rule in self.rules.rules} if self._stale else {}
+        while self._stale:
+            drafts, again = storms_due(self.state, rules, self._survey.named, self._switches(), self._clock.now())
+            drafts += breakers_due(self.state, rules)
+            if drafts:
                 self._ledger.commit(drafts)
+                continue  # one may call for the next
+            if again is not None:
+                self._alarms.set(_STORMS, again)
             self._stale = False
+        return bool(self._dirty)
 
     def _decide_episode(self, fingerprint: str) -> None:
         episode = self.state.episodes.get(fingerprint)
@@ -358,18 +372,32 @@ class Engine:
         if self._dirty:
             self._work.set()
 
-    def _ask_again(self, fingerprint: str) -> None:
-        self._mark([fingerprint])
+    def _arrive(self, fingerprints: Sequence[str] | Mapping[str, object]) -> None:
+        """These are new, or all that is decided on them may be."""
+        self._survey.add(fingerprints)
+        self._mark(fingerprints)
+
+    def _ask_again(self, key: str) -> None:
+        if key == _STORMS:
+            self._stale = True
+            self._work.set()
+        else:
+            self._mark([key])
 
     def _changed(self, records: Sequence[Record]) -> None:
         """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
         for record in records:
             if record.kind in _CONCERN_ALL:
                 self._mark(self.state.episodes)
+            elif record.kind is Kind.STORM_BEGAN:
+                _log.error("storm_began", rule=record.rule, **record.detail)
             elif record.kind is Kind.CONFIG_LOADED:
                 self._stale = True
             elif record.kind is Kind.ALERT_RESOLVED:
                 self._starved.discard(str(record.fingerprint))
+                if self.state.storms:
+                    self._stale = True
+                    self._work.set()
                 for run_id, runner in self._runners.items():
                     if run_id in self.state.runs and self.state.runs[run_id].fingerprint == record.fingerprint:
                         runner.changed.set()
@@ -428,7 +456,7 @@ class Engine:
         for run in list(self.state.runs.values()):
             if not run.ended:
                 self._carry(run.id)
-        self._mark(self.state.episodes)
+        self._arrive(self.state.episodes)
 
     def _decide_again(self, run: Run) -> Decision | None:
         episode = self.state.episodes.get(run.fingerprint)
@@ -463,7 +491,7 @@ class Engine:
         )
         if intake.drafts:
             self._ledger.commit(intake.drafts)
-        self._mark(intake.opened)
+        self._arrive(intake.opened)
 
     def _keep_texts(self) -> None:
         try:

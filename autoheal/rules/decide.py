@@ -72,7 +72,7 @@ def decide(
     now = round(now, 6)
     verdicts: list[Verdict] = []
     made: dict[str, Any] | None = None
-    mode = None if rule is None else _mode(state, rule, switches)
+    mode = None if rule is None else mode_of(state, rule, switches)
 
     def conclude(reason: Reason, ask_again: float | None = None) -> Decision:
         return Decision(
@@ -92,7 +92,7 @@ def decide(
     verdicts.append(Verdict(Reason.NO_RULE, rule is not None, {"rules": len(rules.rules)}))
     if rule is None:
         return conclude(Reason.NO_RULE)
-    verdicts.append(_protected(episode, rule, rules))
+    verdicts.append(protected(episode, rule, rules))
     if not verdicts[-1].passed:
         return conclude(Reason.PROTECTED)
     if rule.target is not None:
@@ -115,7 +115,8 @@ def decide(
     return conclude(Reason.ACT if mode is Mode.LIVE else Reason.DRY_RUN)
 
 
-def _mode(state: State, rule: Rule, switches: Switches) -> Mode:
+def mode_of(state: State, rule: Rule, switches: Switches) -> Mode:
+    """How far the rule may go now, whatever it says itself."""
     if rule.mode is not Mode.OFF and (switches.dry_run or _demotion(state, rule)):
         return Mode.DRY_RUN
     return rule.mode
@@ -126,7 +127,8 @@ def _demotion(state: State, rule: Rule) -> dict[str, bool]:
     return {"demoted": True} if breaker is not None and breaker.demoted else {}
 
 
-def _protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
+def protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
+    """Whether no protection covers the alert."""
     for matchers in (*rules.protect, *rule.protect):
         if all(matcher.matches(episode.labels) for matcher in matchers):
             return Verdict(Reason.PROTECTED, passed=False, saw={"protect": ", ".join(map(str, matchers))[:TEXT_SHOWN]})
@@ -160,6 +162,7 @@ def _waits(
     yield guards.cooldown(state, rule, target, now)
     yield guards.budget(state, rule, rules, target, now, run)
     yield guards.breaker_open(state, rule, now, run)
+    yield guards.storm(state, episode, rule)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is Mode.LIVE:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)

@@ -96,6 +96,17 @@ def breaker_open(state: State, rule: Rule, now: float, run: Run | None) -> Verdi
     return Verdict(Reason.BREAKER_OPEN, passed, saw, until if now < until else None)
 
 
+def storm(state: State, episode: Episode, rule: Rule) -> Verdict:
+    """Whether no storm holds the alert: too many targets at once have one cause, which the rule does not know."""
+    if rule.storm is None:
+        return Verdict(Reason.STORM, passed=True, saw={"of": None})
+    saw: dict[str, Any] = {"of": rule.storm.count, "window": rule.storm.seconds}
+    known = state.storms.get(rule.name)
+    if known is None or not known.holds(episode.fingerprint):
+        return Verdict(Reason.STORM, passed=True, saw=saw)
+    return Verdict(Reason.STORM, passed=False, saw=saw | {"since": when(known.began_at), "over": known.over})
+
+
 def when(ts: float) -> str | float:
     """`ts` (epoch seconds) as records show it."""
     try:

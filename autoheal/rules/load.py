@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -21,10 +21,10 @@ from autoheal.rules.fields import Context
 from autoheal.rules.freeze import Freeze
 from autoheal.rules.index import RuleIndex
 from autoheal.rules.match import Matcher
-from autoheal.rules.schema import DEFAULT_VERIFY, Defaults, Rule, Step, document_model
+from autoheal.rules.schema import DEFAULT_STORM, DEFAULT_VERIFY, Defaults, Rule, Step, document_model
 from autoheal.rules.units import Window
 
-ONCE = ("defaults", "budget", "protect", "freeze", "secrets")
+ONCE = ("defaults", "budget", "protect", "freeze", "storm", "secrets")
 """Keys that only one file of a folder may have."""
 
 _WHERE = re.compile(r"(.*?)(?::([0-9]+):([0-9]+))?", re.DOTALL)
@@ -153,10 +153,11 @@ def _rule_set(read: list[tuple[Any, Any]], texts: dict[str, str], redact: Contai
         key: getattr(document, key) for key in ONCE for document, _ in read if key in document.model_fields_set
     }
     defaults = top.pop("defaults", Defaults())
+    storm = top.pop("storm", DEFAULT_STORM)
     written = next((data["defaults"] for _, data in read if "defaults" in data), None)
     return RuleSet(
         rules=tuple(
-            _rule(rule, defaults, redact, _digest([written, text]))
+            _rule(rule, defaults, storm, redact, _digest([written, text]))
             for document, data in read
             for rule, text in zip(document.rules, data["rules"], strict=True)
         ),
@@ -171,7 +172,8 @@ def _digest(written: Any) -> str:
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
-def _rule(text: Any, defaults: Defaults, redact: Container[str], digest: str) -> Rule:
+def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact: Container[str], digest: str) -> Rule:
+    storm = text.storm if "storm" in text.model_fields_set else storm
     return Rule(
         name=text.name,
         matchers=text.matchers,
@@ -185,6 +187,7 @@ def _rule(text: Any, defaults: Defaults, redact: Container[str], digest: str) ->
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
         breaker=text.breaker,
+        storm=None if storm == "off" else storm,
         continue_=text.continue_,
         redact=redact,
         digest=digest,

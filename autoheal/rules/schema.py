@@ -29,7 +29,7 @@ from autoheal.rules.freeze import Freeze
 from autoheal.rules.match import Matcher, Regex
 from autoheal.rules.matching import Match, MatcherText
 from autoheal.rules.template import Template
-from autoheal.rules.units import Budget, Duration, Timeout, Window
+from autoheal.rules.units import Budget, Duration, Storm, Timeout, Window
 
 __all__ = [
     "CommandProbe",
@@ -154,6 +154,10 @@ DEFAULT_VERIFY = Verify.model_validate({"resolved_within": "15m"})
 """For a step without `verify`: Alertmanager tells of a resolution only every `group_interval`, 5 min by default."""
 
 
+DEFAULT_STORM = Window(30, 600.0)
+"""More distinct targets of one rule than that within ten minutes are a storm."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One rung of a rule's ladder. `params` is an instance of that action's model, templates not yet rendered."""
@@ -184,6 +188,7 @@ class Rule:
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
     breaker: Breaker | None = None
+    storm: Window | None = DEFAULT_STORM
     continue_: bool = False
     digest: str = ""
     redact: Container[str] = frozenset()
@@ -203,6 +208,7 @@ class RuleText(Strict):
     cooldown: Duration | None = None
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
     breaker: Breaker | None = None
+    storm: Storm = DEFAULT_STORM
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 
@@ -220,6 +226,7 @@ class DocumentText(Strict):
     budget: tuple[Budget, ...] = (Window(60, 3600.0),)
     protect: Protect = ()
     freeze: tuple[Freeze, ...] = ()
+    storm: Storm = DEFAULT_STORM
     secrets: dict[SecretName, SecretPath] = Field(default_factory=dict)
 
 

@@ -36,10 +36,13 @@ async def reset(request: Request, *, engine: Engine) -> Response:
 def _state(name: str, state: State) -> dict[str, object]:
     """What guards remember of the rule."""
     breaker = state.breakers.get(name)
+    storm = state.storms.get(name)
     opened_at = None if breaker is None else breaker.opened_at
     return {
         "failures": 0 if breaker is None else breaker.failures,
         "breaker_open_since": None if opened_at is None else rfc3339(opened_at),
+        "storm_since": None if storm is None or storm.over else rfc3339(storm.began_at),
+        "held": 0 if storm is None else len(storm.held),
         "demoted": breaker is not None and breaker.demoted,
     }
 
@@ -57,6 +60,7 @@ def _rule(rule: Rule) -> dict[str, object]:
             "rule": [_window(window) for window in rule.budget.rule],
         },
         "breaker": None if rule.breaker is None else rule.breaker.model_dump(),
+        "storm": None if rule.storm is None else _window(rule.storm),
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

@@ -94,7 +94,7 @@ async def test_one_target_has_one_run_at_a_time(tmp_path: Path) -> None:
 
 async def test_all_alerts_of_a_body_share_one_budget(tmp_path: Path) -> None:
     """A hundred alerts of one moment: three act, the rest wait until the window has room again."""
-    rules = ONE_RULE.replace("version: 1", "version: 1\n    budget: [3/1h]")
+    rules = ONE_RULE.replace("version: 1", "version: 1\n    storm: off\n    budget: [3/1h]")
     stage = Stage(tmp_path, rules)
     await stage.start()
     alerts = [dataclasses.replace(stage.alert(f"api-{n}"), fingerprint=f"{n:016x}") for n in range(100)]
@@ -171,7 +171,7 @@ async def test_the_rules_texts_are_kept_by_digest(tmp_path: Path) -> None:
 
 async def test_actions_at_once_are_bounded(tmp_path: Path) -> None:
     """A burst of runs executes 32 actions at a time; the rest wait their turn and are not lost."""
-    rules = ONE_RULE.replace("version: 1", "version: 1\n    budget: [1000/1h]")
+    rules = ONE_RULE.replace("version: 1", "version: 1\n    storm: off\n    budget: [1000/1h]")
     stage = Stage(tmp_path, rules)
     await stage.start()
     gate = asyncio.Event()

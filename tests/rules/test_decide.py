@@ -13,6 +13,7 @@ from autoheal.model import Mode, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.state import Charge, Episode, Run, Silence, State
+from autoheal.storm import Storm
 from tests.support.rules import rules_from
 
 NOW = 1_790_000_000.0
@@ -91,6 +92,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.COOLDOWN,
         Reason.BUDGET,
         Reason.BREAKER_OPEN,
+        Reason.STORM,
         Reason.LOW_SPACE,
     ]
 
@@ -279,6 +281,21 @@ def test_a_breaker_is_open_for_a_while_and_then_for_all_but_one() -> None:
         assert ask(state, now=until, run=a_run()).reason is Reason.ACT
 
 
+def test_a_storm_holds_its_rules_alerts_and_afterwards_those_it_held() -> None:
+    """A step under way is not stopped; a rule with `storm: off` knows none."""
+    state = State(storms={"restart": Storm(NOW - 60)})
+    decision = ask(state)
+    assert (decision.reason, decision.ask_again) == (Reason.STORM, None)
+    assert ask(state, run=a_run()).reason is Reason.STORM
+    assert ask(state, run=a_run(step=1)).reason is Reason.ACT
+    assert ask(state, episode(alertname="Dry")).reason is Reason.DRY_RUN
+    held = State(storms={"restart": Storm(NOW - 60, over=True, held={"f1": "api-1"})})
+    assert ask(held).reason is Reason.STORM
+    assert ask(held, dataclasses.replace(episode(), fingerprint="f2")).reason is Reason.ACT
+    off = dataclasses.replace(RULES, rules=(dataclasses.replace(RULES.rules[0], storm=None),))
+    assert ask(state, rules=off).reason is Reason.ACT
+
+
 def test_a_demoted_rule_is_a_dry_run() -> None:
     """Whatever it says, open breaker or not, and the decision tells why; `off` stays off."""
     broken = Breaker(failures=5, failed_at=NOW, opened_at=NOW, opens=3, demoted=True)
@@ -320,6 +337,7 @@ moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.
         demoted=st.booleans(),
     ),
     at_work=st.booleans(),
+    storm=st.none() | st.builds(Storm, st.just(NOW), st.booleans(), st.sampled_from([{}, {"f1": "t"}, {"f2": "t"}])),
     silence=st.none() | st.tuples(st.sampled_from(["Down", "Other"]), st.floats(NOW - 100, NOW + 100)),
 )
 def test_total_and_never_act_against_a_guard(
@@ -335,6 +353,7 @@ def test_total_and_never_act_against_a_guard(
     step: int | None,
     breaker: Breaker | None,
     at_work: bool,
+    storm: Storm | None,
     silence: tuple[str, float] | None,
 ) -> None:
     """Whatever the state and the labels, there is a decision; `act` only when an independent reading allows it."""
@@ -353,6 +372,8 @@ def test_total_and_never_act_against_a_guard(
         state.silences["s1"] = Silence("s1", f'alertname="{silence[0]}"', "ann", silence[1])
     if breaker is not None:
         state.breakers["restart"] = breaker
+    if storm is not None:
+        state.storms["restart"] = storm
     if at_work:
         state.runs["r7"], state.locks["another"] = dataclasses.replace(a_run("another"), id="r7"), "r7"
     run = None if step is None else a_run(target, step=step)
@@ -377,6 +398,7 @@ def test_total_and_never_act_against_a_guard(
     assert silence is None or silence[0] != "Down" or silence[1] <= NOW
     assert breaker is None or not breaker.demoted
     if step != 1:
+        assert storm is None or (storm.over and "f1" not in storm.held)
         if breaker is not None and (breaker.failures >= 2 or breaker.opened_at is not None):
             assert max(breaker.failed_at, breaker.opened_at or 0) + 1800 <= NOW
             assert not at_work

@@ -128,22 +128,38 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "cooldown": 60.0,
             "budget": {"target": [{"count": 3, "seconds": 3600.0}], "rule": []},
             "breaker": None,
+            "storm": {"count": 30, "seconds": 600.0},
             "continue": False,
             "steps": ["command"],
-            "state": {"failures": 0, "breaker_open_since": None, "demoted": False},
+            "state": {
+                "failures": 0,
+                "breaker_open_since": None,
+                "storm_since": None,
+                "held": 0,
+                "demoted": False,
+            },
         }
     ]
 
 
 async def test_rules_show_what_guards_remember(gate: Gateway) -> None:
-    """Failures in a row, since when the breaker is open, and whether the rule is demoted."""
+    """Failures in a row, since when breaker and storm last, how many alerts are held, and whether it is demoted."""
     about = {"rule_digest": "d"}
     told = await gate.log(
         Draft(kind=Kind.BREAKER_OPENED, rule="restart-api", detail=about),
         Draft(kind=Kind.RULE_DEMOTED, rule="restart-api", detail=about),
+        firing(4),
+        decision(5, 4),
+        Draft(kind=Kind.STORM_BEGAN, rule="restart-api"),
     )
     (rule,) = (await gate.client.get("/rules")).json()["rules"]
-    assert rule["state"] == {"failures": 0, "breaker_open_since": rfc3339(told[0].ts), "demoted": True}
+    assert rule["state"] == {
+        "failures": 0,
+        "breaker_open_since": rfc3339(told[0].ts),
+        "storm_since": rfc3339(told[-1].ts),
+        "held": 1,
+        "demoted": True,
+    }
 
 
 async def test_a_reset_is_handed_on(gate: Gateway) -> None:
