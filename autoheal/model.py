@@ -81,6 +81,7 @@ class Reason(StrEnum):
     BUDGET = "budget"
     BREAKER_OPEN = "breaker_open"
     STORM = "storm"
+    CONCURRENCY = "concurrency"
     LOW_SPACE = "low_space"
     DRY_RUN = "dry_run"
     ACT = "act"

@@ -32,8 +32,6 @@ from autoheal.state import TERMINAL, Episode, Run, State
 
 STOP_SECONDS = 10.0
 """How long running actions may go on after SIGTERM."""
-ACTIONS_AT_ONCE = 32
-"""Actions that execute at the same time; further runs wait, and ask the guards again when it is their turn."""
 AT_ONCE = 50
 """Decisions made before others on the event loop get their turn."""
 
@@ -83,6 +81,8 @@ class Engine:
         self._starved: set[str] = set()
         self._behind: dict[str, set[str]] = {}
         """Who waits for a run of a rule to end, whatever its target."""
+        self._queues: dict[str, dict[str, None]] = {}
+        """Who waits for room, first come first served: by rule, or under "" for room among all runs."""
         self._stale = True
         """Whether something happened since the guards were last asked what they have to tell."""
         self._survey = Survey()
@@ -90,7 +90,6 @@ class Engine:
         self._run_tasks: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
-        self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._running = False
         self._winding_down = False
         self.failed = asyncio.Event()
@@ -319,7 +318,21 @@ class Engine:
             if again is not None:
                 self._alarms.set(_STORMS, again)
             self._stale = False
-        return bool(self._dirty)
+        return bool(self._dirty) or self._next_in_line()
+
+    def _next_in_line(self) -> bool:
+        """Have the next of those who wait for room decided on, if there is room: not all of them, of whom most would
+        go on waiting.
+        """
+        limits = {rule.name: rule.concurrency for rule in self.rules.rules} if any(self._queues.values()) else {}
+        for key, queue in self._queues.items():
+            limit = limits.get(key) if key else self.settings.max_running
+            if queue and (limit is None or len(self.state.at_work(key or None)) < limit):
+                first = next(iter(queue))
+                del queue[first]
+                self._mark([first])
+                return True
+        return False
 
     def _decide_episode(self, fingerprint: str) -> None:
         episode = self.state.episodes.get(fingerprint)
@@ -346,6 +359,9 @@ class Engine:
             self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
         if decision.reason is Reason.BREAKER_OPEN and decision.rule is not None:
             self._behind.setdefault(decision.rule, set()).add(episode.fingerprint)
+        if decision.reason is Reason.CONCURRENCY and decision.rule is not None:
+            key = decision.rule if decision.verdicts[-1].saw["scope"] == "rule" else ""
+            self._queues.setdefault(key, {})[episode.fingerprint] = None
         if decision.reason is Reason.BUDGET:
             self._starved.add(episode.fingerprint)
         # An `act` that says nothing new follows one whose run was cancelled before it began: it is due again.
@@ -365,7 +381,8 @@ class Engine:
         return decide(self.state, episode, rule, self.rules, self._switches(), self._clock.now(), run)
 
     def _switches(self) -> Switches:
-        return Switches(enabled=self.settings.enabled, dry_run=self.settings.dry_run)
+        settings = self.settings
+        return Switches(enabled=settings.enabled, dry_run=settings.dry_run, max_running=settings.max_running)
 
     def _mark(self, fingerprints: Sequence[str] | Mapping[str, object] | set[str]) -> None:
         self._dirty.update(dict.fromkeys(fingerprints))
@@ -426,7 +443,6 @@ class Engine:
             actions=self._actions,
             ask=None if self._watch is None else self._watch.standing,
             lock_dir=self.settings.data_dir / "running",
-            slots=self._slots,
             winding_down=lambda: self._winding_down,
             began=self.started_at,
         )

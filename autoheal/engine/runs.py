@@ -55,8 +55,6 @@ class World:
     actions: Mapping[str, Action]
     ask: Callable[[str], Awaitable[Standing]] | None
     lock_dir: Path
-    slots: asyncio.Semaphore
-    """Bounds the actions that execute at the same time."""
     winding_down: Callable[[], bool]
     """Whether the service was told to stop: no step begins any more."""
     began: float
@@ -108,8 +106,7 @@ class Runner:
             case RunState.PLANNED if self.run.step >= len(self.run.steps):
                 await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
             case RunState.PLANNED:
-                async with self._world.slots:
-                    await self._next_step()
+                await self._next_step()
             case RunState.ACTING:
                 await self._close_interrupted()
             case RunState.VERIFYING:

@@ -25,10 +25,11 @@ TEXT_SHOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """The settings that stand above all rules."""
+    """The settings that stand above all rules. `max_running` is how many runs may be at work at the same time."""
 
     enabled: bool
     dry_run: bool
+    max_running: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def decide(
     verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value, **_demotion(state, rule)}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
-    for verdict in _waits(state, episode, rule, rules, made["target"], mode, now, run):
+    for verdict in _waits(state, episode, rule, rules, made["target"], mode, switches, now, run):
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
@@ -142,6 +143,7 @@ def _waits(
     rules: RuleSet,
     target: str,
     mode: Mode | None,
+    switches: Switches,
     now: float,
     run: Run | None,
 ) -> Iterator[Verdict]:
@@ -163,6 +165,7 @@ def _waits(
     yield guards.budget(state, rule, rules, target, now, run)
     yield guards.breaker_open(state, rule, now, run)
     yield guards.storm(state, episode, rule)
+    yield guards.concurrency(state, rule, switches.max_running, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is Mode.LIVE:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)

@@ -107,6 +107,18 @@ def storm(state: State, episode: Episode, rule: Rule) -> Verdict:
     return Verdict(Reason.STORM, passed=False, saw=saw | {"since": when(known.began_at), "over": known.over})
 
 
+def concurrency(state: State, rule: Rule, max_running: int, run: Run | None) -> Verdict:
+    """Whether there is room for one more run, in all and of this rule. `saw` names the scope that has none."""
+    own = set() if run is None else {run.id}
+    running = len(state.at_work() - own)
+    saw: dict[str, Any] = {"scope": "all", "running": running, "of": max_running}
+    if running >= max_running or rule.concurrency is None:
+        return Verdict(Reason.CONCURRENCY, running < max_running, saw)
+    running = len(state.at_work(rule.name) - own)
+    saw = {"scope": "rule", "running": running, "of": rule.concurrency}
+    return Verdict(Reason.CONCURRENCY, running < rule.concurrency, saw)
+
+
 def when(ts: float) -> str | float:
     """`ts` (epoch seconds) as records show it."""
     try:

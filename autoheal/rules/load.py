@@ -187,6 +187,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
         breaker=text.breaker,
+        concurrency=text.concurrency,
         storm=None if storm == "off" else storm,
         continue_=text.continue_,
         redact=redact,

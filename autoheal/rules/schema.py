@@ -189,6 +189,7 @@ class Rule:
     budget: RuleBudget = field(default_factory=RuleBudget)
     breaker: Breaker | None = None
     storm: Window | None = DEFAULT_STORM
+    concurrency: int | None = None
     continue_: bool = False
     digest: str = ""
     redact: Container[str] = frozenset()
@@ -209,6 +210,7 @@ class RuleText(Strict):
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
     breaker: Breaker | None = None
     storm: Storm = DEFAULT_STORM
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 

@@ -169,21 +169,6 @@ async def test_the_rules_texts_are_kept_by_digest(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
-async def test_actions_at_once_are_bounded(tmp_path: Path) -> None:
-    """A burst of runs executes 32 actions at a time; the rest wait their turn and are not lost."""
-    rules = ONE_RULE.replace("version: 1", "version: 1\n    storm: off\n    budget: [1000/1h]")
-    stage = Stage(tmp_path, rules)
-    await stage.start()
-    gate = asyncio.Event()
-    stage.action.answers = [gate] * 40
-    await stage.tell(*[dataclasses.replace(stage.alert(f"api-{n}"), fingerprint=f"{n:016x}") for n in range(40)])
-    assert len(stage.action.done) == 32
-    gate.set()
-    await settle()
-    assert len(stage.action.done) == 40
-    await stage.engine.stop()
-
-
 async def test_what_the_log_gave_up_is_decided_again(tmp_path: Path) -> None:
     """The firing is durable and its decision is not: after the log has recovered it is decided without a repeat."""
     stage = Stage(tmp_path)

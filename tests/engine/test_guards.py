@@ -330,3 +330,61 @@ async def test_an_alert_that_trips_the_look_ahead_holds_up_nobody(
     assert decided(stage)["api-1"] == "act"
     assert stage.engine.ready
     await stage.engine.stop()
+
+
+async def test_who_finds_no_room_waits_in_line(tmp_path: Path) -> None:
+    """Over all rules: with each run that ends the one begins that has waited longest, and nobody else is asked."""
+    stage = Stage(tmp_path, with_keys("storm: off"), AUTOHEAL_MAX_RUNNING="2")
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(6)))
+    assert [decided(stage)[f"api-{n}"] for n in range(6)] == ["act"] * 2 + ["concurrency"] * 4
+    await stage.tell(stage.alert("api-2", resolved=True))
+    before = len(stage.journal.records)
+    await stage.tell(stage.alert("api-1", resolved=True))
+    assert [do for _, _, do in stage.action.done] == ["restart api-0", "restart api-1", "restart api-3"]
+    later = [record.target for record in stage.journal.records[before:] if record.kind is Kind.DECISION]
+    assert later == ["api-3"]
+    await stage.clock.advance(601)
+    assert {"restart api-4", "restart api-5"} <= {do for _, _, do in stage.action.done}
+    assert stage.engine.state == fold(stage.journal.replay())
+    await stage.engine.stop()
+
+
+async def test_a_rules_own_limit_is_not_another_rules(tmp_path: Path) -> None:
+    """One run of this rule at a time, until it is verified; the other rule goes its way."""
+    rules = with_keys("concurrency: 1")
+    rules += """
+      - name: note
+        match: alertname="Note"
+        target: 'note-{{ labels.instance }}'
+        mode: live
+        steps: [{fake: {do: 'note {{ target }}'}}]
+"""
+    stage = Stage(tmp_path, rules)
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(3)))
+    await stage.tell(*(stage.alert(f"b-{n}", alertname="Note") for n in range(2)))
+    assert [do for _, _, do in stage.action.done] == ["restart api-0", "note note-b-0", "note note-b-1"]
+    await stage.tell(stage.alert("api-0", resolved=True))
+    assert [do for _, _, do in stage.action.done][3:] == ["restart api-1"]
+    stage.rules = rules.replace("        concurrency: 1\n", "")
+    await stage.engine.reload()
+    await settle()
+    assert [do for _, _, do in stage.action.done][4:] == ["restart api-2"]
+    await stage.engine.stop()
+
+
+async def test_a_lower_limit_holds_for_runs_that_had_not_begun(tmp_path: Path) -> None:
+    """Decided by a life that allowed two, and begun by one that allows one: the second waits for the first."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.engine.wind_down()
+    await stage.tell(stage.alert("api-0"), stage.alert("api-1"))
+    await stage.engine.stop()
+    stage.environ["AUTOHEAL_MAX_RUNNING"] = "1"
+    await stage.start()
+    assert len(stage.action.done) == 1
+    assert sorted(decided(stage).values()) == ["act", "concurrency"]
+    await stage.tell(stage.alert("api-0", resolved=True), stage.alert("api-1", resolved=True))
+    assert stage.engine.state.locks == {}
+    await stage.engine.stop()

@@ -93,6 +93,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.BUDGET,
         Reason.BREAKER_OPEN,
         Reason.STORM,
+        Reason.CONCURRENCY,
         Reason.LOW_SPACE,
     ]
 
@@ -296,6 +297,31 @@ def test_a_storm_holds_its_rules_alerts_and_afterwards_those_it_held() -> None:
     assert ask(state, rules=off).reason is Reason.ACT
 
 
+def test_so_many_runs_are_at_work_at_once() -> None:
+    """In all and of one rule; a run is not in its own way, and a step under way is not stopped."""
+    state = State()
+    for number, rule in enumerate(("restart", "dry")):
+        run = dataclasses.replace(a_run(f"t{number}", rule), id=f"r{number}")
+        state.runs[run.id], state.locks[run.target] = run, run.id
+    full, room = (Switches(enabled=True, dry_run=False, max_running=limit) for limit in (2, 3))
+    decision = ask(state, switches=full)
+    assert (decision.reason, decision.ask_again) == (Reason.CONCURRENCY, None)
+    assert decision.verdicts[-1].saw == {"scope": "all", "running": 2, "of": 2}
+    assert ask(state, switches=room).reason is Reason.ACT
+    assert ask(state, switches=full, run=state.runs["r1"]).reason is Reason.ACT
+    assert ask(state, switches=full, run=a_run(step=1)).reason is Reason.ACT
+    one, two = (
+        dataclasses.replace(RULES, rules=(dataclasses.replace(RULES.rules[0], concurrency=limit),)) for limit in (1, 2)
+    )
+    decision = ask(state, rules=one)
+    assert (decision.reason, decision.verdicts[-1].saw) == (
+        Reason.CONCURRENCY,
+        {"scope": "rule", "running": 1, "of": 1},
+    )
+    assert ask(state, rules=two).reason is Reason.ACT
+    assert ask(state, rules=one, run=state.runs["r0"]).reason is Reason.ACT
+
+
 def test_a_demoted_rule_is_a_dry_run() -> None:
     """Whatever it says, open breaker or not, and the decision tells why; `off` stays off."""
     broken = Breaker(failures=5, failed_at=NOW, opened_at=NOW, opens=3, demoted=True)
@@ -326,7 +352,7 @@ moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.
     last=st.none() | st.floats(NOW - 2000, NOW + 10),
     charged=st.lists(st.tuples(st.sampled_from(["restart", "q"]), st.floats(NOW - 7200, NOW))),
     waiting=st.integers(0, 4),
-    switches=st.builds(Switches, st.booleans(), st.booleans()),
+    switches=st.builds(Switches, st.booleans(), st.booleans(), st.integers(1, 3)),
     step=st.sampled_from([None, 0, 1]),
     breaker=st.none()
     | st.builds(
@@ -398,6 +424,7 @@ def test_total_and_never_act_against_a_guard(
     assert silence is None or silence[0] != "Down" or silence[1] <= NOW
     assert breaker is None or not breaker.demoted
     if step != 1:
+        assert len(state.locks.keys() - {target}) + bool(locked and not run) < switches.max_running
         assert storm is None or (storm.over and "f1" not in storm.held)
         if breaker is not None and (breaker.failures >= 2 or breaker.opened_at is not None):
             assert max(breaker.failed_at, breaker.opened_at or 0) + 1800 <= NOW

@@ -58,12 +58,12 @@ class Stage:
         self.action = FakeAction()
         self.rules = rules
         self.alertmanager: Any = None
-        self._environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
+        self.environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
         self.engine: Engine
 
     async def start(self) -> Engine:
         self.engine = Engine(
-            settings=load_settings(self._environ),
+            settings=load_settings(self.environ),
             journal=self.journal,
             state=fold(self.journal.replay()),
             load_rules=lambda: rules_from(self.rules),
