@@ -77,6 +77,7 @@ class Reason(StrEnum):
     IN_PROGRESS = "in_progress"
     ACKED = "acked"
     FROZEN = "frozen"
+    UNLESS = "unless"
     COOLDOWN = "cooldown"
     BUDGET = "budget"
     BREAKER_OPEN = "breaker_open"

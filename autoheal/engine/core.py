@@ -18,6 +18,7 @@ from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unr
 from autoheal.engine.guards import Survey, breakers_due, storms_due
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.outlook import Outlook
 from autoheal.engine.runs import Runner, World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
@@ -28,6 +29,7 @@ from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Notification, 
 from autoheal.redaction import Redaction
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
+from autoheal.rules.guards import NO_FACTS
 from autoheal.state import TERMINAL, Episode, Run, State
 
 STOP_SECONDS = 10.0
@@ -97,6 +99,9 @@ class Engine:
         self._watch: Watch | None = None
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
+        self._outlook = Outlook(self._watch, redaction, clock)
+        self._looking: set[str] = set()
+        """Who is to be decided on once Alertmanager has said what other alerts fire."""
 
     @property
     def state(self) -> State:
@@ -345,11 +350,24 @@ class Engine:
 
     def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
         decision = self._decide(episode, rule)
+        if decision.reason is Reason.UNLESS and self._outlook.stale:
+            # It may take seconds, and others need not wait for it.
+            if not self._looking:
+                self._spawn(self._look_at_others())
+            self._looking.add(episode.fingerprint)
+            return
         try:
             self._follow(episode, decision)
         except RecordTooLarge as error:
             _log.error("decision_does_not_fit", fingerprint=episode.fingerprint, rule=decision.rule, error=str(error))
             self._follow(episode, unrecordable(decision))
+
+    async def _look_at_others(self) -> None:
+        try:
+            await self._outlook.look()
+        finally:
+            waiting, self._looking = self._looking, set()
+            self._mark(waiting)
 
     def _follow(self, episode: Episode, decision: Decision) -> None:
         """Record the decision if it is news, and do what it says."""
@@ -378,7 +396,8 @@ class Engine:
             self._carry(run_id)
 
     def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
-        return decide(self.state, episode, rule, self.rules, self._switches(), self._clock.now(), run)
+        facts = NO_FACTS if rule is None else self._outlook.facts(rule, episode)
+        return decide(self.state, episode, rule, self.rules, self._switches(), self._clock.now(), run, facts)
 
     def _switches(self) -> Switches:
         settings = self.settings
@@ -439,6 +458,7 @@ class Engine:
         world = World(
             rules=lambda: self.rules,
             decide_again=self._decide_again,
+            look=self._look_for,
             decision=self._decision_of_run,
             actions=self._actions,
             ask=None if self._watch is None else self._watch.standing,
@@ -473,6 +493,10 @@ class Engine:
             if not run.ended:
                 self._carry(run.id)
         self._arrive(self.state.episodes)
+
+    async def _look_for(self, run: Run) -> None:
+        if any(rule.name == run.rule and rule.unless for rule in self.rules.rules):
+            await self._outlook.look()
 
     def _decide_again(self, run: Run) -> Decision | None:
         episode = self.state.episodes.get(run.fingerprint)

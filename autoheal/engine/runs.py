@@ -50,6 +50,8 @@ class World:
     rules: Callable[[], RuleSet]
     decide_again: Callable[[Run], Decision | None]
     """The guards asked at the moment of execution; None when the rule is gone."""
+    look: Callable[[Run], Awaitable[None]]
+    """To be awaited before: asks the world what the guards must know of it."""
     decision: Callable[[Run, Decision], Draft]
     """The record of a decision that stopped a run."""
     actions: Mapping[str, Action]
@@ -117,6 +119,7 @@ class Runner:
     async def _next_step(self) -> None:
         if self._world.winding_down():
             await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
+        await self._world.look(self.run)
         self._ledger.refresh()
         if self.run_id not in self._ledger.state.runs:
             return  # its decision was in a batch that the log gave up
@@ -148,6 +151,7 @@ class Runner:
             record = self._ledger.commit([started])[-1]
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
+            await self._world.look(self.run)
             if (why := self._overtaken()) is not None:
                 await self._ledger.insist(lambda: self._not_run(action.name, why))
                 return None

@@ -13,14 +13,11 @@ from typing import Any
 from autoheal.errors import RenderError
 from autoheal.model import Mode, Reason, plan_digest
 from autoheal.rules import guards
-from autoheal.rules.guards import Verdict, when
+from autoheal.rules.guards import NO_FACTS, TEXT_SHOWN, Facts, Verdict, when
 from autoheal.rules.load import RuleSet
 from autoheal.rules.render import plan
 from autoheal.rules.schema import Rule
 from autoheal.state import Episode, Run, State
-
-TEXT_SHOWN = 1000
-"""How much of a rule's own text a guard shows; the whole is kept by the rules' digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,7 @@ def decide(
     switches: Switches,
     now: float,
     run: Run | None = None,
+    facts: Facts = NO_FACTS,
 ) -> Decision:
     """Decide on `episode` by `rule` (None: nothing matched) at `now`.
 
@@ -109,7 +107,7 @@ def decide(
     verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value, **_demotion(state, rule)}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
-    for verdict in _waits(state, episode, rule, rules, made["target"], mode, switches, now, run):
+    for verdict in _waits(state, episode, rule, rules, made["target"], mode, switches, now, run, facts):
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
@@ -146,6 +144,7 @@ def _waits(
     switches: Switches,
     now: float,
     run: Run | None,
+    facts: Facts,
 ) -> Iterator[Verdict]:
     """The guards that time or other runs can change."""
     # A sender whose clock runs ahead must not delay remediation beyond `for`.
@@ -159,6 +158,7 @@ def _waits(
     yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
     yield guards.acked(state, episode, now)
     yield guards.frozen(rule, rules, now)
+    yield guards.unless(rule, facts, now)
     if run is not None and run.step > 0:
         return
     yield guards.cooldown(state, rule, target, now)

@@ -12,6 +12,36 @@ from autoheal.rules.schema import Rule, Window
 from autoheal.rules.silencing import covering
 from autoheal.state import Episode, Run, State
 
+TEXT_SHOWN = 1000
+"""How much of a rule's own text, or of an error, a guard shows; the rules' whole is kept by their digest."""
+ERRORS_SHOWN = 3
+ASK_OTHERS_SECONDS = 30.0
+"""After so long Alertmanager is asked again about alerts beside which a rule does not act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What Alertmanager said of other alerts when it was asked, at `asked_at` (epoch seconds).
+
+    `firing` is one beside which the rule must not act: its fingerprint, its alertname, and the `unless` that speaks of
+    it. When there is none, `known` says whether that is certain, and `errors` why it is not.
+    """
+
+    asked_at: float
+    known: bool
+    firing: tuple[str, str, str] | None = None
+    errors: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a decision must know of the world beyond the state; None is what nobody asked."""
+
+    others: Others | None = None
+
+
+NO_FACTS = Facts()
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -41,6 +71,21 @@ def frozen(rule: Rule, rules: RuleSet, now: float) -> Verdict:
         return Verdict(Reason.FROZEN, passed=True, saw={"windows": len(windows)})
     saw = {"window": window, "until": when(until)}
     return Verdict(Reason.FROZEN, passed=False, saw=saw, ask_again=until)
+
+
+def unless(rule: Rule, facts: Facts, now: float) -> Verdict:
+    """Whether none of the alerts fires beside which the rule does not act: to be certain, or not to act."""
+    if not rule.unless:
+        return Verdict(Reason.UNLESS, passed=True, saw={"alerts": 0})
+    others = facts.others or Others(now, known=False, errors=("not asked yet",))
+    saw: dict[str, Any] = {"alerts": len(rule.unless), "asked_at": when(others.asked_at), "known": others.known}
+    if others.firing is not None:
+        fingerprint, alertname, spoken_of = others.firing
+        saw["firing"] = {"fingerprint": fingerprint, "alertname": alertname, "unless": spoken_of[:TEXT_SHOWN]}
+    elif not others.known:
+        saw["errors"] = [error[:TEXT_SHOWN] for error in others.errors[:ERRORS_SHOWN]]
+    passed = others.known and others.firing is None
+    return Verdict(Reason.UNLESS, passed, saw, ask_again=now + ASK_OTHERS_SECONDS)
 
 
 def cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:

@@ -183,6 +183,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         allow_target=text.allow_target,
         protect=text.protect,
         freeze=text.freeze,
+        unless=text.unless,
         mode=defaults.mode if text.mode is None else text.mode,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,

@@ -27,9 +27,10 @@ from autoheal.model import Mode
 from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeUrl, Strict, TargetText
 from autoheal.rules.freeze import Freeze
 from autoheal.rules.match import Matcher, Regex
-from autoheal.rules.matching import Match, MatcherText
+from autoheal.rules.matching import MATCHERS_SCHEMA, Match, MatcherText
 from autoheal.rules.template import Template
 from autoheal.rules.units import Budget, Duration, Storm, Timeout, Window
+from autoheal.rules.unless import Unless, UnlessText
 
 __all__ = [
     "CommandProbe",
@@ -184,6 +185,7 @@ class Rule:
     allow_target: Regex | None = None
     protect: tuple[tuple[Matcher, ...], ...] = ()
     freeze: tuple[Freeze, ...] = ()
+    unless: tuple[Unless, ...] = ()
     mode: Mode = Mode.DRY_RUN
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
@@ -205,6 +207,7 @@ class RuleText(Strict):
     allow_target: AllowTarget | None = None
     protect: Protect = ()
     freeze: tuple[Freeze, ...] = ()
+    unless: tuple[UnlessText, ...] = ()
     mode: Mode | None = None
     cooldown: Duration | None = None
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
@@ -260,6 +263,8 @@ def json_schema(actions: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     for name, key, short in (("Rule", "budget", _WINDOWS_SCHEMA), ("Probe", "http", {"type": "string"})):
         properties = definitions[name]["properties"]
         properties[key] = {"anyOf": [short, properties[key]]}
+    unless = definitions["Rule"]["properties"]["unless"]
+    unless["items"] = {"anyOf": [MATCHERS_SCHEMA, unless["items"]]}
     definitions["Step"]["oneOf"] = [{"required": [name]} for name in sorted(actions)]
     return schema
 

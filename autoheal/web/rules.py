@@ -62,6 +62,8 @@ def _rule(rule: Rule) -> dict[str, object]:
         "breaker": None if rule.breaker is None else rule.breaker.model_dump(),
         "storm": None if rule.storm is None else _window(rule.storm),
         "concurrency": rule.concurrency,
+        "unless": [str(unless) for unless in rule.unless],
+        "freeze": [str(window) for window in rule.freeze],
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

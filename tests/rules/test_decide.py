@@ -12,6 +12,7 @@ from autoheal.breaker import Breaker
 from autoheal.model import Mode, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
+from autoheal.rules.guards import NO_FACTS, Facts, Others
 from autoheal.state import Charge, Episode, Run, Silence, State
 from autoheal.storm import Storm
 from tests.support.rules import rules_from
@@ -58,10 +59,11 @@ def ask(
     now: float = NOW,
     run: Run | None = None,
     rules: RuleSet = RULES,
+    facts: Facts = NO_FACTS,
 ) -> Decision:
     about = about or episode()
     rule = next(iter(rules.match(about.labels)), None)
-    return decide(state or State(), about, rule, rules, switches, now, run)
+    return decide(state or State(), about, rule, rules, switches, now, run, facts)
 
 
 def charge(state: State, rule: str, target: str, ts: float) -> None:
@@ -89,6 +91,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.IN_PROGRESS,
         Reason.ACKED,
         Reason.FROZEN,
+        Reason.UNLESS,
         Reason.COOLDOWN,
         Reason.BUDGET,
         Reason.BREAKER_OPEN,
@@ -212,6 +215,40 @@ def test_nothing_begins_in_a_freeze_of_the_rule_or_of_all() -> None:
     other = ask(rules=FROZEN_RULES, about=episode(alertname="Dry"))
     assert (other.reason, other.verdicts[-1].saw["window"]) == (Reason.FROZEN, "Fri 16:00 to Mon 14:30 UTC")
     assert ask(rules=FROZEN_RULES, about=episode(alertname="Dry"), now=NOW + 1000).reason is Reason.DRY_RUN
+
+
+CAREFUL = rules_from("""
+    version: 1
+    rules:
+      - name: restart
+        match: alertname="Down"
+        target: '{{ labels.instance }}'
+        mode: live
+        unless: [alertname="Upgrade"]
+        steps: [{fake: {do: x}}]
+    """)
+
+
+def test_beside_another_alert_a_rule_acts_only_where_it_is_known_not_to_fire() -> None:
+    """A fact of Alertmanager's that the decision's record holds; not knowing is no permission, at no step."""
+    quiet = Facts(others=Others(NOW - 2, known=True))
+    assert ask(rules=CAREFUL, facts=quiet).reason is Reason.ACT
+    firing = Facts(others=Others(NOW - 2, known=False, firing=("f7", "Upgrade", 'alertname="Upgrade"')))
+    decision = ask(rules=CAREFUL, facts=firing)
+    assert (decision.reason, decision.ask_again) == (Reason.UNLESS, NOW + 30)
+    assert decision.verdicts[-1].saw["firing"] == {
+        "fingerprint": "f7",
+        "alertname": "Upgrade",
+        "unless": 'alertname="Upgrade"',
+    }
+    unknown = Facts(others=Others(NOW - 2, known=False, errors=("am: did not answer",)))
+    for facts in (unknown, NO_FACTS):
+        for step in (None, 0, 1):
+            run = None if step is None else a_run(step=step)
+            decision = ask(rules=CAREFUL, facts=facts, run=run)
+            assert (decision.reason, decision.ask_again) == (Reason.UNLESS, NOW + 30)
+    assert ask(rules=CAREFUL, facts=unknown).verdicts[-1].saw["errors"] == ["am: did not answer"]
+    assert ask(facts=firing).reason is Reason.ACT
 
 
 def test_cooldown_is_per_rule_and_target() -> None:

@@ -130,6 +130,8 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "breaker": None,
             "storm": {"count": 30, "seconds": 600.0},
             "concurrency": None,
+            "unless": [],
+            "freeze": [],
             "continue": False,
             "steps": ["command"],
             "state": {
