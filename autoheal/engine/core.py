@@ -22,7 +22,7 @@ from autoheal.engine.outlook import Outlook
 from autoheal.engine.runs import Runner, World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
-from autoheal.engine.waiting import Alarms
+from autoheal.engine.waiting import Alarms, Lines
 from autoheal.engine.watch import Watch
 from autoheal.errors import ConfigError, JournalUnavailable, RecordTooLarge
 from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Notification, Reason, Receipt, Record
@@ -83,8 +83,7 @@ class Engine:
         self._starved: set[str] = set()
         self._behind: dict[str, set[str]] = {}
         """Who waits for a run of a rule to end, whatever its target."""
-        self._queues: dict[str, dict[str, None]] = {}
-        """Who waits for room, first come first served: by rule, or under "" for room among all runs."""
+        self._lines = Lines()
         self._stale = True
         """Whether something happened since the guards were last asked what they have to tell."""
         self._survey = Survey()
@@ -208,7 +207,7 @@ class Engine:
                 suspects += intake.suspects
         finally:
             # All alerts of a body are in before any is decided; when the log refuses half-way, those that are in count.
-            self._arrive(opened)
+            self._mark(opened)
         await self._ledger.settle()
         if self._watch is not None and self._running:
             if suspects:
@@ -274,7 +273,7 @@ class Engine:
             self.rules = rules
             await self._ledger.insist(lambda: [loaded(rules, actor)])
             self._keep_texts()
-            self._arrive(self.state.episodes)
+            self._mark(self.state.episodes)
 
     # Deciding
 
@@ -310,9 +309,9 @@ class Engine:
     async def _look_ahead(self) -> bool:
         """Look at all that has arrived, record what guards have to tell, and say whether a decision is due."""
         while not self._survey.done:
-            self._survey.look(self.state, self.rules, AT_ONCE)
-            self._stale = True
-            await asyncio.sleep(0)
+            self._stale |= self._survey.look(self.state, self.rules, AT_ONCE)
+            if not self._survey.done:
+                await asyncio.sleep(0)
         rules = {rule.name: rule for rule in self.rules.rules} if self._stale else {}
         while self._stale:
             drafts, again = storms_due(self.state, rules, self._survey.named, self._switches(), self._clock.now())
@@ -326,18 +325,15 @@ class Engine:
         return bool(self._dirty) or self._next_in_line()
 
     def _next_in_line(self) -> bool:
-        """Have the next of those who wait for room decided on, if there is room: not all of them, of whom most would
-        go on waiting.
-        """
-        limits = {rule.name: rule.concurrency for rule in self.rules.rules} if any(self._queues.values()) else {}
-        for key, queue in self._queues.items():
-            limit = limits.get(key) if key else self.settings.max_running
-            if queue and (limit is None or len(self.state.at_work(key or None)) < limit):
-                first = next(iter(queue))
-                del queue[first]
-                self._mark([first])
-                return True
-        return False
+        """Have the next of those who wait for room decided on, if there is room; False: nobody is."""
+        first = self._lines.first(self._room)
+        self._mark(() if first is None else (first,))
+        return first is not None
+
+    def _room(self, rule: str | None) -> bool:
+        limits = [each.concurrency for each in self.rules.rules if each.name == rule]
+        limit = self.settings.max_running if rule is None else next(iter(limits), None)
+        return limit is None or len(self.state.at_work(rule)) < limit
 
     def _decide_episode(self, fingerprint: str) -> None:
         episode = self.state.episodes.get(fingerprint)
@@ -378,8 +374,8 @@ class Engine:
         if decision.reason is Reason.BREAKER_OPEN and decision.rule is not None:
             self._behind.setdefault(decision.rule, set()).add(episode.fingerprint)
         if decision.reason is Reason.CONCURRENCY and decision.rule is not None:
-            key = decision.rule if decision.verdicts[-1].saw["scope"] == "rule" else ""
-            self._queues.setdefault(key, {})[episode.fingerprint] = None
+            own = decision.verdicts[-1].saw["scope"] == "rule"
+            self._lines.join(decision.rule if own else None, episode.fingerprint)
         if decision.reason is Reason.BUDGET:
             self._starved.add(episode.fingerprint)
         # An `act` that says nothing new follows one whose run was cancelled before it began: it is due again.
@@ -404,14 +400,10 @@ class Engine:
         return Switches(enabled=settings.enabled, dry_run=settings.dry_run, max_running=settings.max_running)
 
     def _mark(self, fingerprints: Sequence[str] | Mapping[str, object] | set[str]) -> None:
+        self._survey.add(fingerprints)
         self._dirty.update(dict.fromkeys(fingerprints))
         if self._dirty:
             self._work.set()
-
-    def _arrive(self, fingerprints: Sequence[str] | Mapping[str, object]) -> None:
-        """These are new, or all that is decided on them may be."""
-        self._survey.add(fingerprints)
-        self._mark(fingerprints)
 
     def _ask_again(self, key: str) -> None:
         if key == _STORMS:
@@ -492,7 +484,7 @@ class Engine:
         for run in list(self.state.runs.values()):
             if not run.ended:
                 self._carry(run.id)
-        self._arrive(self.state.episodes)
+        self._mark(self.state.episodes)
 
     async def _look_for(self, run: Run) -> None:
         if any(rule.name == run.rule and rule.unless for rule in self.rules.rules):
@@ -531,7 +523,7 @@ class Engine:
         )
         if intake.drafts:
             self._ledger.commit(intake.drafts)
-        self._arrive(intake.opened)
+        self._mark(intake.opened)
 
     def _keep_texts(self) -> None:
         try:

@@ -54,10 +54,10 @@ def _due(rule: Rule, breaker: Breaker) -> Iterator[Draft]:
 
 
 class Survey:
-    """What alerts that have just come in would be about, before anything is decided on them.
+    """What the alerts are about on which a decision is due, before the first is made.
 
-    All alerts of a body are looked at first, so that a storm's first alert meets the same answer as its last. `named`
-    has the targets by rule, and when their alerts began (epoch seconds).
+    So all alerts of a body are looked at first, and a storm's first alert meets the same answer as its last. `named`
+    has the targets by rule of which no decision has told yet, and when their alerts began (epoch seconds).
     """
 
     def __init__(self) -> None:
@@ -73,8 +73,9 @@ class Survey:
         """These are to be looked at."""
         self._unseen.update(dict.fromkeys(fingerprints))
 
-    def look(self, state: State, rules: RuleSet, at_most: int) -> None:
-        """Look at the next `at_most` of them."""
+    def look(self, state: State, rules: RuleSet, at_most: int) -> bool:
+        """Look at the next `at_most` of them; whether a target is new among them."""
+        new = False
         for fingerprint in list(islice(self._unseen, at_most)):
             del self._unseen[fingerprint]
             if (episode := state.episodes.get(fingerprint)) is None:
@@ -82,7 +83,10 @@ class Survey:
             # The decision on it will meet whatever is wrong here, and tell of it; others must not suffer.
             with contextlib.suppress(Exception):
                 for rule, target in _aims(episode, rules):
-                    self.named.setdefault(rule, {})[target] = episode.opened_at
+                    if state.targets.get(rule, {}).get(target, float("-inf")) < episode.opened_at:
+                        self.named.setdefault(rule, {})[target] = episode.opened_at
+                        new = True
+        return new
 
 
 def _aims(episode: Episode, rules: RuleSet) -> Iterator[tuple[str, str]]:

@@ -156,3 +156,25 @@ async def test_a_decision_by_facts_can_be_computed_again(tmp_path: Path) -> None
         draft = decision_draft(episode, again, switches, rules.digest, record.run)
         assert seal(draft, records[record.seq - 2].head, record.ts).line == record.line
     await stage.engine.stop()
+
+
+async def test_those_who_wait_for_alertmanagers_answer_are_a_storm_together(tmp_path: Path) -> None:
+    """They came one by one while it was being asked: not one of them is acted on once it has answered."""
+    stage = Stage(tmp_path, CAREFUL.replace("unless:", "storm: 3/10m\n        unless:"))
+    api = stage.alertmanager = Api()
+    answered = asyncio.Event()
+    poll = api.poll
+
+    async def slow(**about: Any) -> Any:
+        await answered.wait()
+        return await poll(**about)
+
+    api.poll = slow  # type: ignore[method-assign]
+    await stage.start()
+    for n in range(5):
+        await stage.tell(stage.alert(f"api-{n}"))
+    answered.set()
+    await settle()
+    assert set(stage.decided().values()) == {"storm"}
+    assert stage.action.done == []
+    await stage.engine.stop()

@@ -154,3 +154,22 @@ async def test_an_alert_that_trips_the_look_ahead_holds_up_nobody(
     assert stage.decided()["api-1"] == "act"
     assert stage.engine.ready
     await stage.engine.stop()
+
+
+async def test_a_reload_that_tells_targets_apart_can_be_a_storm(tmp_path: Path) -> None:
+    """Five alerts were about one target, and are about one each now."""
+    stage = Stage(
+        tmp_path,
+        STORM.replace("{{ labels.instance }}", "{{ labels.rack }}").replace(
+            "mode: live", "for: 1m\n        mode: live"
+        ),
+    )
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}", rack="r1") for n in range(5)))
+    assert stage.decided() == {"r1": "not_yet"}
+    stage.rules = STORM
+    await stage.engine.reload()
+    await settle()
+    assert {f"api-{n}": "storm" for n in range(5)}.items() <= stage.decided().items()
+    assert stage.action.done == []
+    await stage.engine.stop()
