@@ -41,7 +41,7 @@ from autoheal.web.errors import Errors
 from autoheal.web.events import Events
 from autoheal.web.health import exposition, healthz, overview, readyz
 from autoheal.web.identity import protected_resource, refresh_jwks, whoami
-from autoheal.web.rules import rules
+from autoheal.web.rules import reset, rules
 from autoheal.web.runs import run, runs
 from autoheal.web.security import PUBLIC, Access, Door, Identification, LocalAccess, SecurityHeaders
 from autoheal.web.webhook import receive_alert
@@ -86,6 +86,7 @@ def build(
         Door("GET", "/audit", Role.VIEWER, audit.read),
         Door("POST", "/ack", Role.OPERATOR, partial(acknowledge, settings=settings, engine=engine)),
         Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
+        Door("POST", "/rules/{name}/reset", Role.OPERATOR, partial(reset, engine=engine)),
         Door("GET", "/runs", Role.VIEWER, partial(runs, engine=engine)),
         Door("GET", "/runs/{id}", Role.VIEWER, partial(run, engine=engine, journal=journal, clock=clock, scans=scans)),
         Door("GET", "/console", Role.VIEWER, console.page),

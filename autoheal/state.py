@@ -21,8 +21,10 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from autoheal import snapshot
+from autoheal.breaker import Breaker
 from autoheal.errors import JournalDamaged
 from autoheal.model import Draft, Head, Kind, Mode, Reason, Record, parse_rfc3339
+from autoheal.storm import Storm
 
 T = TypeVar("T")
 
@@ -32,6 +34,8 @@ CHARGES_KEPT = 31 * 86400.0
 """How long budget charges are kept, seconds: no budget window may be longer."""
 LAST_ACTIONS_KEPT = 366 * 86400.0
 """How long the last action on a target is kept, seconds: no cooldown may be longer."""
+TARGETS_KEPT = 86400.0
+"""How long it is kept that a rule's alert was about a target, seconds: no storm's window may be longer."""
 ENDED_RUNS_KEPT = 1000
 
 
@@ -198,6 +202,12 @@ class State:
     """The unfinished run of each target."""
     space_low: bool = False
     """Whether the log's disk has less left than it should: no live run begins."""
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+    """By rule, of those whose last run failed, or whose breaker is open."""
+    targets: dict[str, dict[str, float]] = field(default_factory=dict)
+    """When the last alert on each target began, by rule and target: what storms are told by."""
+    storms: dict[str, Storm] = field(default_factory=dict)
+    """By rule. One that is over stays for as long as it holds an alert."""
     silences: dict[str, Silence] = field(default_factory=dict)
     """By id. One whose time is over stays until the next is made."""
     silence_requests: list[int] = field(default_factory=list)
@@ -242,6 +252,11 @@ class State:
         for name in _SNAPSHOT_FIELDS:
             setattr(self, name, getattr(known, name))
         self.founded, self.snapshot_parts = True, []
+
+    def at_work(self, rule: str | None = None) -> set[str]:
+        """The live runs that have not ended, of all rules or of one."""
+        held = self.locks.values()
+        return {run for run in held if rule is None or (run in self.runs and self.runs[run].rule == rule)}
 
     def spent_on(self, rule: str | None = None, target: str | None = None) -> Spent:
         """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
@@ -340,6 +355,9 @@ def _alert_resolved(state: State, record: Record) -> None:
     if episode is not None:
         for run_id in episode.runs.values():
             state.runs[run_id].resolved = record.detail["how"]
+    for rule, storm in list(state.storms.items()):
+        if storm.held.pop(fingerprint, None) is not None and storm.over and not storm.held:
+            del state.storms[rule]
     known = state.ends.pop(fingerprint, None)
     ends_at = parse_rfc3339(record.detail["ends_at"])
     state.ends[fingerprint] = End(max(ends_at, known.ends_at) if known else ends_at, record.ts)
@@ -366,6 +384,8 @@ def _decision(state: State, record: Record) -> None:
         return
     rule = record.rule or ""
     episode.decisions[rule] = LastDecision(reason, record.target, record.mode, record.detail.get("plan_digest"))
+    if record.target is not None:
+        _named(state, rule, record.target, episode, record.ts)
     if record.run is None or record.mode is None:
         return
     state.runs[record.run] = run = Run(
@@ -386,6 +406,33 @@ def _decision(state: State, record: Record) -> None:
         episode.runs[rule] = run.id
         state.locks[run.target] = run.id
         state.reserve(run.id, Charge(record.ts, rule, run.target))
+
+
+def _named(state: State, rule: str, target: str, episode: Episode, now: float) -> None:
+    """An alert of `rule` is about `target`: since it began, however often that is decided on."""
+    targets = state.targets.setdefault(rule, {})
+    since = max(targets.pop(target, episode.opened_at), episode.opened_at)
+    targets[target] = since
+    _forget(targets, now, float, TARGETS_KEPT)
+    if (storm := state.storms.get(rule)) is not None and not storm.over:
+        storm.held[episode.fingerprint] = target
+
+
+def _storm_began(state: State, record: Record) -> None:
+    rule = _given(record.rule)
+    known = state.storms.get(rule)
+    storm = state.storms[rule] = Storm(record.ts, held={} if known is None else known.held)
+    for episode in state.episodes.values():
+        decision = episode.decisions.get(rule)
+        if decision is not None and decision.target is not None:
+            storm.held[episode.fingerprint] = decision.target
+
+
+def _storm_ended(state: State, record: Record) -> None:
+    storm = state.storms[_given(record.rule)]
+    storm.over = True
+    if not storm.held:
+        del state.storms[_given(record.rule)]
 
 
 def _action_started(state: State, record: Record) -> None:
@@ -437,6 +484,37 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
     return change
 
 
+def _heal_confirmed(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    if (breaker := state.breakers.get(run.rule)) is not None:
+        breaker.heal()
+        if breaker.at_rest:
+            del state.breakers[run.rule]
+    _ends(RunState.HEALED)(state, record)
+
+
+def _escalated(state: State, record: Record) -> None:
+    if record.run is None:
+        return  # a storm, of which a record of its own tells
+    run = state.runs[_given(record.run)]
+    # One that was judged: a run that was stopped before its action, or by a fault of ours, tells nothing of its rule.
+    if run.step and run.state in (RunState.PLANNED, RunState.ESCALATING):
+        state.breakers.setdefault(run.rule, Breaker()).fail(run.created_at, record.ts)
+    _ends(RunState.ESCALATED)(state, record)
+
+
+def _breaker_opened(state: State, record: Record) -> None:
+    state.breakers.setdefault(_given(record.rule), Breaker()).open(record.detail["rule_digest"], record.ts)
+
+
+def _rule_demoted(state: State, record: Record) -> None:
+    state.breakers[_given(record.rule)].demoted = True
+
+
+def _breaker_closed(state: State, record: Record) -> None:
+    state.breakers.pop(_given(record.rule), None)
+
+
 def _silence_requested(state: State, record: Record) -> None:
     state.silence_requests.append(record.seq)
 
@@ -473,10 +551,15 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.ACTION_INTERRUPTED: _action_ended,
     Kind.ACTION_DRY_RUN: _ends(RunState.DRY_RUN),
     Kind.ACTION_CANCELLED: _ends(RunState.CANCELLED),
-    Kind.HEAL_CONFIRMED: _ends(RunState.HEALED),
+    Kind.HEAL_CONFIRMED: _heal_confirmed,
     Kind.HEAL_FAILED: _heal_failed,
     Kind.HEAL_INCONCLUSIVE: _heal_inconclusive,
-    Kind.ESCALATED: _ends(RunState.ESCALATED),
+    Kind.ESCALATED: _escalated,
+    Kind.BREAKER_OPENED: _breaker_opened,
+    Kind.BREAKER_CLOSED: _breaker_closed,
+    Kind.RULE_DEMOTED: _rule_demoted,
+    Kind.STORM_BEGAN: _storm_began,
+    Kind.STORM_ENDED: _storm_ended,
     Kind.SILENCE_REQUESTED: _silence_requested,
     Kind.SILENCE_CREATED: _silence_created,
     Kind.SILENCE_FAILED: _silence_failed,

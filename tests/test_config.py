@@ -33,6 +33,7 @@ def test_defaults_are_safe() -> None:
     assert load({}) == Settings(
         enabled=True,
         dry_run=True,
+        max_running=32,
         rules=Path("rules.yaml"),
         data_dir=Path("data"),
         redact=HiddenNames(DEFAULT_NAMES),
@@ -63,6 +64,7 @@ def test_everything_can_be_set() -> None:
     settings = load(
         {
             "AUTOHEAL_ENABLED": "no",
+            "AUTOHEAL_MAX_RUNNING": "7",
             "AUTOHEAL_DRY_RUN": "False",
             "AUTOHEAL_RULES": "/etc/autoheal/rules",
             "AUTOHEAL_DATA_DIR": "/var/lib/autoheal",
@@ -108,6 +110,7 @@ def test_everything_can_be_set() -> None:
     assert settings == Settings(
         enabled=False,
         dry_run=False,
+        max_running=7,
         rules=Path("/etc/autoheal/rules"),
         data_dir=Path("/var/lib/autoheal"),
         redact=HiddenNames(["password", "сервис.токен"]),

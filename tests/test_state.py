@@ -45,7 +45,7 @@ def legal(state: State) -> list[Draft]:
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
-    drafts += legal_silences(state)
+    drafts += legal_silences(state) + legal_breakers(state) + legal_storms(state)
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -73,6 +73,28 @@ def legal(state: State) -> list[Draft]:
         if run.state is RunState.ESCALATING:
             drafts.append(Draft(kind=Kind.ESCALATED, **about))
     return drafts
+
+
+def legal_breakers(state: State) -> list[Draft]:
+    """Openings, demotions and closings."""
+    drafts = [
+        Draft(kind=Kind.BREAKER_OPENED, rule=rule, detail={"rule_digest": "d"})
+        for rule, breaker in state.breakers.items()
+        if breaker.trial_failed or breaker.opened_at is None
+    ]
+    for rule, breaker in state.breakers.items():
+        drafts.append(Draft(kind=Kind.BREAKER_CLOSED, rule=rule))
+        if breaker.opened_at is not None:
+            drafts.append(Draft(kind=Kind.RULE_DEMOTED, rule=rule))
+    return drafts
+
+
+def legal_storms(state: State) -> list[Draft]:
+    """A begin where there is none, an end where there is one."""
+    lasting = {rule for rule, storm in state.storms.items() if not storm.over}
+    drafts = [Draft(kind=Kind.STORM_BEGAN, rule=rule) for rule in ("r", "q") if rule not in lasting]
+    drafts += [Draft(kind=Kind.ESCALATED, rule=rule, reason="storm") for rule in lasting]
+    return drafts + [Draft(kind=Kind.STORM_ENDED, rule=rule) for rule in lasting]
 
 
 def legal_silences(state: State) -> list[Draft]:
@@ -135,9 +157,54 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
+    for storm in state.storms.values():
+        assert storm.held.keys() <= state.episodes.keys()
+        assert storm.held or not storm.over
+    for rule, targets in state.targets.items():
+        decided = [record for record in records if record.kind is Kind.DECISION and record.rule == rule]
+        assert targets.keys() <= {record.target for record in decided}
     answered = {record.detail.get("request") for record in records}
     asked = [record.seq for record in records if record.kind is Kind.SILENCE_REQUESTED]
     assert state.silence_requests == [seq for seq in asked if seq not in answered]
+
+
+def test_failures_in_a_row_are_counted_by_rule() -> None:
+    """A run that acted and was left to people is one more, one that healed makes it none; what was stopped before its
+    action, or by a fault of ours, is neither.
+    """
+    state = State()
+
+    def run(*ends: Draft) -> int:
+        seal_into(state, legal(state)[0])
+        episode = next(iter(state.episodes.values()))
+        about: dict[str, Any] = {"fingerprint": "f1", "episode": episode.id, "rule": "r", "target": "t"}
+        about["run"] = f"r{state.head.seq + 1}"
+        detail = {"plan": {**PLAN, "target": "t"}, "plan_digest": "d"}
+        seal_into(state, Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, detail=detail, **about))
+        for end in ends:
+            seal_into(state, replace(end, **about, step=1))
+        ends_at = {"how": "webhook", "ends_at": rfc3339(NOW)}
+        seal_into(state, Draft(kind=Kind.ALERT_RESOLVED, fingerprint="f1", episode=episode.id, detail=ends_at))
+        return state.breakers["r"].failures if state.breakers else 0
+
+    started, ok, fail = (Draft(kind=kind) for kind in (Kind.ACTION_STARTED, Kind.ACTION_OK, Kind.ACTION_FAIL))
+    left = Draft(kind=Kind.ESCALATED)
+    assert run(started, fail, Draft(kind=Kind.HEAL_FAILED), left) == 1
+    assert run(started, ok, Draft(kind=Kind.HEAL_INCONCLUSIVE), left) == 2
+    assert run(Draft(kind=Kind.ACTION_CANCELLED)) == 2
+    assert run(started, Draft(kind=Kind.ACTION_INTERRUPTED), left) == 2
+    assert run(left) == 2
+    seal_into(state, Draft(kind=Kind.BREAKER_OPENED, rule="r", detail={"rule_digest": "d"}))
+    assert run(started, ok, Draft(kind=Kind.HEAL_CONFIRMED)) == 0
+    assert state.breakers["r"].opened_at is not None
+    seal_into(state, Draft(kind=Kind.BREAKER_CLOSED, rule="r"))
+    assert run(started, fail, Draft(kind=Kind.HEAL_FAILED), left) == 1
+    assert run(started, ok, Draft(kind=Kind.HEAL_CONFIRMED)) == 0
+    assert not state.breakers
+
+
+def seal_into(state: State, draft: Draft) -> None:
+    state.apply(seal(draft, state.head, NOW))
 
 
 def test_ended_runs_are_bounded() -> None:

@@ -51,6 +51,12 @@ class Poll:
     errors: tuple[str, ...] = ()
     uptime: float | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether an alert that is not listed is certain not to fire."""
+        settled = self.uptime is not None and self.uptime >= SETTLED_SECONDS
+        return self.answered and settled and not self.unreadable
+
     def verdict(self, fingerprint: str, settled: float = SETTLED_SECONDS) -> Verdict:
         """How the alert stands. When it is `firing` or `silenced`, `alerts` holds it.
 

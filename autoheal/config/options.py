@@ -38,6 +38,13 @@ OPTIONS: Sequence[Option] = (
         parsers.boolean,
         "`true`: every live rule is a dry run, whatever it says.",
     ),
+    Option(
+        "AUTOHEAL_MAX_RUNNING",
+        "max_running",
+        "32",
+        parsers.whole(1, 1000),
+        "How many live runs may be at work at the same time, from the decision to the verdict.",
+    ),
     Option("AUTOHEAL_RULES", "rules", "rules.yaml", parsers.path, "The rules: a YAML file, or a folder of them."),
     Option(
         "AUTOHEAL_DATA_DIR",

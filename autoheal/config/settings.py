@@ -30,6 +30,7 @@ class Settings:
 
     enabled: bool
     dry_run: bool
+    max_running: int
     rules: Path
     data_dir: Path
     key_dir: Path | None

@@ -15,29 +15,37 @@ from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
+from autoheal.engine.guards import Survey, breakers_due, storms_due
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.outlook import Outlook
 from autoheal.engine.rehearsal import can_rehearse
 from autoheal.engine.runs import Runner, World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
-from autoheal.engine.waiting import Alarms
+from autoheal.engine.waiting import Alarms, Lines
 from autoheal.engine.watch import Watch
 from autoheal.errors import ConfigError, JournalUnavailable, RecordTooLarge
 from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Notification, Reason, Receipt, Record
 from autoheal.redaction import Redaction
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
+from autoheal.rules.guards import NO_FACTS
 from autoheal.state import TERMINAL, Episode, Run, State
 
 STOP_SECONDS = 10.0
 """How long running actions may go on after SIGTERM."""
-ACTIONS_AT_ONCE = 32
-"""Actions that execute at the same time; further runs wait, and ask the guards again when it is their turn."""
 REHEARSALS_AT_ONCE = 8
 """Dry runs that ask whether they would be accepted at the same time."""
 AT_ONCE = 50
 """Decisions made before others on the event loop get their turn."""
+
+_CONCERN_ALL = frozenset(
+    (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED, Kind.BREAKER_CLOSED, Kind.RULE_DEMOTED)
+)
+"""Kinds of records after which every open episode is decided on anew."""
+_STORMS = ""
+"""Nobody's fingerprint: the alarm by which time ends storms."""
 
 _log = structlog.get_logger(__name__)
 
@@ -76,11 +84,16 @@ class Engine:
         self._alarms = Alarms(clock, self._ask_again)
         self._blocked: dict[str, set[str]] = {}
         self._starved: set[str] = set()
+        self._behind: dict[str, set[str]] = {}
+        """Who waits for a run of a rule to end, whatever its target."""
+        self._lines = Lines()
+        self._stale = True
+        """Whether something happened since the guards were last asked what they have to tell."""
+        self._survey = Survey()
         self._runners: dict[str, Runner] = {}
         self._run_tasks: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
-        self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._rehearsal_slots = asyncio.Semaphore(REHEARSALS_AT_ONCE)
         self._running = False
         self._winding_down = False
@@ -89,6 +102,9 @@ class Engine:
         self._watch: Watch | None = None
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
+        self._outlook = Outlook(self._watch, redaction, clock)
+        self._looking: set[str] = set()
+        """Who is to be decided on once Alertmanager has said what other alerts fire."""
 
     @property
     def state(self) -> State:
@@ -233,6 +249,23 @@ class Engine:
             raise JournalUnavailable("the service is stopping")
         return await self._acks.make(ack, actor, correlation_id)
 
+    async def reset(self, rule: str, actor: str, correlation_id: str) -> bool:
+        """Close the breaker of `rule` by an operator's word, and lift its demotion; durable on return.
+
+        False when there was nothing to forget. Raises JournalUnavailable.
+        """
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
+        self._ledger.refresh()
+        if rule not in self.state.breakers:
+            return False
+        closed = Draft(
+            kind=Kind.BREAKER_CLOSED, rule=rule, reason="operator", actor=actor, correlation_id=correlation_id
+        )
+        self._ledger.commit([closed])
+        await self._ledger.settle()
+        return True
+
     async def reload(self, actor: str = "system") -> None:
         """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
         async with self._reloading:
@@ -264,7 +297,7 @@ class Engine:
     async def _decide_all(self) -> None:
         self._ledger.refresh()
         done = 0
-        while self._dirty:
+        while await self._look_ahead():
             fingerprint = next(iter(self._dirty))
             try:
                 self._decide_episode(fingerprint)
@@ -276,6 +309,37 @@ class Engine:
             done += 1
             if done % AT_ONCE == 0:
                 await asyncio.sleep(0)
+        # By now there are decisions that tell of all of them.
+        self._survey.named.clear()
+
+    async def _look_ahead(self) -> bool:
+        """Look at all that has arrived, record what guards have to tell, and say whether a decision is due."""
+        while not self._survey.done:
+            self._stale |= self._survey.look(self.state, self.rules, AT_ONCE)
+            if not self._survey.done:
+                await asyncio.sleep(0)
+        rules = {rule.name: rule for rule in self.rules.rules} if self._stale else {}
+        while self._stale:
+            drafts, again = storms_due(self.state, rules, self._survey.named, self._switches(), self._clock.now())
+            drafts += breakers_due(self.state, rules)
+            if drafts:
+                self._ledger.commit(drafts)
+                continue  # one may call for the next
+            if again is not None:
+                self._alarms.set(_STORMS, again)
+            self._stale = False
+        return bool(self._dirty) or self._next_in_line()
+
+    def _next_in_line(self) -> bool:
+        """Have the next of those who wait for room decided on, if there is room; False: nobody is."""
+        first = self._lines.first(self._room)
+        self._mark(() if first is None else (first,))
+        return first is not None
+
+    def _room(self, rule: str | None) -> bool:
+        limits = [each.concurrency for each in self.rules.rules if each.name == rule]
+        limit = self.settings.max_running if rule is None else next(iter(limits), None)
+        return limit is None or len(self.state.at_work(rule)) < limit
 
     def _decide_episode(self, fingerprint: str) -> None:
         episode = self.state.episodes.get(fingerprint)
@@ -288,11 +352,24 @@ class Engine:
 
     def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
         decision = self._decide(episode, rule)
+        if decision.reason is Reason.UNLESS and self._outlook.stale:
+            # It may take seconds, and others need not wait for it.
+            if not self._looking:
+                self._spawn(self._look_at_others())
+            self._looking.add(episode.fingerprint)
+            return
         try:
             self._follow(episode, decision)
         except RecordTooLarge as error:
             _log.error("decision_does_not_fit", fingerprint=episode.fingerprint, rule=decision.rule, error=str(error))
             self._follow(episode, unrecordable(decision))
+
+    async def _look_at_others(self) -> None:
+        try:
+            await self._outlook.look()
+        finally:
+            waiting, self._looking = self._looking, set()
+            self._mark(waiting)
 
     def _follow(self, episode: Episode, decision: Decision) -> None:
         """Record the decision if it is news, and do what it says."""
@@ -300,6 +377,11 @@ class Engine:
             self._alarms.set(episode.fingerprint, decision.ask_again)
         if decision.reason is Reason.IN_PROGRESS and decision.target is not None:
             self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
+        if decision.reason is Reason.BREAKER_OPEN and decision.rule is not None:
+            self._behind.setdefault(decision.rule, set()).add(episode.fingerprint)
+        if decision.reason is Reason.CONCURRENCY and decision.rule is not None:
+            own = decision.verdicts[-1].saw["scope"] == "rule"
+            self._lines.join(decision.rule if own else None, episode.fingerprint)
         if decision.reason is Reason.BUDGET:
             self._starved.add(episode.fingerprint)
         # An `act` that says nothing new follows one whose run was cancelled before it began: it is due again.
@@ -319,26 +401,40 @@ class Engine:
             self._carry(run_id)
 
     def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
-        return decide(self.state, episode, rule, self.rules, self._switches(), self._clock.now(), run)
+        facts = NO_FACTS if rule is None else self._outlook.facts(rule, episode)
+        return decide(self.state, episode, rule, self.rules, self._switches(), self._clock.now(), run, facts)
 
     def _switches(self) -> Switches:
-        return Switches(enabled=self.settings.enabled, dry_run=self.settings.dry_run)
+        settings = self.settings
+        return Switches(enabled=settings.enabled, dry_run=settings.dry_run, max_running=settings.max_running)
 
     def _mark(self, fingerprints: Sequence[str] | Mapping[str, object] | set[str]) -> None:
+        self._survey.add(fingerprints)
         self._dirty.update(dict.fromkeys(fingerprints))
         if self._dirty:
             self._work.set()
 
-    def _ask_again(self, fingerprint: str) -> None:
-        self._mark([fingerprint])
+    def _ask_again(self, key: str) -> None:
+        if key == _STORMS:
+            self._stale = True
+            self._work.set()
+        else:
+            self._mark([key])
 
     def _changed(self, records: Sequence[Record]) -> None:
         """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
         for record in records:
-            if record.kind in (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED):
+            if record.kind in _CONCERN_ALL:
                 self._mark(self.state.episodes)
+            elif record.kind is Kind.STORM_BEGAN:
+                _log.error("storm_began", rule=record.rule, **record.detail)
+            elif record.kind is Kind.CONFIG_LOADED:
+                self._stale = True
             elif record.kind is Kind.ALERT_RESOLVED:
                 self._starved.discard(str(record.fingerprint))
+                if self.state.storms:
+                    self._stale = True
+                    self._work.set()
                 for run_id, runner in self._runners.items():
                     if run_id in self.state.runs and self.state.runs[run_id].fingerprint == record.fingerprint:
                         runner.changed.set()
@@ -347,7 +443,9 @@ class Engine:
                 if record.kind is Kind.ESCALATED:
                     _log.error("escalated", rule=run.rule, target=run.target, run=run.id, reason=record.reason)
                 if run.state in TERMINAL:
-                    self._mark(self._blocked.pop(run.target, set()))
+                    self._mark(self._blocked.pop(run.target, set()) | self._behind.pop(run.rule, set()))
+                    self._stale = True
+                    self._work.set()
                     if record.kind is Kind.ACTION_CANCELLED:
                         # What it would have spent is free, and its episode may be decided on anew.
                         self._mark(self._starved | {run.fingerprint})
@@ -361,11 +459,11 @@ class Engine:
         world = World(
             rules=lambda: self.rules,
             decide_again=self._decide_again,
+            look=self._look_for,
             decision=self._decision_of_run,
             actions=self._actions,
             ask=None if self._watch is None else self._watch.standing,
             lock_dir=self.settings.data_dir / "running",
-            slots=self._slots,
             rehearsal_slots=self._rehearsal_slots,
             winding_down=lambda: self._winding_down,
             began=self.started_at,
@@ -392,10 +490,15 @@ class Engine:
 
         At start, and whenever the log gave up what was folded already: what it lost is decided again.
         """
+        self._stale = True
         for run in list(self.state.runs.values()):
             if not run.ended:
                 self._carry(run.id)
         self._mark(self.state.episodes)
+
+    async def _look_for(self, run: Run) -> None:
+        if any(rule.name == run.rule and rule.unless for rule in self.rules.rules):
+            await self._outlook.look()
 
     def _decide_again(self, run: Run) -> Decision | None:
         episode = self.state.episodes.get(run.fingerprint)

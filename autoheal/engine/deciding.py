@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from autoheal.model import Draft, Kind, Reason, rfc3339
-from autoheal.rules.decide import Decision, Switches, Verdict
+from autoheal.rules.decide import Decision, Switches
+from autoheal.rules.guards import Verdict
 from autoheal.state import Episode, LastDecision
 
 
@@ -29,7 +30,7 @@ def decision_draft(
         "guards": [
             {"guard": verdict.reason.value, "passed": verdict.passed, **verdict.saw} for verdict in decision.verdicts
         ],
-        "settings": {"enabled": switches.enabled, "dry_run": switches.dry_run},
+        "settings": asdict(switches),
         "rules_digest": rules_digest,
     }
     if decision.ask_again is not None:

@@ -51,13 +51,13 @@ class World:
     rules: Callable[[], RuleSet]
     decide_again: Callable[[Run], Decision | None]
     """The guards asked at the moment of execution; None when the rule is gone."""
+    look: Callable[[Run], Awaitable[None]]
+    """To be awaited before: asks the world what the guards must know of it."""
     decision: Callable[[Run, Decision], Draft]
     """The record of a decision that stopped a run."""
     actions: Mapping[str, Action]
     ask: Callable[[str], Awaitable[Standing]] | None
     lock_dir: Path
-    slots: asyncio.Semaphore
-    """Bounds the actions that execute at the same time."""
     rehearsal_slots: asyncio.Semaphore
     """Bounds the rehearsals, which must not keep actions waiting."""
     winding_down: Callable[[], bool]
@@ -111,8 +111,7 @@ class Runner:
             case RunState.PLANNED if self.run.step >= len(self.run.steps):
                 await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
             case RunState.PLANNED:
-                async with self._world.slots:
-                    await self._next_step()
+                await self._next_step()
             case RunState.ACTING:
                 await self._close_interrupted()
             case RunState.VERIFYING:
@@ -123,6 +122,7 @@ class Runner:
     async def _next_step(self) -> None:
         if self._world.winding_down():
             await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
+        await self._world.look(self.run)
         self._ledger.refresh()
         if self.run_id not in self._ledger.state.runs:
             return  # its decision was in a batch that the log gave up
@@ -154,6 +154,7 @@ class Runner:
             record = self._ledger.commit([started])[-1]
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
+            await self._world.look(self.run)
             if (why := self._overtaken()) is not None:
                 await self._ledger.insist(lambda: self._not_run(action.name, why))
                 return None

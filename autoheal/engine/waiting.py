@@ -24,6 +24,29 @@ async def event_or_time(clock: Clock, event: asyncio.Event, seconds: float | Non
         await asyncio.gather(*waits, return_exceptions=True)
 
 
+class Lines:
+    """Who waits for room, first come first served, in a line for each rule and one for room among all runs (None).
+
+    When room is made, `first` names one and not all, of whom most would go on waiting.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str | None, dict[str, None]] = {}
+
+    def join(self, rule: str | None, key: str) -> None:
+        """At the end of that line; who stands in it already keeps the place."""
+        self._lines.setdefault(rule, {})[key] = None
+
+    def first(self, room: Callable[[str | None], bool]) -> str | None:
+        """Take the first out of a line for which there is `room`; None when nobody is to be taken."""
+        for rule, line in self._lines.items():
+            if line and room(rule):
+                key = next(iter(line))
+                del line[key]
+                return key
+        return None
+
+
 class Alarms:
     """Calls `ring(key)` at wall-clock times, one task for all of them.
 

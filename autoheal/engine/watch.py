@@ -52,6 +52,10 @@ class Watch:
             self._end([fingerprint], begun)
         return verdict
 
+    async def now(self) -> tuple[Poll, float]:
+        """What all alerts look like, as asked some seconds ago at most, and when (epoch seconds)."""
+        return await self._fresh(since=0.0)
+
     async def catch_up(self) -> None:
         """At start: end what ended while nobody listened, before anything is decided on it."""
         if self._state().episodes:

@@ -6,38 +6,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from autoheal.errors import RenderError
-from autoheal.model import Mode, Reason, plan_digest, rfc3339
+from autoheal.model import Mode, Reason, plan_digest
+from autoheal.rules import guards
+from autoheal.rules.guards import NO_FACTS, TEXT_SHOWN, Facts, Verdict, when
 from autoheal.rules.load import RuleSet
 from autoheal.rules.render import plan
-from autoheal.rules.schema import Rule, Window
-from autoheal.rules.silencing import covering
+from autoheal.rules.schema import Rule
 from autoheal.state import Episode, Run, State
-
-TEXT_SHOWN = 1000
-"""How much of a rule's own text a guard shows; the whole is kept by the rules' digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """The settings that stand above all rules."""
+    """The settings that stand above all rules. `max_running` is how many runs may be at work at the same time."""
 
     enabled: bool
     dry_run: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One guard's answer and what it looked at. `ask_again` is when a refusal may end (epoch seconds)."""
-
-    reason: Reason
-    passed: bool
-    saw: dict[str, Any] = field(default_factory=dict)
-    ask_again: float | None = None
+    max_running: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +61,7 @@ def decide(
     switches: Switches,
     now: float,
     run: Run | None = None,
+    facts: Facts = NO_FACTS,
 ) -> Decision:
     """Decide on `episode` by `rule` (None: nothing matched) at `now`.
 
@@ -81,7 +71,7 @@ def decide(
     now = round(now, 6)
     verdicts: list[Verdict] = []
     made: dict[str, Any] | None = None
-    mode = None if rule is None else _mode(rule, switches)
+    mode = None if rule is None else mode_of(state, rule, switches)
 
     def conclude(reason: Reason, ask_again: float | None = None) -> Decision:
         return Decision(
@@ -101,7 +91,7 @@ def decide(
     verdicts.append(Verdict(Reason.NO_RULE, rule is not None, {"rules": len(rules.rules)}))
     if rule is None:
         return conclude(Reason.NO_RULE)
-    verdicts.append(_protected(episode, rule, rules))
+    verdicts.append(protected(episode, rule, rules))
     if not verdicts[-1].passed:
         return conclude(Reason.PROTECTED)
     if rule.target is not None:
@@ -114,23 +104,30 @@ def decide(
         verdicts.append(
             Verdict(Reason.BAD_TARGET, passed=True, saw={"target": made["target"], "allow_target": allowed})
         )
-    verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value}))
+    verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value, **_demotion(state, rule)}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
-    for verdict in _waits(state, episode, rule, rules, made["target"], mode, now, run):
+    for verdict in _waits(state, episode, rule, rules, made["target"], mode, switches, now, run, facts):
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
     return conclude(Reason.ACT if mode is Mode.LIVE else Reason.DRY_RUN)
 
 
-def _mode(rule: Rule, switches: Switches) -> Mode:
-    if rule.mode is Mode.LIVE and switches.dry_run:
+def mode_of(state: State, rule: Rule, switches: Switches) -> Mode:
+    """How far the rule may go now, whatever it says itself."""
+    if rule.mode is not Mode.OFF and (switches.dry_run or _demotion(state, rule)):
         return Mode.DRY_RUN
     return rule.mode
 
 
-def _protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
+def _demotion(state: State, rule: Rule) -> dict[str, bool]:
+    breaker = state.breakers.get(rule.name)
+    return {"demoted": True} if breaker is not None and breaker.demoted else {}
+
+
+def protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
+    """Whether no protection covers the alert."""
     for matchers in (*rules.protect, *rule.protect):
         if all(matcher.matches(episode.labels) for matcher in matchers):
             return Verdict(Reason.PROTECTED, passed=False, saw={"protect": ", ".join(map(str, matchers))[:TEXT_SHOWN]})
@@ -144,74 +141,31 @@ def _waits(
     rules: RuleSet,
     target: str,
     mode: Mode | None,
+    switches: Switches,
     now: float,
     run: Run | None,
+    facts: Facts,
 ) -> Iterator[Verdict]:
     """The guards that time or other runs can change."""
     # A sender whose clock runs ahead must not delay remediation beyond `for`.
     ripe = min(episode.starts_at, episode.opened_at) + rule.for_
-    yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": _when(ripe)}, ripe)
+    yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": when(ripe)}, ripe)
     if run is None:
         yield Verdict(Reason.RUN_ENDED, rule.name not in episode.ran, {"episode": episode.id})
     holder = state.locks.get(target)
     own = episode.runs.get(rule.name)
     busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
     yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
-    yield _acked(state, episode, now)
+    yield guards.acked(state, episode, now)
+    yield guards.frozen(rule, rules, now)
+    yield guards.unless(rule, facts, now)
     if run is not None and run.step > 0:
         return
-    yield _cooldown(state, rule, target, now)
-    yield _budget(state, rule, rules, target, now, run)
+    yield guards.cooldown(state, rule, target, now)
+    yield guards.budget(state, rule, rules, target, now, run)
+    yield guards.breaker_open(state, rule, now, run)
+    yield guards.storm(state, episode, rule)
+    yield guards.concurrency(state, rule, switches.max_running, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is Mode.LIVE:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)
-
-
-def _acked(state: State, episode: Episode, now: float) -> Verdict:
-    silence = covering(state.silences.values(), episode.labels, now)
-    if silence is None:
-        return Verdict(Reason.ACKED, passed=True, saw={"silences": len(state.silences)})
-    saw = {"silence": silence.id, "by": silence.actor, "until": _when(silence.ends_at)}
-    return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
-
-
-def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:
-    last = state.last_action.get(rule.name, {}).get(target)
-    if last is None or rule.cooldown == 0:
-        return Verdict(Reason.COOLDOWN, passed=True, saw={"cooldown": rule.cooldown})
-    until = last + rule.cooldown
-    saw = {"cooldown": rule.cooldown, "last_action": _when(last), "until": _when(until)}
-    return Verdict(Reason.COOLDOWN, now >= until, saw, until)
-
-
-def _budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None) -> Verdict:
-    # Runs that were decided but have not begun count as spent: a hundred alerts in one body share one budget.
-    own = None if run is None else state.waiting.get(run.id)
-    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None]] = (
-        ("target", rule.budget.target, rule.name, target),
-        ("rule", rule.budget.rule, rule.name, None),
-        ("all", rules.budget, None, None),
-    )
-    saw: list[dict[str, Any]] = []
-    for scope, windows, rule_name, target_name in scopes:
-        spent = state.spent_on(rule_name, target_name)
-        waiting = spent.waiting - (
-            own is not None and rule_name in (None, own.rule) and target_name in (None, own.target)
-        )
-        for window in windows:
-            first = spent.since(now - window.seconds)
-            used = len(spent.times) - first + waiting
-            saw.append({"scope": scope, "used": used, "of": window.count, "window": window.seconds})
-            if used >= window.count:
-                # The time at which enough charges have left the window; waiting ones count as charged now.
-                over = first + used - window.count
-                free = (spent.times[over] if over < len(spent.times) else now) + window.seconds
-                return Verdict(Reason.BUDGET, passed=False, saw={"windows": saw}, ask_again=free)
-    return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
-
-
-def _when(ts: float) -> str | float:
-    try:
-        return rfc3339(ts)
-    except (ValueError, OverflowError, OSError):
-        return ts  # a hostile startsAt at the edge of the calendar

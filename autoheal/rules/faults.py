@@ -13,7 +13,7 @@ from autoheal.errors import Fault
 from autoheal.rules.document import Document, Path
 
 PROBES = ("tcp", "http", "command")
-OPTIONAL = ("target", "allow_target", "mode", "cooldown")
+OPTIONAL = ("target", "allow_target", "mode", "cooldown", "breaker", "concurrency")
 """Keys of a rule that may be absent but not empty: `allow_target:` and nothing would allow everything."""
 
 _WORDS = {

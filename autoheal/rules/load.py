@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -17,12 +18,13 @@ from autoheal.errors import ConfigError, Fault
 from autoheal.rules.document import Document, line_column
 from autoheal.rules.faults import combination_faults, shape_faults
 from autoheal.rules.fields import Context
+from autoheal.rules.freeze import Freeze
 from autoheal.rules.index import RuleIndex
 from autoheal.rules.match import Matcher
-from autoheal.rules.schema import DEFAULT_VERIFY, Defaults, Rule, Step, document_model
+from autoheal.rules.schema import DEFAULT_STORM, DEFAULT_VERIFY, Defaults, Rule, Step, document_model
 from autoheal.rules.units import Window
 
-ONCE = ("defaults", "budget", "protect", "secrets")
+ONCE = ("defaults", "budget", "protect", "freeze", "storm", "secrets")
 """Keys that only one file of a folder may have."""
 
 _WHERE = re.compile(r"(.*?)(?::([0-9]+):([0-9]+))?", re.DOTALL)
@@ -33,12 +35,14 @@ class RuleSet:
     """All rules in force, in the order in which they are tried.
 
     `digest` is the SHA-256 (hex) over the files' names and texts; `texts` holds them by name. `protect` are matcher
-    lists of which none may hold, whatever the rule; `budget` is for all rules together; `secrets` maps names to files.
+    lists of which none may hold, whatever the rule, and `freeze` the times at which none may act; `budget` is for all
+    rules together; `secrets` maps names to files.
     """
 
     rules: tuple[Rule, ...] = ()
     budget: tuple[Window, ...] = (Window(60, 3600.0),)
     protect: tuple[tuple[Matcher, ...], ...] = ()
+    freeze: tuple[Freeze, ...] = ()
     secrets: Mapping[str, Path] = field(default_factory=dict)
     digest: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -76,11 +80,11 @@ def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Containe
     defaults = shared.get("defaults")
     default_mode = defaults.get("mode") if isinstance(defaults, dict) else None
     model = document_model(actions)
-    read: list[Any] = []
+    read: list[tuple[Any, Any]] = []
     named: dict[str, str] = {}
     for document in documents:
         try:
-            read.append(model.model_validate(document.data, context=context))
+            read.append((model.model_validate(document.data, context=context), document.data))
         except ValidationError as error:
             faults.extend(shape_faults(document, model, error))
         faults.extend(combination_faults(document, actions, default_mode, named))
@@ -144,20 +148,32 @@ def _order(fault: Fault) -> tuple[str, int, int, str]:
     return file, int(line or 0), int(column or 0), fault.what
 
 
-def _rule_set(read: list[Any], texts: dict[str, str], redact: Container[str]) -> RuleSet:
+def _rule_set(read: list[tuple[Any, Any]], texts: dict[str, str], redact: Container[str]) -> RuleSet:
     top: dict[str, Any] = {
-        key: getattr(document, key) for key in ONCE for document in read if key in document.model_fields_set
+        key: getattr(document, key) for key in ONCE for document, _ in read if key in document.model_fields_set
     }
     defaults = top.pop("defaults", Defaults())
+    storm = top.pop("storm", DEFAULT_STORM)
+    written = next((data["defaults"] for _, data in read if "defaults" in data), None)
     return RuleSet(
-        rules=tuple(_rule(rule, defaults, redact) for document in read for rule in document.rules),
+        rules=tuple(
+            _rule(rule, defaults, storm, redact, _digest([written, text]))
+            for document, data in read
+            for rule, text in zip(document.rules, data["rules"], strict=True)
+        ),
         digest=hashlib.sha256(orjson.dumps(list(texts.items()))).hexdigest(),
         texts=MappingProxyType(texts),
         **top,
     )
 
 
-def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
+def _digest(written: Any) -> str:
+    """Of data as written: neither the order of keys counts, nor comments and white space."""
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
+
+def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact: Container[str], digest: str) -> Rule:
+    storm = text.storm if "storm" in text.model_fields_set else storm
     return Rule(
         name=text.name,
         matchers=text.matchers,
@@ -166,11 +182,17 @@ def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
         for_=text.for_,
         allow_target=text.allow_target,
         protect=text.protect,
+        freeze=text.freeze,
+        unless=text.unless,
         mode=defaults.mode if text.mode is None else text.mode,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
+        breaker=text.breaker,
+        concurrency=text.concurrency,
+        storm=None if storm == "off" else storm,
         continue_=text.continue_,
         redact=redact,
+        digest=digest,
     )
 
 

@@ -18,7 +18,7 @@ from autoheal.rules.fields import Argument, Json, Text, Url
 from autoheal.rules.schema import Probe, Rule
 from autoheal.rules.template import Template
 
-__all__ = ["Argument", "Firing", "Json", "Text", "Url", "check_url", "plan", "reveal"]
+__all__ = ["Argument", "Firing", "Json", "Text", "Url", "check_url", "plan", "reveal", "target_of"]
 
 MAX_PLAN_BYTES = 32 * 1024
 """Half of what a record may have, so that a plan always fits one with the rest of what it tells."""
@@ -47,13 +47,7 @@ def plan(rule: Rule, alert: Firing) -> dict[str, Any]:
     Durations are seconds; a secret is a marker that `reveal` replaces. Raises RenderError, naming the place, when a
     template has no safe value, the target is blank or not allowed, or the plan is longer than 32 KiB as JSON.
     """
-    values: dict[str, Any] = {
-        "labels": Names("label", alert.labels, rule.redact),
-        "annotations": Names("annotation", alert.annotations, rule.redact),
-        "alertname": alert.alertname,
-        "fingerprint": alert.fingerprint,
-        "secret": Secrets(),
-    }
+    values = _values(rule, alert)
     target = _target(rule, values)
     values["target"] = target
     made = {
@@ -79,6 +73,11 @@ def plan(rule: Rule, alert: Firing) -> dict[str, Any]:
     return made
 
 
+def target_of(rule: Rule, alert: Firing) -> str:
+    """The target of `plan` alone. Raises RenderError as that does."""
+    return _target(rule, _values(rule, alert))
+
+
 def reveal(value: Any, secrets: Mapping[str, str]) -> Any:
     """`value` (text, list, mapping, anything else) with each secret's marker replaced by that secret.
 
@@ -95,6 +94,16 @@ def reveal(value: Any, secrets: Mapping[str, str]) -> Any:
     if isinstance(value, list | tuple):
         return [reveal(child, secrets) for child in value]
     return value
+
+
+def _values(rule: Rule, alert: Firing) -> dict[str, Any]:
+    return {
+        "labels": Names("label", alert.labels, rule.redact),
+        "annotations": Names("annotation", alert.annotations, rule.redact),
+        "alertname": alert.alertname,
+        "fingerprint": alert.fingerprint,
+        "secret": Secrets(),
+    }
 
 
 def _target(rule: Rule, values: Mapping[str, Any]) -> str:

@@ -16,20 +16,21 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     StrictBool,
-    ValidationInfo,
     WithJsonSchema,
     create_model,
 )
 
 from autoheal.model import Mode
-from autoheal.rules.fields import Context, ProbeArgument, ProbeEndpoint, ProbeUrl, TargetText
-from autoheal.rules.match import Matcher, Regex, matches_everything, parse_matchers
+from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeUrl, Strict, TargetText
+from autoheal.rules.freeze import Freeze
+from autoheal.rules.match import Matcher, Regex
+from autoheal.rules.matching import MATCHERS_SCHEMA, Match, MatcherText
 from autoheal.rules.template import Template
-from autoheal.rules.units import Budget, Duration, Timeout, Window
+from autoheal.rules.units import Budget, Duration, Storm, Timeout, Window
+from autoheal.rules.unless import Unless, UnlessText
 
 __all__ = [
     "CommandProbe",
@@ -48,34 +49,6 @@ __all__ = [
 ]
 
 
-class Strict(BaseModel):
-    """A mapping whose unknown keys are faults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-def _matchers(value: Any, info: ValidationInfo) -> tuple[Matcher, ...]:
-    if not isinstance(value, str):
-        raise ValueError("should be text with matchers, as in 'alertname=\"X\"'")  # noqa: TRY004 pydantic wants it
-    matchers = parse_matchers(value)
-    redact = info.context.redact if isinstance(info.context, Context) else frozenset()
-    for matcher in matchers:
-        if matcher.name in redact:
-            raise ValueError(f"label {matcher.name!r} is redacted (AUTOHEAL_REDACT): a rule cannot see its value")
-    return matchers
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _one_list(lists: list[tuple[Matcher, ...]]) -> tuple[Matcher, ...]:
-    matchers = tuple(matcher for part in lists for matcher in part)
-    if matches_everything(matchers):
-        raise ValueError("holds for an alert without labels, so for far too many: add a matcher that needs a value")
-    return matchers
-
-
 def _regex(value: Any) -> Regex:
     if not isinstance(value, str):
         raise ValueError("should be text with a regular expression")  # noqa: TRY004 pydantic wants it
@@ -88,15 +61,6 @@ def _secret_path(path: Path) -> Path:
     return path
 
 
-_MATCHERS_SCHEMA = {"type": "string", "description": 'Alertmanager\'s matchers: alertname="X", service=~"a|b"'}
-MatcherText = Annotated[tuple[Matcher, ...], PlainValidator(_matchers), WithJsonSchema(_MATCHERS_SCHEMA)]
-Match = Annotated[
-    list[MatcherText],
-    Field(min_length=1),
-    BeforeValidator(_as_list),
-    AfterValidator(_one_list),
-    WithJsonSchema({"anyOf": [_MATCHERS_SCHEMA, {"type": "array", "items": _MATCHERS_SCHEMA, "minItems": 1}]}),
-]
 Protect = tuple[MatcherText, ...]
 AllowTarget = Annotated[Regex, PlainValidator(_regex), WithJsonSchema({"type": "string", "description": "RE2"})]
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
@@ -116,6 +80,13 @@ class RuleBudget(Strict):
 
     target: tuple[Budget, ...] = ()
     rule: tuple[Budget, ...] = ()
+
+
+class Breaker(Strict):
+    """After so many `failures` in a row a rule rests for `reset`, and then has one run to show that it helps."""
+
+    failures: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    reset: Timeout
 
 
 def _long_budget(value: Any) -> Any:
@@ -184,6 +155,10 @@ DEFAULT_VERIFY = Verify.model_validate({"resolved_within": "15m"})
 """For a step without `verify`: Alertmanager tells of a resolution only every `group_interval`, 5 min by default."""
 
 
+DEFAULT_STORM = Window(30, 600.0)
+"""More distinct targets of one rule than that within ten minutes are a storm."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One rung of a rule's ladder. `params` is an instance of that action's model, templates not yet rendered."""
@@ -195,9 +170,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule with all defaults filled in; durations in seconds. `protect` is what the rule adds to the top-level one.
+    """A rule with all defaults filled in; durations in seconds. `protect` and `freeze` are what the rule adds to the
+    top-level ones.
 
-    `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see.
+    `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see. `digest` is
+    the SHA-256 (hex) of what is written of it, `defaults` included: another one is another rule.
     """
 
     name: str
@@ -207,10 +184,16 @@ class Rule:
     for_: float = 0.0
     allow_target: Regex | None = None
     protect: tuple[tuple[Matcher, ...], ...] = ()
+    freeze: tuple[Freeze, ...] = ()
+    unless: tuple[Unless, ...] = ()
     mode: Mode = Mode.DRY_RUN
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
+    breaker: Breaker | None = None
+    storm: Window | None = DEFAULT_STORM
+    concurrency: int | None = None
     continue_: bool = False
+    digest: str = ""
     redact: Container[str] = frozenset()
 
 
@@ -223,9 +206,14 @@ class RuleText(Strict):
     target: TargetText | None = None
     allow_target: AllowTarget | None = None
     protect: Protect = ()
+    freeze: tuple[Freeze, ...] = ()
+    unless: tuple[UnlessText, ...] = ()
     mode: Mode | None = None
     cooldown: Duration | None = None
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
+    breaker: Breaker | None = None
+    storm: Storm = DEFAULT_STORM
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 
@@ -242,6 +230,8 @@ class DocumentText(Strict):
     defaults: Defaults = Defaults()
     budget: tuple[Budget, ...] = (Window(60, 3600.0),)
     protect: Protect = ()
+    freeze: tuple[Freeze, ...] = ()
+    storm: Storm = DEFAULT_STORM
     secrets: dict[SecretName, SecretPath] = Field(default_factory=dict)
 
 
@@ -273,6 +263,8 @@ def json_schema(actions: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     for name, key, short in (("Rule", "budget", _WINDOWS_SCHEMA), ("Probe", "http", {"type": "string"})):
         properties = definitions[name]["properties"]
         properties[key] = {"anyOf": [short, properties[key]]}
+    unless = definitions["Rule"]["properties"]["unless"]
+    unless["items"] = {"anyOf": [MATCHERS_SCHEMA, unless["items"]]}
     definitions["Step"]["oneOf"] = [{"required": [name]} for name in sorted(actions)]
     return schema
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
@@ -65,6 +65,19 @@ def parse_window(text: object) -> Window:
     return Window(count, seconds)
 
 
+def parse_storm(text: object) -> Window | Literal["off"]:
+    """At most how many targets in any span so long, or `off`. Raises ValueError: the span is at most a day."""
+    if text == "off":
+        return "off"
+    try:
+        window = parse_window(text)
+    except ValueError:
+        window = Window(0, 0.0)
+    if not 0 < window.seconds <= DAY:
+        raise ValueError(f"{_shown(text)} is not off, or N/DURATION such as 30/10m with a span of at most 1d")
+    return window
+
+
 def _positive(seconds: float) -> float:
     if seconds <= 0:
         raise ValueError("must be longer than 0s")
@@ -86,6 +99,19 @@ Duration = Annotated[float, BeforeValidator(parse_duration), _DURATION_SCHEMA]
 
 Timeout = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_positive), _DURATION_SCHEMA]
 """As `Duration`, but longer than 0s."""
+
+Storm = Annotated[
+    Window | Literal["off"],
+    PlainValidator(parse_storm),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^(off|[0-9]{1,6}/[0-9a-z]+)$",
+            "description": "N/DURATION: more targets in any span so long are a storm; or off",
+        }
+    ),
+]
+"""A field that holds a `Window` or `off`."""
 
 Budget = Annotated[
     Window,

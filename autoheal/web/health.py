@@ -21,9 +21,16 @@ from autoheal.web.parameters import parameters
 
 def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     """What an operator should be told loudly, at start and in `GET /`; one sentence each."""
-    if settings.on_loopback:
-        return []
     told = []
+    blind = [rule.name for rule in rules.rules if rule.unless and rule.mode is not Mode.OFF]
+    if blind and not settings.alertmanager_urls:
+        more = f" and {len(blind) - 1} more" if len(blind) > 1 else ""
+        told.append(
+            f"Rule {blind[0]!r}{more} never acts: ALERTMANAGER_URL is not set, and only Alertmanager can tell whether"
+            " an alert of its `unless` fires."
+        )
+    if settings.on_loopback:
+        return told
     live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
     if live and settings.enabled and not settings.dry_run:
         more = f" and {len(live) - 1} more" if len(live) > 1 else ""

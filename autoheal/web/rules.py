@@ -1,21 +1,50 @@
-"""`GET /rules`: the rules in force."""
+"""`GET /rules` and `POST /rules/{name}/reset`: the rules in force, and a breaker closed by an operator's word."""
 
 from __future__ import annotations
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from autoheal.engine import Engine
+from autoheal.model import rfc3339
 from autoheal.rules import Rule, Window
+from autoheal.state import State
+from autoheal.web.correlation import correlation_id
 from autoheal.web.parameters import parameters
+from autoheal.web.security import actor
 
 
 async def rules(request: Request, *, engine: Engine) -> Response:
     """Every rule in the order in which they are tried, and the digest that decisions' records name."""
     parameters(request, ())
-    listed = [_rule(rule) for rule in engine.rules.rules]
+    listed = [{**_rule(rule), "state": _state(rule.name, engine.state)} for rule in engine.rules.rules]
     return Response(orjson.dumps({"rules": listed, "digest": engine.rules.digest}), media_type="application/json")
+
+
+async def reset(request: Request, *, engine: Engine) -> Response:
+    """Close the rule's breaker and lift its demotion; what its alerts wait for is decided anew."""
+    parameters(request, ())
+    name = request.path_params["name"]
+    if all(rule.name != name for rule in engine.rules.rules):
+        raise HTTPException(404, "No rule of this name is in force.")
+    changed = await engine.reset(name, actor(request), correlation_id(request.scope))
+    return Response(orjson.dumps({"rule": name, "changed": changed}), media_type="application/json")
+
+
+def _state(name: str, state: State) -> dict[str, object]:
+    """What guards remember of the rule."""
+    breaker = state.breakers.get(name)
+    storm = state.storms.get(name)
+    opened_at = None if breaker is None else breaker.opened_at
+    return {
+        "failures": 0 if breaker is None else breaker.failures,
+        "breaker_open_since": None if opened_at is None else rfc3339(opened_at),
+        "storm_since": None if storm is None or storm.over else rfc3339(storm.began_at),
+        "held": 0 if storm is None else len(storm.held),
+        "demoted": breaker is not None and breaker.demoted,
+    }
 
 
 def _rule(rule: Rule) -> dict[str, object]:
@@ -30,6 +59,11 @@ def _rule(rule: Rule) -> dict[str, object]:
             "target": [_window(window) for window in rule.budget.target],
             "rule": [_window(window) for window in rule.budget.rule],
         },
+        "breaker": None if rule.breaker is None else rule.breaker.model_dump(),
+        "storm": None if rule.storm is None else _window(rule.storm),
+        "concurrency": rule.concurrency,
+        "unless": [str(unless) for unless in rule.unless],
+        "freeze": [str(window) for window in rule.freeze],
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

@@ -50,6 +50,20 @@ async def test_absence_proves_nothing_after_a_restart(client: httpx.AsyncClient)
     assert polled.verdict(DOWN, settled=200) == "ended"
 
 
+async def test_the_list_is_complete_only_when_nothing_can_be_missing(client: httpx.AsyncClient) -> None:
+    """All answered, have been up for a while, and list nothing that cannot be read."""
+    large = listed("Other", annotations={"text": "x" * MAX_ALERT_BYTES})
+    async with (
+        fake(http([listed()])) as good,
+        fake(state=http(status(299))) as young,
+        fake(http([large])) as unreadable,
+        fake(http({}, "500 Internal Server Error")) as broken,
+    ):
+        assert (await poll(client, good)).complete
+        for bad in (young, unreadable, broken):
+            assert not (await poll(client, good, bad)).complete
+
+
 @pytest.mark.parametrize("ahead", [-900.0, 900.0])
 async def test_uptime_is_by_the_alertmanagers_own_clock(client: httpx.AsyncClient, ahead: float) -> None:
     """A clock of ours that runs ahead must not make one that has just started seem settled, nor the other way."""

@@ -19,6 +19,7 @@ from tests.support.processes import wait_until
 RULES = """\
 version: 1
 budget: [999999/1h]
+storm: off
 rules:
   - name: echo
     match: alertname="Down"

@@ -29,6 +29,7 @@ SAMPLE, WHOLE = 25, 200
 RULES = """\
 version: 1
 budget: [999999/1h]
+storm: off
 rules:
   - name: touch
     match: alertname="Down"

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoheal.breaker import Breaker
 from autoheal.model import Mode, Reason
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
+from autoheal.rules.guards import NO_FACTS, Facts, Others
 from autoheal.state import Charge, Episode, Run, Silence, State
+from autoheal.storm import Storm
 from tests.support.rules import rules_from
 
 NOW = 1_790_000_000.0
@@ -30,6 +33,7 @@ RULES = rules_from("""
         mode: live
         cooldown: 10m
         budget: {target: [2/1h], rule: [3/1h]}
+        breaker: {failures: 2, reset: 30m}
         steps: [{fake: {do: 'restart {{ target }}'}}]
       - name: "off"
         match: alertname="Off"
@@ -55,10 +59,11 @@ def ask(
     now: float = NOW,
     run: Run | None = None,
     rules: RuleSet = RULES,
+    facts: Facts = NO_FACTS,
 ) -> Decision:
     about = about or episode()
     rule = next(iter(rules.match(about.labels)), None)
-    return decide(state or State(), about, rule, rules, switches, now, run)
+    return decide(state or State(), about, rule, rules, switches, now, run, facts)
 
 
 def charge(state: State, rule: str, target: str, ts: float) -> None:
@@ -85,8 +90,13 @@ def test_all_guards_passed_is_act() -> None:
         Reason.RUN_ENDED,
         Reason.IN_PROGRESS,
         Reason.ACKED,
+        Reason.FROZEN,
+        Reason.UNLESS,
         Reason.COOLDOWN,
         Reason.BUDGET,
+        Reason.BREAKER_OPEN,
+        Reason.STORM,
+        Reason.CONCURRENCY,
         Reason.LOW_SPACE,
     ]
 
@@ -177,6 +187,70 @@ def test_no_step_begins_on_what_an_operator_minds() -> None:
     assert ask(acked(alertname="Down"), run=a_run(step=1)).reason is Reason.ACKED
 
 
+FROZEN_RULES = rules_from("""
+    version: 1
+    freeze: [{from: Fri 16:00, to: Mon 14:30, zone: UTC}]
+    rules:
+      - name: restart
+        match: alertname="Down"
+        target: '{{ labels.instance }}'
+        mode: live
+        freeze: [{from: Mon 12:00, to: Mon 15:00, zone: UTC}, {from: Mon 13:00, to: Mon 13:30, zone: UTC}]
+        steps: [{fake: {do: x}}]
+      - name: dry
+        match: alertname="Dry"
+        target: '{{ labels.instance }}'
+        steps: [{fake: {do: x}}]
+    """)
+"""NOW is a Monday, 14:13:20 UTC."""
+
+
+def test_nothing_begins_in_a_freeze_of_the_rule_or_of_all() -> None:
+    """The window that ends last is told, and its end is when to ask again; a later step does not begin either."""
+    mine = ask(rules=FROZEN_RULES)
+    assert (mine.reason, mine.ask_again) == (Reason.FROZEN, NOW + 2800)
+    assert mine.verdicts[-1].saw == {"window": "Mon 12:00 to Mon 15:00 UTC", "until": "2026-09-21T15:00:00.000000Z"}
+    assert ask(rules=FROZEN_RULES, run=a_run(step=1)).reason is Reason.FROZEN
+    assert ask(rules=FROZEN_RULES, now=mine.ask_again or 0).reason is Reason.ACT
+    other = ask(rules=FROZEN_RULES, about=episode(alertname="Dry"))
+    assert (other.reason, other.verdicts[-1].saw["window"]) == (Reason.FROZEN, "Fri 16:00 to Mon 14:30 UTC")
+    assert ask(rules=FROZEN_RULES, about=episode(alertname="Dry"), now=NOW + 1000).reason is Reason.DRY_RUN
+
+
+CAREFUL = rules_from("""
+    version: 1
+    rules:
+      - name: restart
+        match: alertname="Down"
+        target: '{{ labels.instance }}'
+        mode: live
+        unless: [alertname="Upgrade"]
+        steps: [{fake: {do: x}}]
+    """)
+
+
+def test_beside_another_alert_a_rule_acts_only_where_it_is_known_not_to_fire() -> None:
+    """A fact of Alertmanager's that the decision's record holds; not knowing is no permission, at no step."""
+    quiet = Facts(others=Others(NOW - 2, known=True))
+    assert ask(rules=CAREFUL, facts=quiet).reason is Reason.ACT
+    firing = Facts(others=Others(NOW - 2, known=False, firing=("f7", "Upgrade", 'alertname="Upgrade"')))
+    decision = ask(rules=CAREFUL, facts=firing)
+    assert (decision.reason, decision.ask_again) == (Reason.UNLESS, NOW + 30)
+    assert decision.verdicts[-1].saw["firing"] == {
+        "fingerprint": "f7",
+        "alertname": "Upgrade",
+        "unless": 'alertname="Upgrade"',
+    }
+    unknown = Facts(others=Others(NOW - 2, known=False, errors=("am: did not answer",)))
+    for facts in (unknown, NO_FACTS):
+        for step in (None, 0, 1):
+            run = None if step is None else a_run(step=step)
+            decision = ask(rules=CAREFUL, facts=facts, run=run)
+            assert (decision.reason, decision.ask_again) == (Reason.UNLESS, NOW + 30)
+    assert ask(rules=CAREFUL, facts=unknown).verdicts[-1].saw["errors"] == ["am: did not answer"]
+    assert ask(facts=firing).reason is Reason.ACT
+
+
 def test_cooldown_is_per_rule_and_target() -> None:
     """Within `cooldown` of the last action on the target the rule waits; another target does not."""
     state = State(last_action={"restart": {"api-1": NOW - 100}})
@@ -225,6 +299,75 @@ def test_a_run_is_not_in_its_own_way() -> None:
     assert ask(state, run=a_run()).reason is Reason.BUDGET
 
 
+def test_a_breaker_is_open_for_a_while_and_then_for_all_but_one() -> None:
+    """As soon as the failures are there, whether a record tells of it yet or not; a step under way is not stopped."""
+    one = State(breakers={"restart": Breaker(failures=1, failed_at=NOW)})
+    assert ask(one).reason is Reason.ACT
+    for opened_at in (None, NOW - 60):
+        state = State(breakers={"restart": Breaker(failures=2, failed_at=NOW - 100, opened_at=opened_at)})
+        until = NOW + 1800 - (100 if opened_at is None else 60)
+        decision = ask(state)
+        assert (decision.reason, decision.ask_again) == (Reason.BREAKER_OPEN, until)
+        assert ask(state, run=a_run()).reason is Reason.BREAKER_OPEN
+        assert ask(state, run=a_run(step=1)).reason is Reason.ACT
+        assert ask(state, episode(alertname="Dry")).reason is Reason.DRY_RUN
+        assert ask(state, now=until).reason is Reason.ACT
+        state.runs["r9"], state.locks["api-7"] = a_run("api-7"), "r9"
+        behind = ask(state, now=until)
+        assert (behind.reason, behind.ask_again) == (Reason.BREAKER_OPEN, None)
+        assert behind.verdicts[-1].saw["runs"] == ["r9"]
+        assert ask(state, now=until, run=a_run()).reason is Reason.ACT
+
+
+def test_a_storm_holds_its_rules_alerts_and_afterwards_those_it_held() -> None:
+    """A step under way is not stopped; a rule with `storm: off` knows none."""
+    state = State(storms={"restart": Storm(NOW - 60)})
+    decision = ask(state)
+    assert (decision.reason, decision.ask_again) == (Reason.STORM, None)
+    assert ask(state, run=a_run()).reason is Reason.STORM
+    assert ask(state, run=a_run(step=1)).reason is Reason.ACT
+    assert ask(state, episode(alertname="Dry")).reason is Reason.DRY_RUN
+    held = State(storms={"restart": Storm(NOW - 60, over=True, held={"f1": "api-1"})})
+    assert ask(held).reason is Reason.STORM
+    assert ask(held, dataclasses.replace(episode(), fingerprint="f2")).reason is Reason.ACT
+    off = dataclasses.replace(RULES, rules=(dataclasses.replace(RULES.rules[0], storm=None),))
+    assert ask(state, rules=off).reason is Reason.ACT
+
+
+def test_so_many_runs_are_at_work_at_once() -> None:
+    """In all and of one rule; a run is not in its own way, and a step under way is not stopped."""
+    state = State()
+    for number, rule in enumerate(("restart", "dry")):
+        run = dataclasses.replace(a_run(f"t{number}", rule), id=f"r{number}")
+        state.runs[run.id], state.locks[run.target] = run, run.id
+    full, room = (Switches(enabled=True, dry_run=False, max_running=limit) for limit in (2, 3))
+    decision = ask(state, switches=full)
+    assert (decision.reason, decision.ask_again) == (Reason.CONCURRENCY, None)
+    assert decision.verdicts[-1].saw == {"scope": "all", "running": 2, "of": 2}
+    assert ask(state, switches=room).reason is Reason.ACT
+    assert ask(state, switches=full, run=state.runs["r1"]).reason is Reason.ACT
+    assert ask(state, switches=full, run=a_run(step=1)).reason is Reason.ACT
+    one, two = (
+        dataclasses.replace(RULES, rules=(dataclasses.replace(RULES.rules[0], concurrency=limit),)) for limit in (1, 2)
+    )
+    decision = ask(state, rules=one)
+    assert (decision.reason, decision.verdicts[-1].saw) == (
+        Reason.CONCURRENCY,
+        {"scope": "rule", "running": 1, "of": 1},
+    )
+    assert ask(state, rules=two).reason is Reason.ACT
+    assert ask(state, rules=one, run=state.runs["r0"]).reason is Reason.ACT
+
+
+def test_a_demoted_rule_is_a_dry_run() -> None:
+    """Whatever it says, open breaker or not, and the decision tells why; `off` stays off."""
+    broken = Breaker(failures=5, failed_at=NOW, opened_at=NOW, opens=3, demoted=True)
+    decision = ask(State(breakers={"restart": broken}))
+    assert (decision.reason, decision.mode) == (Reason.DRY_RUN, Mode.DRY_RUN)
+    assert {"mode": "live", "demoted": True} in [verdict.saw for verdict in decision.verdicts]
+    assert ask(State(breakers={"off": broken}), episode(alertname="Off")).reason is Reason.RULE_OFF
+
+
 def test_later_steps_are_not_charged_again() -> None:
     """From its second step on a run is bound by neither cooldown nor budget, but still by protection."""
     state = State(last_action={"restart": {"api-1": NOW - 1}}, locks={"api-1": "r9"})
@@ -246,8 +389,18 @@ moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.
     last=st.none() | st.floats(NOW - 2000, NOW + 10),
     charged=st.lists(st.tuples(st.sampled_from(["restart", "q"]), st.floats(NOW - 7200, NOW))),
     waiting=st.integers(0, 4),
-    switches=st.builds(Switches, st.booleans(), st.booleans()),
+    switches=st.builds(Switches, st.booleans(), st.booleans(), st.integers(1, 3)),
     step=st.sampled_from([None, 0, 1]),
+    breaker=st.none()
+    | st.builds(
+        Breaker,
+        failures=st.integers(0, 3),
+        failed_at=st.floats(NOW - 4000, NOW),
+        opened_at=st.none() | st.floats(NOW - 4000, NOW),
+        demoted=st.booleans(),
+    ),
+    at_work=st.booleans(),
+    storm=st.none() | st.builds(Storm, st.just(NOW), st.booleans(), st.sampled_from([{}, {"f1": "t"}, {"f2": "t"}])),
     silence=st.none() | st.tuples(st.sampled_from(["Down", "Other"]), st.floats(NOW - 100, NOW + 100)),
 )
 def test_total_and_never_act_against_a_guard(
@@ -261,6 +414,9 @@ def test_total_and_never_act_against_a_guard(
     waiting: int,
     switches: Switches,
     step: int | None,
+    breaker: Breaker | None,
+    at_work: bool,
+    storm: Storm | None,
     silence: tuple[str, float] | None,
 ) -> None:
     """Whatever the state and the labels, there is a decision; `act` only when an independent reading allows it."""
@@ -277,6 +433,12 @@ def test_total_and_never_act_against_a_guard(
         state.reserve(f"w{number}", Charge(NOW, "restart", "other"))
     if silence is not None:
         state.silences["s1"] = Silence("s1", f'alertname="{silence[0]}"', "ann", silence[1])
+    if breaker is not None:
+        state.breakers["restart"] = breaker
+    if storm is not None:
+        state.storms["restart"] = storm
+    if at_work:
+        state.runs["r7"], state.locks["another"] = dataclasses.replace(a_run("another"), id="r7"), "r7"
     run = None if step is None else a_run(target, step=step)
     decision = ask(state, about, switches=switches, run=run)
     again = ask(state, about, switches=switches, run=run)
@@ -297,7 +459,14 @@ def test_total_and_never_act_against_a_guard(
     assert locked in (None, "r9") if run else locked is None
     assert run is not None or not ran
     assert silence is None or silence[0] != "Down" or silence[1] <= NOW
+    assert breaker is None or not breaker.demoted
     if step != 1:
+        assert len(state.locks.keys() - {target}) + bool(locked and not run) < switches.max_running
+        assert storm is None or (storm.over and "f1" not in storm.held)
+        if breaker is not None and (breaker.failures >= 2 or breaker.opened_at is not None):
+            assert max(breaker.failed_at, breaker.opened_at or 0) + 1800 <= NOW
+            assert not at_work
+            assert locked is None or run is not None
         assert last is None or NOW - last >= 600
         assert in_hour.count("restart") < 2
         assert in_hour.count("restart") + waiting < 3

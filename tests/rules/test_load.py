@@ -27,6 +27,7 @@ def test_what_a_rule_does_not_say_has_its_default(tmp_path: Path) -> None:
     (only,) = rules.rules
     assert only.matchers == (Matcher("a", "=", "b"),)
     assert (only.for_, only.mode, only.cooldown, only.continue_) == (0.0, Mode.DRY_RUN, 600.0, False)
+    assert (only.storm, only.breaker, only.freeze) == (Window(30, 600.0), None, ())
     assert (only.budget, only.protect, only.allow_target) == (RuleBudget(), (), None)
     (step,) = only.steps
     assert step.action == "command"
@@ -70,6 +71,33 @@ rules:
     assert rules.budget == (Window(5, 3600.0), Window(9, 86400.0))
     assert rules.protect[1] == (Matcher("a", "=", "b"), Matcher("c", "=", "d"))
     assert dict(rules.secrets) == {"TOKEN": Path("/run/secrets/token")}
+
+
+def test_a_rules_own_storm_wins(tmp_path: Path) -> None:
+    """Over the one at the top, `off` too; without either it is the default."""
+
+    def storms(top: str) -> list[Window | None]:
+        others = "".join(
+            f"  - {{name: {name}, match: a=b, mode: off{storm}}}\n"
+            for name, storm in (("b", ", storm: off"), ("c", ""))
+        )
+        return [each.storm for each in loaded(tmp_path, top + rule("storm: 5/1m") + others).rules]
+
+    assert storms("") == [Window(5, 60.0), None, Window(30, 600.0)]
+    assert storms("storm: 9/1h\n") == [Window(5, 60.0), None, Window(9, 3600.0)]
+    assert storms("storm: off\n") == [Window(5, 60.0), None, None]
+
+
+def test_a_rule_is_another_when_something_is_written_otherwise(tmp_path: Path) -> None:
+    """Its digest follows its own text and the file's defaults, and neither comments, order nor its neighbours."""
+
+    def digest(text: str) -> str:
+        return loaded(tmp_path, text).rules[0].digest
+
+    first = digest(rule("for: 5s, cooldown: 1m"))
+    assert digest(rule("cooldown: 1m,   for: 5s") + "  - {name: b, match: a=b, mode: off} # new\n") == first
+    assert digest(rule("cooldown: 1m, for: 6s")) != first
+    assert digest("defaults: {timeout: 5s}\n" + rule("for: 5s, cooldown: 1m")) != first
 
 
 def test_the_first_match_wins_unless_it_says_to_continue(tmp_path: Path) -> None:
@@ -188,6 +216,26 @@ rules:
         (rule("mode: "), "'mode' has no value"),
         (rule("cooldown: "), "'cooldown' has no value"),
         (rule(name="'" + "x" * 65 + "'"), "name: should match pattern"),
+        (rule("breaker: "), "'breaker' has no value"),
+        (rule("breaker: 3"), "breaker: should be a mapping, not '3'"),
+        (rule("breaker: {failures: 3}"), "'reset' is missing"),
+        (rule("breaker: {failures: 0, reset: 1h}"), "failures: should be greater than or equal to 1, not '0'"),
+        (rule("breaker: {failures: yes, reset: 1h}"), "failures: should be a valid integer"),
+        (rule("breaker: {failures: 3, reset: 0s}"), "reset: must be longer than 0s"),
+        (rule("storm: "), "storm: 'None' is not off, or N/DURATION such as 30/10m with a span of at most 1d"),
+        (rule("storm: 0/10m"), "storm: '0/10m' is not off, or N/DURATION"),
+        (rule("storm: 30/25h"), "storm: '30/25h' is not off, or N/DURATION"),
+        (rule("storm: [30/10m]"), "is not off, or N/DURATION"),
+        (rule("concurrency: "), "'concurrency' has no value"),
+        (rule("concurrency: 0"), "concurrency: should be greater than or equal to 1, not '0'"),
+        (rule("concurrency: 10%"), "concurrency: should be a valid integer"),
+        (rule("unless: a=b"), "unless: should be a list"),
+        (rule("unless: [5]"), "unless: should be a mapping, not '5'"),
+        (rule("unless: ['a!=b']"), "unless: holds for an alert without labels"),
+        (rule("unless: [{equal: [a]}]"), "'match' is missing"),
+        (rule("unless: [{match: a=b, equal: [5]}]"), "equal: should be the name of a label"),
+        (rule("unless: [{match: a=b, equal: ['']}]"), "equal: should be the name of a label"),
+        (rule("unless: [{match: a=b, equals: [c]}]"), "unknown key 'equals': did you mean 'equal'?"),
         (rule("for: -5s"), "'-5s' is not a duration"),
         (rule("budget: {targets: [1/1h]}"), "unknown key 'targets': did you mean 'target'?"),
         (rule("protect: ['a=~\"(\"']"), "protect: column 4: '(' is not an RE2"),

@@ -58,12 +58,12 @@ class Stage:
         self.action = FakeAction()
         self.rules = rules
         self.alertmanager: Any = None
-        self._environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
+        self.environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
         self.engine: Engine
 
     async def start(self) -> Engine:
         self.engine = Engine(
-            settings=load_settings(self._environ),
+            settings=load_settings(self.environ),
             journal=self.journal,
             state=fold(self.journal.replay()),
             load_rules=lambda: rules_from(self.rules),
@@ -99,6 +99,11 @@ class Stage:
         await self.engine.receive(Notification(alerts=alerts or (self.alert(),)), "c1")
         await settle()
 
+    def decided(self) -> dict[str, str]:
+        """The reason of the last decision on each target."""
+        decisions = [record for record in self.journal.records if record.kind is Kind.DECISION]
+        return {str(record.target): str(record.reason) for record in decisions}
+
     def story(self, *, of: Callable[[Record], bool] = lambda record: True) -> list[str]:
         """Kinds (and reasons) of all records but the service's own."""
         own = ("log_created", "service_started", "service_stopped", "config_loaded", "checkpoint")
@@ -117,6 +122,7 @@ class Api:
             alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False) for alert in alerts
         }
         self.answered = True
+        self.complete = True
         self.uptime = 3600.0
         self.asked: list[dict[str, Any]] = []
         self.silenced: list[Wanted] = []
@@ -150,4 +156,10 @@ class Api:
                 return "silenced" if self.listed[fingerprint].silenced else "firing"
             return "ended" if self.answered and self.uptime > 300 else "unknown"
 
-        return SimpleNamespace(alerts=dict(self.listed), answered=self.answered, errors=("down",), verdict=verdict)
+        return SimpleNamespace(
+            alerts=dict(self.listed),
+            answered=self.answered,
+            complete=self.answered and self.complete,
+            errors=() if self.answered else ("down",),
+            verdict=verdict,
+        )

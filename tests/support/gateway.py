@@ -59,12 +59,19 @@ class StubEngine:
         self.received: list[tuple[Notification, str]] = []
         self.noted: list[Draft] = []
         self.acknowledged: list[tuple[Ack, str, str]] = []
+        self.resets: list[tuple[str, str, str]] = []
 
     async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
         if self.error is not None:
             raise self.error
         self.acknowledged.append((ack, actor, correlation_id))
         return Acknowledged("5d1a", 1_790_000_900.5)
+
+    async def reset(self, rule: str, actor: str, correlation_id: str) -> bool:
+        if self.error is not None:
+            raise self.error
+        self.resets.append((rule, actor, correlation_id))
+        return rule in self.state.breakers
 
     async def start(self) -> None:
         self.life.append("started")

@@ -49,3 +49,8 @@ ONE_RULE = """
           - fake: {do: 'replace {{ target }}'}
             verify: {resolved_within: 5m}
 """
+
+
+def with_keys(*keys: str) -> str:
+    """ONE_RULE with further `keys` in its rule."""
+    return ONE_RULE.replace("mode: live", "\n        ".join(("mode: live", *keys)))

@@ -17,6 +17,7 @@ from tests.support.posting import alert, body
 RULES = """\
 version: 1
 budget: [999999/1h]
+storm: off
 rules:
   - name: touch
     match: alertname="Down"

@@ -192,6 +192,7 @@ PROTECTED = [
     ("GET", "/console/main.js"),
     ("GET", "/whoami"),
     ("POST", "/ack"),
+    ("POST", "/rules/restart-api/reset"),
     ("POST", "/-/refresh-jwks"),
 ]
 
@@ -201,7 +202,7 @@ async def test_every_route_that_is_not_public_asks(here: World) -> None:
     """The list above is all of them; without credentials each is 401, HEAD and bodies included."""
     client = here.gate.client
     declared = {
-        (method, door.path.replace("{id}", "r3").replace("{file}", "main.js"))
+        (method, door.path.replace("{id}", "r3").replace("{file}", "main.js").replace("{name}", "restart-api"))
         for door in here.gate.app.routes
         if isinstance(door, Door) and door.role != PUBLIC
         for method in door.methods or ()
@@ -294,7 +295,20 @@ async def test_no_header_stands_for_an_identity(here: World, headers: dict[str, 
     ("roles", "reached"),
     [
         (["view"], {"/audit", "/rules", "/runs", "/runs/r3", "/console", "/console/main.js", "/whoami"}),
-        (["sre"], {"/audit", "/rules", "/runs", "/runs/r3", "/console", "/console/main.js", "/whoami", "/ack"}),
+        (
+            ["sre"],
+            {
+                "/audit",
+                "/rules",
+                "/runs",
+                "/runs/r3",
+                "/console",
+                "/console/main.js",
+                "/whoami",
+                "/ack",
+                "/rules/restart-api/reset",
+            },
+        ),
         (["boss", "view"], {path for _, path in PROTECTED}),
         ([], set()),
     ],

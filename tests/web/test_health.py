@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from autoheal import __version__
+from autoheal.actions import ACTIONS
+from autoheal.config import load as load_settings
 from autoheal.model import Kind
-from tests.support.gateway import Gateway, decision, firing, gateway, of_run
+from autoheal.rules import load
+from autoheal.web.health import warnings as told_of
+from tests.support.gateway import RULES, Gateway, decision, firing, gateway, of_run
 
 
 @pytest.fixture
@@ -127,3 +131,16 @@ async def test_runs_in_progress_are_those_not_ended(gate: Gateway) -> None:
     assert "autoheal_runs_in_progress 1.0" in (await gate.client.get("/metrics")).text
     await gate.log(of_run(Kind.ACTION_STARTED, "r3"), of_run(Kind.ESCALATED, "r3"))
     assert "autoheal_runs_in_progress 0.0" in (await gate.client.get("/metrics")).text
+
+
+async def test_a_rule_that_nobody_can_answer_is_a_warning(tmp_path: Path) -> None:
+    """`unless` without ALERTMANAGER_URL never acts, on loopback too; a rule that is off is nobody's concern."""
+    text = RULES + "    unless: [alertname=Upgrade]\n"
+    (tmp_path / "rules.yaml").write_text(text)
+    params = {name: action.Params for name, action in ACTIONS.items()}
+    rules = load(tmp_path / "rules.yaml", actions=params)
+    (told,) = told_of(load_settings({}), rules)
+    assert "'restart-api' never acts" in told
+    assert told_of(load_settings({"ALERTMANAGER_URL": "http://am:9093"}), rules) == []
+    (tmp_path / "rules.yaml").write_text(text.replace("mode: live", "mode: off"))
+    assert told_of(load_settings({}), load(tmp_path / "rules.yaml", actions=params)) == []

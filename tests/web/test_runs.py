@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autoheal.model import Kind, Record
+from autoheal.model import Draft, Kind, Record, rfc3339
 from autoheal.web import runs
-from tests.support.gateway import PLAN, Gateway, decision, firing, gateway, of_run
+from tests.support.gateway import PLAN, Gateway, decision, firing, gateway, of_run, unavailable
 
 
 @pytest.fixture
@@ -127,7 +127,51 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "for": 5.0,
             "cooldown": 60.0,
             "budget": {"target": [{"count": 3, "seconds": 3600.0}], "rule": []},
+            "breaker": None,
+            "storm": {"count": 30, "seconds": 600.0},
+            "concurrency": None,
+            "unless": [],
+            "freeze": [],
             "continue": False,
             "steps": ["command"],
+            "state": {
+                "failures": 0,
+                "breaker_open_since": None,
+                "storm_since": None,
+                "held": 0,
+                "demoted": False,
+            },
         }
     ]
+
+
+async def test_rules_show_what_guards_remember(gate: Gateway) -> None:
+    """Failures in a row, since when breaker and storm last, how many alerts are held, and whether it is demoted."""
+    about = {"rule_digest": "d"}
+    told = await gate.log(
+        Draft(kind=Kind.BREAKER_OPENED, rule="restart-api", detail=about),
+        Draft(kind=Kind.RULE_DEMOTED, rule="restart-api", detail=about),
+        firing(4),
+        decision(5, 4),
+        Draft(kind=Kind.STORM_BEGAN, rule="restart-api"),
+    )
+    (rule,) = (await gate.client.get("/rules")).json()["rules"]
+    assert rule["state"] == {
+        "failures": 0,
+        "breaker_open_since": rfc3339(told[0].ts),
+        "storm_since": rfc3339(told[-1].ts),
+        "held": 1,
+        "demoted": True,
+    }
+
+
+async def test_a_reset_is_handed_on(gate: Gateway) -> None:
+    """The engine is told who asked; the answer says whether there was anything to reset, 404 that there is no rule."""
+    answer = await gate.client.post("/rules/restart-api/reset")
+    assert (answer.status_code, answer.json()) == (200, {"rule": "restart-api", "changed": False})
+    assert gate.engine.resets == [("restart-api", "local", answer.headers["x-correlation-id"])]
+    assert (await gate.client.post("/rules/other/reset")).status_code == 404
+    assert (await gate.client.post("/rules/restart-api/reset?force=1")).status_code == 400
+    assert (await gate.client.get("/rules/restart-api/reset")).status_code == 405
+    gate.engine.error = unavailable()
+    assert (await gate.client.post("/rules/restart-api/reset")).status_code == 503

@@ -1,0 +1,172 @@
+"""The guards that time, other runs and people can change: each a pure answer with what it looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoheal.model import Reason, rfc3339
+from autoheal.rules.load import RuleSet
+from autoheal.rules.schema import Rule, Window
+from autoheal.rules.silencing import covering
+from autoheal.state import Episode, Run, State
+
+TEXT_SHOWN = 1000
+"""How much of a rule's own text, or of an error, a guard shows; the rules' whole is kept by their digest."""
+ERRORS_SHOWN = 3
+ASK_OTHERS_SECONDS = 30.0
+"""After so long Alertmanager is asked again about alerts beside which a rule does not act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What Alertmanager said of other alerts when it was asked, at `asked_at` (epoch seconds).
+
+    `firing` is one beside which the rule must not act: its fingerprint, its alertname, and the `unless` that speaks of
+    it. When there is none, `known` says whether that is certain, and `errors` why it is not.
+    """
+
+    asked_at: float
+    known: bool
+    firing: tuple[str, str, str] | None = None
+    errors: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a decision must know of the world beyond the state; None is what nobody asked."""
+
+    others: Others | None = None
+
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One guard's answer and what it looked at. `ask_again` is when a refusal may end (epoch seconds)."""
+
+    reason: Reason
+    passed: bool
+    saw: dict[str, Any] = field(default_factory=dict)
+    ask_again: float | None = None
+
+
+def acked(state: State, episode: Episode, now: float) -> Verdict:
+    """Whether nobody has acknowledged the alert."""
+    silence = covering(state.silences.values(), episode.labels, now)
+    if silence is None:
+        return Verdict(Reason.ACKED, passed=True, saw={"silences": len(state.silences)})
+    saw = {"silence": silence.id, "by": silence.actor, "until": when(silence.ends_at)}
+    return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
+
+
+def frozen(rule: Rule, rules: RuleSet, now: float) -> Verdict:
+    """Whether no time window of the rule's, or of all rules', forbids to act now."""
+    windows = (*rules.freeze, *rule.freeze)
+    # Of several the one that lasts longest is what stands in the way.
+    until, window = max(((window.until(now) or 0.0, str(window)) for window in windows), default=(0.0, ""))
+    if until == 0.0:
+        return Verdict(Reason.FROZEN, passed=True, saw={"windows": len(windows)})
+    saw = {"window": window, "until": when(until)}
+    return Verdict(Reason.FROZEN, passed=False, saw=saw, ask_again=until)
+
+
+def unless(rule: Rule, facts: Facts, now: float) -> Verdict:
+    """Whether none of the alerts fires beside which the rule does not act: to be certain, or not to act."""
+    if not rule.unless:
+        return Verdict(Reason.UNLESS, passed=True, saw={"alerts": 0})
+    others = facts.others or Others(now, known=False, errors=("not asked yet",))
+    saw: dict[str, Any] = {"alerts": len(rule.unless), "asked_at": when(others.asked_at), "known": others.known}
+    if others.firing is not None:
+        fingerprint, alertname, spoken_of = others.firing
+        saw["firing"] = {"fingerprint": fingerprint, "alertname": alertname, "unless": spoken_of[:TEXT_SHOWN]}
+    elif not others.known:
+        saw["errors"] = [error[:TEXT_SHOWN] for error in others.errors[:ERRORS_SHOWN]]
+    passed = others.known and others.firing is None
+    return Verdict(Reason.UNLESS, passed, saw, ask_again=now + ASK_OTHERS_SECONDS)
+
+
+def cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:
+    """Whether the rule's last action on the target is long enough ago."""
+    last = state.last_action.get(rule.name, {}).get(target)
+    if last is None or rule.cooldown == 0:
+        return Verdict(Reason.COOLDOWN, passed=True, saw={"cooldown": rule.cooldown})
+    until = last + rule.cooldown
+    saw = {"cooldown": rule.cooldown, "last_action": when(last), "until": when(until)}
+    return Verdict(Reason.COOLDOWN, now >= until, saw, until)
+
+
+def budget(state: State, rule: Rule, rules: RuleSet, target: str, now: float, run: Run | None) -> Verdict:
+    """Whether none of the windows in which the run would count is spent."""
+    # Runs that were decided but have not begun count as spent: a hundred alerts in one body share one budget.
+    own = None if run is None else state.waiting.get(run.id)
+    scopes: Sequence[tuple[str, Sequence[Window], str | None, str | None]] = (
+        ("target", rule.budget.target, rule.name, target),
+        ("rule", rule.budget.rule, rule.name, None),
+        ("all", rules.budget, None, None),
+    )
+    saw: list[dict[str, Any]] = []
+    for scope, windows, rule_name, target_name in scopes:
+        spent = state.spent_on(rule_name, target_name)
+        waiting = spent.waiting - (
+            own is not None and rule_name in (None, own.rule) and target_name in (None, own.target)
+        )
+        for window in windows:
+            first = spent.since(now - window.seconds)
+            used = len(spent.times) - first + waiting
+            saw.append({"scope": scope, "used": used, "of": window.count, "window": window.seconds})
+            if used >= window.count:
+                # The time at which enough charges have left the window; waiting ones count as charged now.
+                over = first + used - window.count
+                free = (spent.times[over] if over < len(spent.times) else now) + window.seconds
+                return Verdict(Reason.BUDGET, passed=False, saw={"windows": saw}, ask_again=free)
+    return Verdict(Reason.BUDGET, passed=True, saw={"windows": saw})
+
+
+def breaker_open(state: State, rule: Rule, now: float, run: Run | None) -> Verdict:
+    """Whether the rule has not failed too often in a row; after `reset` one run may show that it helps again."""
+    breaker = state.breakers.get(rule.name)
+    if rule.breaker is None or breaker is None:
+        return Verdict(Reason.BREAKER_OPEN, passed=True, saw={"failures": 0 if breaker is None else breaker.failures})
+    saw: dict[str, Any] = {"failures": breaker.failures, "of": rule.breaker.failures}
+    # A demoted rule is a dry run: its plans harm nobody, and are what people judge it by.
+    if breaker.demoted or not breaker.blocks(rule.breaker.failures):
+        return Verdict(Reason.BREAKER_OPEN, passed=True, saw=saw)
+    until = breaker.until(rule.breaker.reset)
+    others = state.at_work(rule.name) - ({run.id} if run else set())
+    saw |= {"until": when(until), "runs": sorted(others)}
+    passed = now >= until and not others
+    return Verdict(Reason.BREAKER_OPEN, passed, saw, until if now < until else None)
+
+
+def storm(state: State, episode: Episode, rule: Rule) -> Verdict:
+    """Whether no storm holds the alert: too many targets at once have one cause, which the rule does not know."""
+    if rule.storm is None:
+        return Verdict(Reason.STORM, passed=True, saw={"of": None})
+    saw: dict[str, Any] = {"of": rule.storm.count, "window": rule.storm.seconds}
+    known = state.storms.get(rule.name)
+    if known is None or not known.holds(episode.fingerprint):
+        return Verdict(Reason.STORM, passed=True, saw=saw)
+    return Verdict(Reason.STORM, passed=False, saw=saw | {"since": when(known.began_at), "over": known.over})
+
+
+def concurrency(state: State, rule: Rule, max_running: int, run: Run | None) -> Verdict:
+    """Whether there is room for one more run, in all and of this rule. `saw` names the scope that has none."""
+    own = set() if run is None else {run.id}
+    running = len(state.at_work() - own)
+    saw: dict[str, Any] = {"scope": "all", "running": running, "of": max_running}
+    if running >= max_running or rule.concurrency is None:
+        return Verdict(Reason.CONCURRENCY, running < max_running, saw)
+    running = len(state.at_work(rule.name) - own)
+    saw = {"scope": "rule", "running": running, "of": rule.concurrency}
+    return Verdict(Reason.CONCURRENCY, running < rule.concurrency, saw)
+
+
+def when(ts: float) -> str | float:
+    """`ts` (epoch seconds) as records show it."""
+    try:
+        return rfc3339(ts)
+    except (ValueError, OverflowError, OSError):
+        return ts  # a hostile startsAt at the edge of the calendar

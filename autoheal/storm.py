@@ -1,0 +1,21 @@
+"""A storm: a rule's alerts named more distinct targets in a short time than one cause for each would explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Storm:
+    """One rule's. `began_at` is in epoch seconds; `held` are the targets by the fingerprints of their alerts.
+
+    While it is not `over`, every alert of the rule is held. Those stay held until they resolve, also beyond its end.
+    """
+
+    began_at: float
+    over: bool = False
+    held: dict[str, str] = field(default_factory=dict)
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether the rule must leave that alert alone."""
+        return not self.over or fingerprint in self.held
