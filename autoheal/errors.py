@@ -12,6 +12,7 @@
     │   ├── JournalEncrypted     a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
     ├── NoEpisode                no open episode has this fingerprint
+    ├── NoRule                   no rule in force has this name
     ├── CannotSilence            no silence can be made for this alert
     ├── UpstreamError            another program did not answer as it should
     ├── Unauthenticated          a token does not show who asks, with the reason
@@ -108,6 +109,10 @@ class RecordTooLarge(JournalError):
 
 class NoEpisode(AutohealError):
     """No alert with this fingerprint fires, as far as autoheal knows."""
+
+
+class NoRule(AutohealError):
+    """No rule in force has this name."""
 
 
 class CannotSilence(AutohealError):

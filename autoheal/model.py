@@ -54,6 +54,8 @@ class Kind(StrEnum):
     SILENCE_CREATED = "silence_created"
     SILENCE_FAILED = "silence_failed"
     SILENCE_EXPIRED = "silence_expired"
+    PAUSED = "paused"
+    RESUMED = "resumed"
     LOGIN = "login"
     LOGOUT = "logout"
     AUTH_FAILED = "auth_failed"
@@ -64,6 +66,7 @@ class Reason(StrEnum):
 
     DISABLED = "disabled"
     NO_RULE = "no_rule"
+    PAUSED = "paused"
     PROTECTED = "protected"
     BAD_TARGET = "bad_target"
     RULE_OFF = "rule_off"
@@ -123,6 +126,14 @@ class Operator:
     role: Role | None
     name: str | None
     client: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Whose word something is: the `actor` of what follows from it, and the correlation id of all of that."""
+
+    actor: str
+    correlation_id: str
 
 
 @dataclass(frozen=True, slots=True)

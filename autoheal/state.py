@@ -172,6 +172,26 @@ class Silence:
 
 
 @dataclass(slots=True)
+class Pause:
+    """A word by which no run begins, of one rule or (`rule` None) of all.
+
+    `how` it came is `api` or `file`. `reason` is in people's words; `until` (epoch seconds) is None where it lasts
+    until it is taken back.
+    """
+
+    rule: str | None
+    how: str
+    actor: str
+    reason: str
+    since: float
+    until: float | None
+
+    def lasts(self, now: float) -> bool:
+        """Whether its end, if it has one, is yet to come at `now`."""
+        return self.until is None or now < self.until
+
+
+@dataclass(slots=True)
 class End:
     """When a fingerprint's last episode ended, as told (`ends_at`) and as recorded (`ts`)."""
 
@@ -198,6 +218,8 @@ class State:
     """The unfinished run of each target."""
     space_low: bool = False
     """Whether the log's disk has less left than it should: no live run begins."""
+    pauses: list[Pause] = field(default_factory=list)
+    """At most one for each rule, or for all, and way. One whose time is over stays until the next is made."""
     silences: dict[str, Silence] = field(default_factory=dict)
     """By id. One whose time is over stays until the next is made."""
     silence_requests: list[int] = field(default_factory=list)
@@ -242,6 +264,10 @@ class State:
         for name in _SNAPSHOT_FIELDS:
             setattr(self, name, getattr(known, name))
         self.founded, self.snapshot_parts = True, []
+
+    def paused(self, now: float) -> list[Pause]:
+        """The pauses that last at `now` (epoch seconds), the oldest first."""
+        return [pause for pause in self.pauses if pause.lasts(now)]
 
     def spent_on(self, rule: str | None = None, target: str | None = None) -> Spent:
         """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
@@ -460,6 +486,19 @@ def _silence_expired(state: State, record: Record) -> None:
     state.silences.pop(record.detail["silence_id"], None)
 
 
+def _paused(state: State, record: Record) -> None:
+    _resumed(state, record)
+    detail = record.detail
+    until = parse_rfc3339(detail["until"]) if "until" in detail else None
+    state.pauses = [pause for pause in state.pauses if pause.lasts(record.ts)]
+    state.pauses.append(Pause(record.rule, detail["how"], record.actor, detail["reason"], record.ts, until))
+
+
+def _resumed(state: State, record: Record) -> None:
+    which = record.rule, record.detail["how"]
+    state.pauses = [pause for pause in state.pauses if (pause.rule, pause.how) != which]
+
+
 _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SPACE_LOW: _space(low=True),
     Kind.SPACE_OK: _space(low=False),
@@ -481,6 +520,8 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SILENCE_CREATED: _silence_created,
     Kind.SILENCE_FAILED: _silence_failed,
     Kind.SILENCE_EXPIRED: _silence_expired,
+    Kind.PAUSED: _paused,
+    Kind.RESUMED: _resumed,
 }
 
 

@@ -45,7 +45,7 @@ def legal(state: State) -> list[Draft]:
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
-    drafts += legal_silences(state)
+    drafts += legal_silences(state) + legal_pauses(state)
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -88,6 +88,18 @@ def legal_silences(state: State) -> list[Draft]:
         ]
     drafts += [Draft(kind=Kind.SILENCE_EXPIRED, detail={"silence_id": old}) for old in state.silences]
     return drafts
+
+
+def legal_pauses(state: State) -> list[Draft]:
+    """Pauses of all and of a rule, by people and by the file, with and without an end; and what takes them back."""
+    until = rfc3339(NOW + state.head.seq * 600)
+    drafts = [
+        Draft(kind=Kind.PAUSED, actor="ann", rule=rule, detail={"how": "api", "reason": "x", **end})
+        for rule in (None, "r")
+        for end in ({}, {"until": until})
+    ]
+    drafts.append(Draft(kind=Kind.PAUSED, detail={"how": "file", "reason": "PAUSE is there"}))
+    return drafts + [Draft(kind=Kind.RESUMED, rule=each.rule, detail={"how": each.how}) for each in state.pauses]
 
 
 @st.composite
@@ -135,6 +147,8 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
+    ways = [(pause.rule, pause.how) for pause in state.pauses]
+    assert len(set(ways)) == len(ways)
     answered = {record.detail.get("request") for record in records}
     asked = [record.seq for record in records if record.kind is Kind.SILENCE_REQUESTED]
     assert state.silence_requests == [seq for seq in asked if seq not in answered]

@@ -17,17 +17,18 @@ from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, una
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.pauses import PAUSE_FILE, Pauses
 from autoheal.engine.runs import Runner, World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.waiting import Alarms
 from autoheal.engine.watch import Watch
-from autoheal.errors import ConfigError, JournalUnavailable, RecordTooLarge
-from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Notification, Reason, Receipt, Record
+from autoheal.errors import ConfigError, JournalUnavailable, NoRule, RecordTooLarge
+from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Reason, Receipt, Record
 from autoheal.redaction import Redaction
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
-from autoheal.state import TERMINAL, Episode, Run, State
+from autoheal.state import TERMINAL, Episode, Pause, Run, State
 
 STOP_SECONDS = 10.0
 """How long running actions may go on after SIGTERM."""
@@ -68,6 +69,7 @@ class Engine:
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free)
         self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
+        self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._dirty: dict[str, None] = {}
         self._work = asyncio.Event()
         self._alarms = Alarms(clock, self._ask_again)
@@ -117,14 +119,16 @@ class Engine:
                         "dry_run": self.settings.dry_run,
                     },
                 ),
-                loaded(self.rules, "system"),
+                loaded(self.rules, None),
                 *unanswered(self.state),
             ]
         )
         self._upkeep.look_at_space()
+        self._pauses.look_at_file()
         await self._ledger.settle()
         self._keep_texts()
         self._spawn(self._upkeep.run(), vital=True)
+        self._spawn(self._pauses.run(), vital=True)
         self._spawn(self._alarms.run(), vital=True)
         self._spawn(self._decide_forever(), vital=True)
         self._spawn(self._acks.run(), vital=True)
@@ -166,8 +170,7 @@ class Engine:
 
         Raises JournalUnavailable when it is not: the sender is to try again, and repeats change nothing.
         """
-        if not self._running:
-            raise JournalUnavailable("the service is stopping")
+        self._expect_running()
         asked = notification
         notification = hide(notification, self._redaction)
         self._ledger.refresh()
@@ -210,8 +213,7 @@ class Engine:
 
     async def note(self, draft: Draft) -> None:
         """Record what somebody did who is no part of the engine; durable on return. Raises JournalUnavailable."""
-        if not self._running:
-            raise JournalUnavailable("the service is stopping")
+        self._expect_running()
         self._ledger.refresh()
         self._ledger.commit([draft])
         await self._ledger.settle()
@@ -223,24 +225,55 @@ class Engine:
         Raises NoEpisode, CannotSilence, UpstreamError when no Alertmanager has made it, JournalUnavailable when
         nothing was done, and NotRecordedYet when it was made. To ask again is safe after each of them.
         """
-        if not self._running:
-            raise JournalUnavailable("the service is stopping")
+        self._expect_running()
         return await self._acks.make(ack, actor, correlation_id)
 
-    async def reload(self, actor: str = "system") -> None:
-        """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
+    def paused(self) -> list[Pause]:
+        """The pauses that last now, the oldest first."""
+        return self.state.paused(self._clock.now())
+
+    async def pause(self, rule: str | None, reason: str, duration: float | None, by: By) -> None:
+        """Begin no run by `rule` (None: by any) for `duration` seconds, or until `resume`; durable on return.
+
+        It takes the place of an earlier pause of the same rule, or of all. Raises NoRule and JournalUnavailable.
+        """
+        if rule is not None and all(known.name != rule for known in self.rules.rules):
+            raise NoRule(f"no rule {rule!r} is in force")
+        self._expect_running()
+        await self._pauses.pause(rule, reason, duration, by)
+
+    async def resume(self, rule: str | None, reason: str, by: By) -> None:
+        """Take the pause of `rule`, or of all, back; other pauses stay. Durable on return.
+
+        Raises NoRule when such a rule is neither in force nor paused, and JournalUnavailable.
+        """
+        known = {known.name for known in self.rules.rules} | {pause.rule for pause in self.state.pauses}
+        if rule is not None and rule not in known:
+            raise NoRule(f"no rule {rule!r} is in force, or paused")
+        self._expect_running()
+        await self._pauses.resume(rule, reason, by)
+
+    async def reload(self, by: By | None = None) -> None:
+        """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay.
+
+        `by` is whoever asked for it, where that is known.
+        """
         async with self._reloading:
             try:
                 # A second for a thousand rules: not on the event loop.
                 rules = await asyncio.to_thread(self._load_rules)
             except ConfigError as error:
-                refusal = rejected(error, actor)
+                refusal = rejected(error, by)
                 await self._ledger.insist(lambda: [refusal])
                 raise
             self.rules = rules
-            await self._ledger.insist(lambda: [loaded(rules, actor)])
+            await self._ledger.insist(lambda: [loaded(rules, by)])
             self._keep_texts()
             self._mark(self.state.episodes)
+
+    def _expect_running(self) -> None:
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
 
     # Deciding
 
@@ -257,6 +290,7 @@ class Engine:
 
     async def _decide_all(self) -> None:
         self._ledger.refresh()
+        self._pauses.look_at_file()
         done = 0
         while self._dirty:
             fingerprint = next(iter(self._dirty))
@@ -326,7 +360,7 @@ class Engine:
     def _changed(self, records: Sequence[Record]) -> None:
         """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
         for record in records:
-            if record.kind in (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED):
+            if record.kind in (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED, Kind.RESUMED):
                 self._mark(self.state.episodes)
             elif record.kind is Kind.ALERT_RESOLVED:
                 self._starved.discard(str(record.fingerprint))
@@ -351,6 +385,7 @@ class Engine:
             return
         world = World(
             rules=lambda: self.rules,
+            look=self._pauses.look_at_file,
             decide_again=self._decide_again,
             decision=self._decision_of_run,
             actions=self._actions,

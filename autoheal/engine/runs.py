@@ -48,6 +48,8 @@ class World:
     """What a run needs besides the ledger: how to decide again, act, and look."""
 
     rules: Callable[[], RuleSet]
+    look: Callable[[], None]
+    """Takes note of what may have been said outside of the log. Raises JournalUnavailable."""
     decide_again: Callable[[Run], Decision | None]
     """The guards asked at the moment of execution; None when the rule is gone."""
     decision: Callable[[Run, Decision], Draft]
@@ -121,6 +123,7 @@ class Runner:
         if self._world.winding_down():
             await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
         self._ledger.refresh()
+        self._world.look()
         if self.run_id not in self._ledger.state.runs:
             return  # its decision was in a batch that the log gave up
         run = self.run

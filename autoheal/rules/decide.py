@@ -101,6 +101,9 @@ def decide(
     verdicts.append(Verdict(Reason.NO_RULE, rule is not None, {"rules": len(rules.rules)}))
     if rule is None:
         return conclude(Reason.NO_RULE)
+    verdicts.append(pause := _paused(state, rule, now))
+    if not pause.passed:
+        return conclude(Reason.PAUSED, pause.ask_again)
     verdicts.append(_protected(episode, rule, rules))
     if not verdicts[-1].passed:
         return conclude(Reason.PROTECTED)
@@ -128,6 +131,18 @@ def _mode(rule: Rule, switches: Switches) -> Mode:
     if rule.mode is Mode.LIVE and switches.dry_run:
         return Mode.DRY_RUN
     return rule.mode
+
+
+def _paused(state: State, rule: Rule, now: float) -> Verdict:
+    pauses = [pause for pause in state.paused(now) if pause.rule in (None, rule.name)]
+    if not pauses:
+        return Verdict(Reason.PAUSED, passed=True, saw={"pauses": len(state.pauses)})
+    # Of several the one that lasts longest is what stands in the way.
+    last = max(pauses, key=lambda pause: float("inf") if pause.until is None else pause.until)
+    saw: dict[str, Any] = {"rule": last.rule, "how": last.how, "by": last.actor, "reason": last.reason}
+    if last.until is not None:
+        saw["until"] = _when(last.until)
+    return Verdict(Reason.PAUSED, passed=False, saw=saw, ask_again=last.until)
 
 
 def _protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:

@@ -8,14 +8,19 @@ from starlette.responses import Response
 
 from autoheal.engine import Engine
 from autoheal.rules import Rule, Window
+from autoheal.web.operate import about_pause
 from autoheal.web.parameters import parameters
 
 
 async def rules(request: Request, *, engine: Engine) -> Response:
-    """Every rule in the order in which they are tried, and the digest that decisions' records name."""
+    """Every rule in the order in which they are tried, what is paused, and the digest that decisions' records name."""
     parameters(request, ())
-    listed = [_rule(rule) for rule in engine.rules.rules]
-    return Response(orjson.dumps({"rules": listed, "digest": engine.rules.digest}), media_type="application/json")
+    body = {
+        "rules": [_rule(rule) for rule in engine.rules.rules],
+        "paused": [about_pause(pause) for pause in engine.paused()],
+        "digest": engine.rules.digest,
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 def _rule(rule: Rule) -> dict[str, object]:

@@ -23,7 +23,7 @@ from autoheal.journal import FileJournal
 from autoheal.metrics import Metrics
 from autoheal.model import AlertStatus, Draft, Kind, Mode, Notification, Receipt, Record, plan_digest
 from autoheal.rules import RuleSet, load
-from autoheal.state import State
+from autoheal.state import Pause, State
 from tests.support.server import serving
 
 RULES = """\
@@ -64,6 +64,9 @@ class StubEngine:
             raise self.error
         self.acknowledged.append((ack, actor, correlation_id))
         return Acknowledged("5d1a", 1_790_000_900.5)
+
+    def paused(self) -> list[Pause]:
+        return self.state.paused(SystemClock().now())
 
     async def start(self) -> None:
         self.life.append("started")

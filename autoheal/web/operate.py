@@ -1,0 +1,74 @@
+"""What people hold back, let go and allow: `POST /pause`, `/resume`, and `/-/reload`."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from autoheal.engine import Engine
+from autoheal.errors import JournalUnavailable
+from autoheal.model import By, rfc3339
+from autoheal.rules.units import MAX_DURATION
+from autoheal.state import Pause
+from autoheal.web.correlation import correlation_id
+from autoheal.web.fields import Fields
+from autoheal.web.parameters import parameters
+from autoheal.web.security import actor
+
+SHORTEST_SECONDS = 1.0
+
+
+async def pause(request: Request, *, engine: Engine) -> Response:
+    """Answer 200, with all that is paused, once the pause is durable."""
+    parameters(request, ())
+    fields = Fields(await request.body(), ("rule", "reason", "duration"))
+    rule = fields.text("rule")
+    reason = fields.words("reason", needed="must say why, for whoever wonders at night why nothing is done")
+    duration = fields.duration("duration", SHORTEST_SECONDS, MAX_DURATION)
+    fields.done()
+    await engine.pause(rule, reason, duration, by(request))
+    return _paused(engine)
+
+
+async def resume(request: Request, *, engine: Engine) -> Response:
+    """Answer 200, with all that is paused still, once the end of the pause is durable."""
+    parameters(request, ())
+    fields = Fields(await request.body(), ("rule", "reason"))
+    rule, reason = fields.text("rule"), fields.words("reason")
+    fields.done()
+    await engine.resume(rule, reason, by(request))
+    return _paused(engine)
+
+
+async def reload(request: Request, *, engine: Engine) -> Response:
+    """Answer 200 once other rules are in force and the log says so. What is wrong with them is a 409."""
+    parameters(request, ())
+    Fields(await request.body(), ()).done()
+    if not engine.ready:
+        raise JournalUnavailable("rules come into force with their record")
+    await engine.reload(by(request))
+    body = {"rules": len(engine.rules.rules), "digest": engine.rules.digest}
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+def by(request: Request) -> By:
+    """Whose word a request is."""
+    return By(actor(request), correlation_id(request.scope))
+
+
+def about_pause(pause: Pause) -> dict[str, object]:
+    """A pause as answers show it."""
+    return {
+        "rule": pause.rule,
+        "reason": pause.reason,
+        "by": pause.actor,
+        "how": pause.how,
+        "since": rfc3339(pause.since),
+        "until": None if pause.until is None else rfc3339(pause.until),
+    }
+
+
+def _paused(engine: Engine) -> Response:
+    body = {"paused": [about_pause(pause) for pause in engine.paused()]}
+    return Response(orjson.dumps(body), media_type="application/json")
