@@ -41,7 +41,7 @@ from autoheal.web.errors import Errors
 from autoheal.web.events import Events
 from autoheal.web.health import exposition, healthz, overview, readyz
 from autoheal.web.identity import protected_resource, refresh_jwks, whoami
-from autoheal.web.operate import pause, reload, resume
+from autoheal.web.operate import approve, cancel, deny, pause, reload, resume
 from autoheal.web.rules import rules
 from autoheal.web.runs import run, runs
 from autoheal.web.security import PUBLIC, Access, Door, Identification, LocalAccess, SecurityHeaders
@@ -92,6 +92,9 @@ def build(
         Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
         Door("GET", "/runs", Role.VIEWER, partial(runs, engine=engine)),
         Door("GET", "/runs/{id}", Role.VIEWER, partial(run, engine=engine, journal=journal, clock=clock, scans=scans)),
+        Door("POST", "/runs/{id}/approve", Role.APPROVER, partial(approve, engine=engine)),
+        Door("POST", "/runs/{id}/deny", Role.OPERATOR, partial(deny, engine=engine)),
+        Door("POST", "/runs/{id}/cancel", Role.OPERATOR, partial(cancel, engine=engine)),
         Door("GET", "/console", Role.VIEWER, console.page),
         Door("GET", "/console/{file}", Role.VIEWER, console.file),
         Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),

@@ -40,11 +40,16 @@ class Kind(StrEnum):
     ALERT_SUSPECT = "alert_suspect"
     ALERT_REJECTED = "alert_rejected"
     DECISION = "decision"
+    APPROVAL_REQUESTED = "approval_requested"
+    APPROVAL_GRANTED = "approval_granted"
+    APPROVAL_DENIED = "approval_denied"
+    APPROVAL_EXPIRED = "approval_expired"
     ACTION_STARTED = "action_started"
     ACTION_OK = "action_ok"
     ACTION_FAIL = "action_fail"
     ACTION_DRY_RUN = "action_dry_run"
     ACTION_INTERRUPTED = "action_interrupted"
+    CANCEL_REQUESTED = "cancel_requested"
     ACTION_CANCELLED = "action_cancelled"
     HEAL_CONFIRMED = "heal_confirmed"
     HEAL_FAILED = "heal_failed"
@@ -78,6 +83,7 @@ class Reason(StrEnum):
     BUDGET = "budget"
     LOW_SPACE = "low_space"
     DRY_RUN = "dry_run"
+    AWAITING_APPROVAL = "awaiting_approval"
     ACT = "act"
 
 
@@ -86,6 +92,7 @@ class Mode(StrEnum):
 
     OFF = "off"
     DRY_RUN = "dry_run"
+    APPROVE = "approve"
     LIVE = "live"
 
 

@@ -36,21 +36,37 @@ ENDED_RUNS_KEPT = 1000
 
 
 class RunState(StrEnum):
-    """Where a run is. The last four are terminal."""
+    """Where a run is. The last six are terminal."""
 
+    AWAITING_APPROVAL = "awaiting_approval"
     PLANNED = "planned"
     """The next step (`step` + 1) waits to start."""
     ACTING = "acting"
     VERIFYING = "verifying"
     ESCALATING = "escalating"
     """No step may follow; only the `escalated` record is missing."""
+    CANCELLING = "cancelling"
+    """What it does is being ended; only the `action_cancelled` record is missing."""
     HEALED = "healed"
     ESCALATED = "escalated"
     CANCELLED = "cancelled"
+    DENIED = "denied"
+    EXPIRED = "expired"
     DRY_RUN = "dry_run"
 
 
-TERMINAL = frozenset({RunState.HEALED, RunState.ESCALATED, RunState.CANCELLED, RunState.DRY_RUN})
+TERMINAL = frozenset(
+    {
+        RunState.HEALED,
+        RunState.ESCALATED,
+        RunState.CANCELLED,
+        RunState.DENIED,
+        RunState.EXPIRED,
+        RunState.DRY_RUN,
+    }
+)
+CANCELLED_BY_PEOPLE = "cancelled"
+"""The reason of a run's end that somebody asked for: such a run is not tried again on its episode."""
 
 
 @dataclass(slots=True)
@@ -74,6 +90,8 @@ class Episode:
     starts_at: float
     opened_at: float
     correlation_id: str | None
+    caused_by: str = "alertmanager"
+    """The actor of its first firing."""
     decisions: dict[str, LastDecision] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     """Unfinished run by rule."""
@@ -84,6 +102,19 @@ class Episode:
     def alertname(self) -> str:
         """The `alertname` label; empty when there is none."""
         return self.labels.get("alertname", "")
+
+
+@dataclass(slots=True)
+class Approval:
+    """What a run asked people for, and what came of it.
+
+    `rule_digest` is that of the rule as it stood, `expires_at` is in epoch seconds, `by` whoever has approved.
+    """
+
+    rule_digest: str
+    requested_at: float
+    expires_at: float
+    by: str | None = None
 
 
 @dataclass(slots=True)
@@ -104,7 +135,11 @@ class Run:
     plan_digest: str
     created_at: float
     correlation_id: str | None
+    caused_by: str = "alertmanager"
+    """The actor of the firing that it is about."""
     state: RunState = RunState.PLANNED
+    approval: Approval | None = None
+    """Of a rule with `mode: approve`, once it was asked for."""
     step: int = 0
     acted_at: float | None = None
     """When the last step's action ended."""
@@ -114,6 +149,8 @@ class Run:
     reason: str | None = None
     """Why it stands where it stands, as far as a record said."""
     ended_at: float | None = None
+    ended_by: str | None = None
+    """Who asked for its end, where somebody did."""
 
     @property
     def ended(self) -> bool:
@@ -356,6 +393,7 @@ def _alert_firing(state: State, record: Record) -> None:
         starts_at=parse_rfc3339(record.detail["starts_at"]),
         opened_at=record.ts,
         correlation_id=record.correlation_id,
+        caused_by=record.actor,
     )
 
 
@@ -406,12 +444,32 @@ def _decision(state: State, record: Record) -> None:
         plan_digest=record.detail["plan_digest"],
         created_at=record.ts,
         correlation_id=record.correlation_id,
+        caused_by=episode.caused_by,
         reason=reason,
     )
-    if reason is Reason.ACT:
+    if reason is Reason.AWAITING_APPROVAL:
+        run.state = RunState.AWAITING_APPROVAL
+    if reason in (Reason.ACT, Reason.AWAITING_APPROVAL):
         episode.runs[rule] = run.id
         state.locks[run.target] = run.id
         state.reserve(run.id, Charge(record.ts, rule, run.target))
+
+
+def _approval_requested(state: State, record: Record) -> None:
+    detail = record.detail
+    asked = Approval(detail["rule_digest"], record.ts, parse_rfc3339(detail["expires_at"]))
+    state.runs[_given(record.run)].approval = asked
+
+
+def _approval_granted(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    assert run.approval is not None, "nobody approves what was not asked for"
+    run.state, run.reason, run.approval.by = RunState.PLANNED, None, record.actor
+
+
+def _cancel_requested(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    run.state, run.reason, run.ended_by = RunState.CANCELLING, record.reason, record.actor
 
 
 def _action_started(state: State, record: Record) -> None:
@@ -428,9 +486,9 @@ def _action_started(state: State, record: Record) -> None:
 
 def _action_ended(state: State, record: Record) -> None:
     run = state.runs[_given(record.run)]
-    run.state, run.acted_at = RunState.VERIFYING, record.ts
-    run.action_ok = {Kind.ACTION_OK: True, Kind.ACTION_FAIL: False}.get(record.kind)
-    run.reason = record.reason
+    run.acted_at, run.action_ok = record.ts, {Kind.ACTION_OK: True, Kind.ACTION_FAIL: False}.get(record.kind)
+    if run.state is not RunState.CANCELLING:
+        run.state, run.reason = RunState.VERIFYING, record.reason
 
 
 def _heal_failed(state: State, record: Record) -> None:
@@ -447,14 +505,15 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
     def change(state: State, record: Record) -> None:
         run = state.runs[_given(record.run)]
         run.state, run.ended_at, run.reason = terminal, record.ts, record.reason
+        run.ended_by = None if record.actor == "system" else record.actor
         state.release(run.id)
         if state.locks.get(run.target) == run.id:
             del state.locks[run.target]
         episode = state.episodes.get(run.fingerprint)
         if episode is not None and episode.runs.get(run.rule) == run.id:
             del episode.runs[run.rule]
-            # A run that was cancelled before it began leaves the rule free to try this episode again.
-            if run.step or terminal is RunState.ESCALATED:
+            # A run that a guard stopped before it began leaves the rule free to try this episode again.
+            if run.step or terminal is not RunState.CANCELLED or record.reason == CANCELLED_BY_PEOPLE:
                 episode.ran.append(run.rule)
         state.ended_runs.append(run.id)
         if len(state.ended_runs) > ENDED_RUNS_KEPT:
@@ -506,6 +565,11 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.ALERT_RESOLVED: _alert_resolved,
     Kind.ALERT_SUSPECT: _alert_suspect,
     Kind.DECISION: _decision,
+    Kind.APPROVAL_REQUESTED: _approval_requested,
+    Kind.APPROVAL_GRANTED: _approval_granted,
+    Kind.APPROVAL_DENIED: _ends(RunState.DENIED),
+    Kind.APPROVAL_EXPIRED: _ends(RunState.EXPIRED),
+    Kind.CANCEL_REQUESTED: _cancel_requested,
     Kind.ACTION_STARTED: _action_started,
     Kind.ACTION_OK: _action_ended,
     Kind.ACTION_FAIL: _action_ended,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -14,6 +14,7 @@ from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
+from autoheal.engine.control import Control
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
@@ -28,7 +29,7 @@ from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notificati
 from autoheal.redaction import Redaction
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
-from autoheal.state import TERMINAL, Episode, Pause, Run, State
+from autoheal.state import TERMINAL, Episode, Pause, Run, RunState, State
 
 STOP_SECONDS = 10.0
 """How long running actions may go on after SIGTERM."""
@@ -36,6 +37,8 @@ ACTIONS_AT_ONCE = 32
 """Actions that execute at the same time; further runs wait, and ask the guards again when it is their turn."""
 AT_ONCE = 50
 """Decisions made before others on the event loop get their turn."""
+
+_UNBEGUN_ENDS = (Kind.ACTION_CANCELLED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPIRED)
 
 _log = structlog.get_logger(__name__)
 
@@ -70,6 +73,8 @@ class Engine:
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free)
         self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
+        self.control = Control(self._ledger, clock, self._expect_running)
+        """People's word on single runs."""
         self._dirty: dict[str, None] = {}
         self._work = asyncio.Event()
         self._alarms = Alarms(clock, self._ask_again)
@@ -330,17 +335,18 @@ class Engine:
             self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
         if decision.reason is Reason.BUDGET:
             self._starved.add(episode.fingerprint)
-        # An `act` that says nothing new follows one whose run was cancelled before it began: it is due again.
-        if decision.reason is not Reason.ACT and not differs(decision, episode.decisions.get(decision.rule or "")):
+        begins = decision.reason in (Reason.ACT, Reason.AWAITING_APPROVAL)
+        # One that says nothing new follows one whose run was cancelled before it began: it is due again.
+        if not begins and not differs(decision, episode.decisions.get(decision.rule or "")):
             return
         run_id = None
-        if decision.reason in (Reason.ACT, Reason.DRY_RUN):
+        if begins or decision.reason is Reason.DRY_RUN:
             run_id = f"r{self.state.head.seq + 1}"
         drafts = [decision_draft(episode, decision, self._switches(), self.rules.digest, run_id)]
         if decision.reason is Reason.DRY_RUN:
             drafts.append(dry_run_draft(episode, decision, run_id))
         self._ledger.commit(drafts)
-        if decision.reason is Reason.ACT and run_id is not None:
+        if begins and run_id is not None:
             self._carry(run_id)
 
     def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
@@ -358,25 +364,56 @@ class Engine:
         self._mark([fingerprint])
 
     def _changed(self, records: Sequence[Record]) -> None:
-        """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
+        """React to what was folded: wake whom it concerns, and ask again where something was in the way."""
         for record in records:
             if record.kind in (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED, Kind.RESUMED):
                 self._mark(self.state.episodes)
+            if record.kind in (Kind.PAUSED, Kind.SILENCE_CREATED, Kind.CONFIG_LOADED, Kind.SPACE_LOW):
+                # People are not asked to approve what the guards would refuse.
+                self._wake(run for run in self.state.runs.values() if run.state is RunState.AWAITING_APPROVAL)
             elif record.kind is Kind.ALERT_RESOLVED:
-                self._starved.discard(str(record.fingerprint))
-                for run_id, runner in self._runners.items():
-                    if run_id in self.state.runs and self.state.runs[run_id].fingerprint == record.fingerprint:
-                        runner.changed.set()
+                self._resolved(str(record.fingerprint))
             elif record.run is not None and record.run in self.state.runs:
-                run = self.state.runs[record.run]
-                if record.kind is Kind.ESCALATED:
-                    _log.error("escalated", rule=run.rule, target=run.target, run=run.id, reason=record.reason)
-                if run.state in TERMINAL:
-                    self._mark(self._blocked.pop(run.target, set()))
-                    if record.kind is Kind.ACTION_CANCELLED:
-                        # What it would have spent is free, and its episode may be decided on anew.
-                        self._mark(self._starved | {run.fingerprint})
-                        self._starved = set()
+                self._moved(self.state.runs[record.run], record)
+
+    def _wake(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            if run.id in self._runners:
+                self._runners[run.id].changed.set()
+
+    def _resolved(self, fingerprint: str) -> None:
+        self._starved.discard(fingerprint)
+        ended = [run for run in map(self.state.runs.get, self._runners) if run and run.fingerprint == fingerprint]
+        self._wake(ended)
+        cut = {rule.name for rule in self.rules.rules if rule.cancel_on_resolve}
+        for run in ended:
+            if run.state is RunState.ACTING and run.rule in cut:
+                self._spawn(self.control.end_resolved(run.id))
+
+    def _moved(self, run: Run, record: Record) -> None:
+        if record.kind is Kind.ESCALATED:
+            _log.error("escalated", rule=run.rule, target=run.target, run=run.id, reason=record.reason)
+        elif record.kind is Kind.APPROVAL_EXPIRED:
+            _log.error("approval_expired", rule=run.rule, target=run.target, run=run.id)
+        elif record.kind is Kind.CANCEL_REQUESTED:
+            self._spawn(self._cut(run.id, record.seq))
+        if record.kind in (Kind.APPROVAL_GRANTED, *_UNBEGUN_ENDS):
+            self._wake([run])
+        if run.state in TERMINAL:
+            self._mark(self._blocked.pop(run.target, set()))
+            if record.kind in _UNBEGUN_ENDS:
+                # What it would have spent is free, and its episode may be decided on anew.
+                self._mark(self._starved | {run.fingerprint})
+                self._starved = set()
+
+    async def _cut(self, run_id: str, seq: int) -> None:
+        """End what the run does, once the record that says so is durable."""
+        try:
+            await self._ledger.journal.wait(seq)
+        except JournalUnavailable:
+            return  # whoever asked for it is told
+        if (runner := self._runners.get(run_id)) is not None:
+            runner.cut()
 
     # Runs
 

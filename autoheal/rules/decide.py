@@ -46,6 +46,7 @@ class Decision:
 
     `now` is the time for which it was made (epoch seconds, whole microseconds: what a record can tell).
     `plan` is what would be executed; None when it could not be rendered or was not reached.
+    `rule_digest` and `approval_seconds` are what an approval is bound to and how long it may take, in `mode: approve`.
     `ask_again` (epoch seconds) is None when no passing of time alone can change the answer.
     """
 
@@ -56,6 +57,8 @@ class Decision:
     verdicts: tuple[Verdict, ...]
     plan: dict[str, Any] | None = None
     plan_digest: str | None = None
+    rule_digest: str | None = None
+    approval_seconds: float | None = None
     ask_again: float | None = None
 
     @property
@@ -92,6 +95,8 @@ def decide(
             verdicts=tuple(verdicts),
             plan=made,
             plan_digest=None if made is None else plan_digest(made),
+            rule_digest=None if rule is None else rule.digest,
+            approval_seconds=None if rule is None else rule.approval.expires,
             ask_again=ask_again,
         )
 
@@ -124,11 +129,17 @@ def decide(
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
-    return conclude(Reason.ACT if mode is Mode.LIVE else Reason.DRY_RUN)
+    if mode is Mode.DRY_RUN:
+        return conclude(Reason.DRY_RUN)
+    if mode is Mode.APPROVE:
+        verdicts.append(approval := _approved(run))
+        if not approval.passed:
+            return conclude(Reason.AWAITING_APPROVAL)
+    return conclude(Reason.ACT)
 
 
 def _mode(rule: Rule, switches: Switches) -> Mode:
-    if rule.mode is Mode.LIVE and switches.dry_run:
+    if rule.mode in (Mode.LIVE, Mode.APPROVE) and switches.dry_run:
         return Mode.DRY_RUN
     return rule.mode
 
@@ -178,7 +189,7 @@ def _waits(
     yield _cooldown(state, rule, target, now)
     yield _budget(state, rule, rules, target, now, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
-    if mode is Mode.LIVE:
+    if mode is not Mode.DRY_RUN:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)
 
 
@@ -188,6 +199,12 @@ def _acked(state: State, episode: Episode, now: float) -> Verdict:
         return Verdict(Reason.ACKED, passed=True, saw={"silences": len(state.silences)})
     saw = {"silence": silence.id, "by": silence.actor, "until": _when(silence.ends_at)}
     return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
+
+
+def _approved(run: Run | None) -> Verdict:
+    approval = None if run is None else run.approval
+    by = None if approval is None else approval.by
+    return Verdict(Reason.AWAITING_APPROVAL, by is not None, {"by": by})
 
 
 def _cooldown(state: State, rule: Rule, target: str, now: float) -> Verdict:

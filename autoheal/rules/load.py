@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -86,7 +87,8 @@ def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Containe
         faults.extend(combination_faults(document, actions, default_mode, named))
     if faults:
         raise ConfigError(sorted(set(faults), key=_order))
-    return _rule_set(read, {name: text for name, (_, text) in texts.items()}, redact)
+    digests = [_digest(rule, shared) for document in documents for rule in document.data["rules"]]
+    return _rule_set(read, {name: text for name, (_, text) in texts.items()}, redact, digests)
 
 
 def describe(rules: RuleSet) -> str:
@@ -144,20 +146,29 @@ def _order(fault: Fault) -> tuple[str, int, int, str]:
     return file, int(line or 0), int(column or 0), fault.what
 
 
-def _rule_set(read: list[Any], texts: dict[str, str], redact: Container[str]) -> RuleSet:
+def _digest(rule: object, shared: Mapping[str, Any]) -> str:
+    """Of a rule as written, and of what stands elsewhere in the files and changes what it does."""
+    told = [rule, shared.get("defaults"), shared.get("secrets")]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _rule_set(read: list[Any], texts: dict[str, str], redact: Container[str], digests: Sequence[str]) -> RuleSet:
     top: dict[str, Any] = {
         key: getattr(document, key) for key in ONCE for document in read if key in document.model_fields_set
     }
     defaults = top.pop("defaults", Defaults())
     return RuleSet(
-        rules=tuple(_rule(rule, defaults, redact) for document in read for rule in document.rules),
+        rules=tuple(
+            _rule(rule, defaults, redact, digest)
+            for rule, digest in zip((rule for document in read for rule in document.rules), digests, strict=True)
+        ),
         digest=hashlib.sha256(orjson.dumps(list(texts.items()))).hexdigest(),
         texts=MappingProxyType(texts),
         **top,
     )
 
 
-def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
+def _rule(text: Any, defaults: Defaults, redact: Container[str], digest: str) -> Rule:
     return Rule(
         name=text.name,
         matchers=text.matchers,
@@ -169,7 +180,10 @@ def _rule(text: Any, defaults: Defaults, redact: Container[str]) -> Rule:
         mode=defaults.mode if text.mode is None else text.mode,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
+        approval=text.approval,
+        cancel_on_resolve=text.cancel_on_resolve,
         continue_=text.continue_,
+        digest=digest,
         redact=redact,
     )
 

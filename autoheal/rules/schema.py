@@ -32,6 +32,7 @@ from autoheal.rules.template import Template
 from autoheal.rules.units import Budget, Duration, Timeout, Window
 
 __all__ = [
+    "Approval",
     "CommandProbe",
     "Defaults",
     "Duration",
@@ -184,6 +185,12 @@ DEFAULT_VERIFY = Verify.model_validate({"resolved_within": "15m"})
 """For a step without `verify`: Alertmanager tells of a resolution only every `group_interval`, 5 min by default."""
 
 
+class Approval(Strict):
+    """How long people have to approve what a rule with `mode: approve` would do."""
+
+    expires: Timeout = 900.0
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One rung of a rule's ladder. `params` is an instance of that action's model, templates not yet rendered."""
@@ -197,7 +204,8 @@ class Step:
 class Rule:
     """A rule with all defaults filled in; durations in seconds. `protect` is what the rule adds to the top-level one.
 
-    `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see.
+    `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see. `digest` is
+    the SHA-256 (hex) of all that its file says of it, whatever the other rules say.
     """
 
     name: str
@@ -210,7 +218,10 @@ class Rule:
     mode: Mode = Mode.DRY_RUN
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
+    approval: Approval = field(default_factory=Approval)
+    cancel_on_resolve: bool = False
     continue_: bool = False
+    digest: str = ""
     redact: Container[str] = frozenset()
 
 
@@ -226,6 +237,8 @@ class RuleText(Strict):
     mode: Mode | None = None
     cooldown: Duration | None = None
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
+    approval: Approval = Approval()
+    cancel_on_resolve: StrictBool = False
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 

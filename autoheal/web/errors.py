@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autoheal.errors import (
+    ApprovalExpired,
     CannotSilence,
     ConfigError,
     JournalDamaged,
@@ -22,9 +23,12 @@ from autoheal.errors import (
     KeysUnavailable,
     NoEpisode,
     NoRule,
+    NoRun,
     NotRecordedYet,
+    OwnRun,
     QueryError,
     UpstreamError,
+    WrongTurn,
 )
 from autoheal.web.correlation import correlation_id
 from autoheal.web.payload import BadPayload
@@ -71,7 +75,13 @@ def problem_of(error: Exception) -> Problem:
             faults = [str(fault) for fault in error.faults[:FAULTS_NAMED]]
             detail = "The rules on disk have faults, so those in force stay."
             return Problem(409, detail, {"errors": faults, "more": len(error.faults) - len(faults)})
-        case NoEpisode() | NoRule():
+        case OwnRun():
+            return Problem(403, _sentence(error))
+        case WrongTurn():
+            return Problem(409, _sentence(error))
+        case ApprovalExpired():
+            return Problem(410, _sentence(error))
+        case NoEpisode() | NoRule() | NoRun():
             return Problem(404, _sentence(error))
         case UpstreamError():
             return Problem(502, _sentence(error))

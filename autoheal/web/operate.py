@@ -1,4 +1,4 @@
-"""What people hold back, let go and allow: `POST /pause`, `/resume`, and `/-/reload`."""
+"""What people hold back, let go and allow: pauses, single runs, and other rules."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from autoheal.engine import Engine
+from autoheal.engine import Engine, Word
 from autoheal.errors import JournalUnavailable
 from autoheal.model import By, rfc3339
 from autoheal.rules.units import MAX_DURATION
-from autoheal.state import Pause
+from autoheal.state import Pause, Run
 from autoheal.web.correlation import correlation_id
 from autoheal.web.fields import Fields
 from autoheal.web.parameters import parameters
+from autoheal.web.runs import summary
 from autoheal.web.security import actor
 
 SHORTEST_SECONDS = 1.0
@@ -39,6 +40,21 @@ async def resume(request: Request, *, engine: Engine) -> Response:
     fields.done()
     await engine.resume(rule, reason, by(request))
     return _paused(engine)
+
+
+async def approve(request: Request, *, engine: Engine) -> Response:
+    """Answer 200, with the run, once its approval is durable. The digest shows which plan was looked at."""
+    return _run(await engine.control.approve(_id(request), await _word(request, digest_needed=True)))
+
+
+async def deny(request: Request, *, engine: Engine) -> Response:
+    """Answer 200, with the run, once its denial is durable."""
+    return _run(await engine.control.deny(_id(request), await _word(request)))
+
+
+async def cancel(request: Request, *, engine: Engine) -> Response:
+    """Answer 200, with the run, once it is durable that it is to end."""
+    return _run(await engine.control.cancel(_id(request), await _word(request)))
 
 
 async def reload(request: Request, *, engine: Engine) -> Response:
@@ -67,6 +83,25 @@ def about_pause(pause: Pause) -> dict[str, object]:
         "since": rfc3339(pause.since),
         "until": None if pause.until is None else rfc3339(pause.until),
     }
+
+
+def _id(request: Request) -> str:
+    found: str = request.path_params["id"]
+    return found
+
+
+async def _word(request: Request, *, digest_needed: bool = False) -> Word:
+    parameters(request, ())
+    fields = Fields(await request.body(), ("plan_digest", "comment"))
+    digest, comment = fields.text("plan_digest"), fields.words("comment")
+    if digest_needed and "plan_digest" not in fields.raw:
+        fields.faults.add("must be that of the plan which you have looked at (GET /runs/{id})", "plan_digest")
+    fields.done()
+    return Word(by(request), comment, digest)
+
+
+def _run(run: Run) -> Response:
+    return Response(orjson.dumps({**summary(run), "plan": run.plan}), media_type="application/json")
 
 
 def _paused(engine: Engine) -> Response:

@@ -35,6 +35,8 @@ def _rule(rule: Rule) -> dict[str, object]:
             "target": [_window(window) for window in rule.budget.target],
             "rule": [_window(window) for window in rule.budget.rule],
         },
+        "approval": {"expires": rule.approval.expires},
+        "cancel_on_resolve": rule.cancel_on_resolve,
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

@@ -13,7 +13,7 @@ import pytest
 from autoheal.engine.deciding import decision_draft
 from autoheal.errors import ConfigError, Fault, JournalUnavailable
 from autoheal.journal import seal
-from autoheal.model import Draft, Head, Kind, Mode, Record, parse_rfc3339
+from autoheal.model import By, Draft, Head, Kind, Mode, Record, parse_rfc3339
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Switches, decide
 from autoheal.rules.render import MAX_PLAN_BYTES
@@ -304,7 +304,7 @@ async def test_a_refused_reload_is_recorded_however_much_is_wrong(tmp_path: Path
 
     stage.engine._load_rules = load
     with pytest.raises(ConfigError):
-        await stage.engine.reload("ann")
+        await stage.engine.reload(By("ann", "c7"))
     record = stage.journal.records[-1]
     assert (record.kind, record.actor) == (Kind.CONFIG_REJECTED, "ann")
     assert len(record.detail["faults"]) > 10

@@ -127,6 +127,8 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "for": 5.0,
             "cooldown": 60.0,
             "budget": {"target": [{"count": 3, "seconds": 3600.0}], "rule": []},
+            "approval": {"expires": 900.0},
+            "cancel_on_resolve": False,
             "continue": False,
             "steps": ["command"],
         }
