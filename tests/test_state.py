@@ -45,6 +45,7 @@ def legal(state: State) -> list[Draft]:
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
+                drafts.append(Draft(kind=Kind.DECISION, reason=Reason.AWAITING_APPROVAL, mode=Mode.APPROVE, **begun))
     drafts += legal_silences(state) + legal_pauses(state)
     for run in state.runs.values():
         about: dict[str, Any] = {
@@ -55,6 +56,19 @@ def legal(state: State) -> list[Draft]:
             "run": run.id,
             "reason": "because",
         }
+        if run.state is RunState.AWAITING_APPROVAL:
+            asked = {"rule_digest": "d", "expires_at": rfc3339(NOW + seq)}
+            drafts.append(Draft(kind=Kind.APPROVAL_REQUESTED, detail=asked, **about))
+            drafts.append(Draft(kind=Kind.ACTION_CANCELLED, **about))
+            if run.approval is not None:
+                words = (Kind.APPROVAL_GRANTED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPIRED)
+                drafts += [Draft(kind=kind, actor="ann", **about) for kind in words]
+        if run.state in (RunState.ACTING, RunState.VERIFYING):
+            drafts.append(Draft(kind=Kind.CANCEL_REQUESTED, actor="ann", **about))
+        if run.state is RunState.CANCELLING:
+            drafts.append(Draft(kind=Kind.ACTION_CANCELLED, actor="ann", **about))
+            if run.acted_at is None:
+                drafts.append(Draft(kind=Kind.ACTION_OK, **about))
         if run.state is RunState.PLANNED:
             drafts.append(Draft(kind=Kind.ACTION_CANCELLED, **about))
             if run.step < 2:
@@ -147,6 +161,9 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
+    for run in state.runs.values():
+        # Nothing acts that waits for people.
+        assert run.mode is not Mode.APPROVE or run.step == 0 or (run.approval is not None and run.approval.by)
     ways = [(pause.rule, pause.how) for pause in state.pauses]
     assert len(set(ways)) == len(ways)
     answered = {record.detail.get("request") for record in records}

@@ -70,9 +70,9 @@ class Engine:
         self._redaction = redaction
         self._clock = clock
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
-        self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free)
-        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
+        self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
+        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
         self.control = Control(self._ledger, clock, self._expect_running)
         """People's word on single runs."""
         self._dirty: dict[str, None] = {}
@@ -133,7 +133,6 @@ class Engine:
         await self._ledger.settle()
         self._keep_texts()
         self._spawn(self._upkeep.run(), vital=True)
-        self._spawn(self._pauses.run(), vital=True)
         self._spawn(self._alarms.run(), vital=True)
         self._spawn(self._decide_forever(), vital=True)
         self._spawn(self._acks.run(), vital=True)

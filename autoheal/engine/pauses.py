@@ -1,7 +1,7 @@
 """Pauses: people's word that no run is to begin, through the API or by a file for the day when the API is down.
 
 What a pause does is `decide`'s business alone: it looks at the pauses in the folded state. So the file counts from the
-record that tells of it, which is made whenever something is about to be decided or begun, and once a second.
+record that tells of it: the engine looks whenever it is about to decide or begin something, and once a second.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ import structlog
 
 from autoheal.clock import Clock
 from autoheal.engine.ledger import Ledger
-from autoheal.errors import JournalUnavailable
 from autoheal.model import By, Draft, Kind, rfc3339
 from autoheal.redaction import without_userinfo
 
 PAUSE_FILE = "PAUSE"
 """In the data directory: while it is there, everything is paused. What stands in it is the reason."""
-LOOK_SECONDS = 1.0
-"""How often the file is looked for while nothing is decided."""
 MAX_REASON_CHARACTERS = 1000
 _READ_BYTES = 4 * MAX_REASON_CHARACTERS
 
@@ -62,16 +59,6 @@ class Pauses:
         else:
             self._ledger.commit([Draft(kind=Kind.PAUSED, detail={"how": "file", "reason": reason})])
             _log.warning("paused", file=str(self._file), reason=reason)
-
-    async def run(self) -> None:
-        """Look for the file once a second, until cancelled."""
-        while True:
-            await self._clock.sleep(LOOK_SECONDS)
-            try:
-                self._ledger.refresh()
-                self.look_at_file()
-            except JournalUnavailable:
-                continue  # the journal itself tells of its trouble, and nothing begins meanwhile
 
     async def _record(self, kind: Kind, rule: str | None, by: By, detail: dict[str, str]) -> None:
         draft = Draft(kind=kind, rule=rule, actor=by.actor, correlation_id=by.correlation_id, detail=detail)
