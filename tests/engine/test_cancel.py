@@ -138,6 +138,9 @@ async def test_an_action_that_has_not_begun_to_execute_never_does(tmp_path: Path
     await settle()
     cancelling = asyncio.create_task(cancel(stage))
     await settle()
+    stage.journal.release(Kind.ACTION_STARTED)
+    await settle()
+    assert stage.action.done == []
     stage.journal.held = False
     stage.journal.release()
     await asyncio.gather(telling, cancelling)
