@@ -39,6 +39,7 @@ AT_ONCE = 50
 """Decisions made before others on the event loop get their turn."""
 
 _UNBEGUN_ENDS = (Kind.ACTION_CANCELLED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPIRED)
+"""Ends of runs that may never have begun."""
 
 _log = structlog.get_logger(__name__)
 
@@ -384,9 +385,9 @@ class Engine:
         self._starved.discard(fingerprint)
         ended = [run for run in map(self.state.runs.get, self._runners) if run and run.fingerprint == fingerprint]
         self._wake(ended)
-        cut = {rule.name for rule in self.rules.rules if rule.cancel_on_resolve}
         for run in ended:
-            if run.state is RunState.ACTING and run.rule in cut:
+            said = any(rule.name == run.rule and rule.cancel_on_resolve for rule in self.rules.rules)
+            if run.state is RunState.ACTING and said:
                 self._spawn(self.control.end_resolved(run.id))
 
     def _moved(self, run: Run, record: Record) -> None:

@@ -44,17 +44,20 @@ async def resume(request: Request, *, engine: Engine) -> Response:
 
 async def approve(request: Request, *, engine: Engine) -> Response:
     """Answer 200, with the run, once its approval is durable. The digest shows which plan was looked at."""
-    return _run(await engine.control.approve(_id(request), await _word(request, digest_needed=True)))
+    word = await _word(request, digest_needed=True)
+    return _run(await engine.control.approve(_id(request), word))
 
 
 async def deny(request: Request, *, engine: Engine) -> Response:
     """Answer 200, with the run, once its denial is durable."""
-    return _run(await engine.control.deny(_id(request), await _word(request)))
+    word = await _word(request)
+    return _run(await engine.control.deny(_id(request), word))
 
 
 async def cancel(request: Request, *, engine: Engine) -> Response:
     """Answer 200, with the run, once it is durable that it is to end."""
-    return _run(await engine.control.cancel(_id(request), await _word(request)))
+    word = await _word(request)
+    return _run(await engine.control.cancel(_id(request), word))
 
 
 async def reload(request: Request, *, engine: Engine) -> Response:
