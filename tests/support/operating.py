@@ -61,7 +61,8 @@ class Operated:
                     return found
 
     async def records(self, *kinds: Kind) -> list[Record]:
-        """The durable records of those kinds, oldest first."""
+        """The records of those kinds, oldest first, once all that were made are durable."""
+        await self.journal.wait(self.journal.head.seq)
         found = await asyncio.to_thread(self.journal.read, 0, 10_000)
         return [record for record in found if record.kind in kinds]
 
