@@ -13,6 +13,11 @@
     │   │   └── JournalEncrypted a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
     ├── NoEpisode                no open episode has this fingerprint
+    ├── NoRule                   no rule in force has this name
+    ├── NoRun                    no run that is still known has this id
+    ├── WrongTurn                a run does not stand where the request takes it to stand
+    ├── ApprovalExpired          nobody approved in time
+    ├── OwnRun                   whoever caused a run asks to approve it
     ├── CannotSilence            no silence can be made for this alert
     ├── UpstreamError            another program did not answer as it should
     ├── Unauthenticated          a token does not show who asks, with the reason
@@ -123,6 +128,26 @@ class RecordTooLarge(JournalError):
 
 class NoEpisode(AutohealError):
     """No alert with this fingerprint fires, as far as autoheal knows."""
+
+
+class NoRule(AutohealError):
+    """No rule in force has this name."""
+
+
+class NoRun(AutohealError):
+    """No run has this id, or it ended so long ago that only the log knows it."""
+
+
+class WrongTurn(AutohealError):
+    """A run does not stand where the request takes it to stand: over, decided on by somebody else, another plan."""
+
+
+class ApprovalExpired(AutohealError):
+    """The time for an approval is over."""
+
+
+class OwnRun(AutohealError):
+    """Whoever caused a run must not be the one who approves it."""
 
 
 class CannotSilence(AutohealError):

@@ -6,7 +6,7 @@ the settings and closed vocabularies, never from an alert: a sender must not be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -74,6 +74,10 @@ class Metrics:
         )
         self.heals = counter("autoheal_heals_total", "Verdicts on steps, by outcome.", ["rule", "outcome"])
         self.runs_in_progress = gauge("autoheal_runs_in_progress", "Runs that have not ended.")
+        self._paused = gauge(
+            "autoheal_paused", "1 while no run begins by the rule; by any, where rule is empty.", ["rule"]
+        )
+        self._paused_rules: set[str] = set()
         self.journal_records = counter("autoheal_journal_records_total", "Durable records, by kind.", ["kind"])
         self.journal_append = histogram(
             "autoheal_journal_append_seconds",
@@ -145,6 +149,15 @@ class Metrics:
             elif kind is Kind.CONFIG_REJECTED:
                 self.reload_successful.set(0)
 
+    def set_paused(self, rules: Collection[str]) -> None:
+        """Tell which rules are paused; the empty name stands for all. A rule that no longer is loses its series."""
+        self._paused.labels("").set("" in rules)
+        for rule in self._paused_rules - {"", *rules}:
+            self._paused.remove(rule)
+        for rule in rules:
+            self._paused.labels(rule).set(1)
+        self._paused_rules = set(rules)
+
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics and their media type: OpenMetrics 1.0 when `accept` (a header) names it first, else text 0.0.4.
 
@@ -177,6 +190,7 @@ class Metrics:
             self.journal_records.labels(kind)
         for reason in (Reason.DISABLED, Reason.NO_RULE):
             self.decisions.labels("", reason)
+        self.set_paused(())
         for failure in FailureReason:
             self.jwt_auth_failures.labels(failure)
         for changes in (self.jwt_key_rotations, self.jwt_key_retirements, self.jwt_key_rotation_errors):

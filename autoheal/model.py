@@ -40,11 +40,16 @@ class Kind(StrEnum):
     ALERT_SUSPECT = "alert_suspect"
     ALERT_REJECTED = "alert_rejected"
     DECISION = "decision"
+    APPROVAL_REQUESTED = "approval_requested"
+    APPROVAL_GRANTED = "approval_granted"
+    APPROVAL_DENIED = "approval_denied"
+    APPROVAL_EXPIRED = "approval_expired"
     ACTION_STARTED = "action_started"
     ACTION_OK = "action_ok"
     ACTION_FAIL = "action_fail"
     ACTION_DRY_RUN = "action_dry_run"
     ACTION_INTERRUPTED = "action_interrupted"
+    CANCEL_REQUESTED = "cancel_requested"
     ACTION_CANCELLED = "action_cancelled"
     HEAL_CONFIRMED = "heal_confirmed"
     HEAL_FAILED = "heal_failed"
@@ -59,6 +64,8 @@ class Kind(StrEnum):
     SILENCE_CREATED = "silence_created"
     SILENCE_FAILED = "silence_failed"
     SILENCE_EXPIRED = "silence_expired"
+    PAUSED = "paused"
+    RESUMED = "resumed"
     LOGIN = "login"
     LOGOUT = "logout"
     AUTH_FAILED = "auth_failed"
@@ -69,6 +76,7 @@ class Reason(StrEnum):
 
     DISABLED = "disabled"
     NO_RULE = "no_rule"
+    PAUSED = "paused"
     PROTECTED = "protected"
     BAD_TARGET = "bad_target"
     RULE_OFF = "rule_off"
@@ -85,6 +93,7 @@ class Reason(StrEnum):
     CONCURRENCY = "concurrency"
     LOW_SPACE = "low_space"
     DRY_RUN = "dry_run"
+    AWAITING_APPROVAL = "awaiting_approval"
     ACT = "act"
 
 
@@ -93,6 +102,7 @@ class Mode(StrEnum):
 
     OFF = "off"
     DRY_RUN = "dry_run"
+    APPROVE = "approve"
     LIVE = "live"
 
 
@@ -133,6 +143,14 @@ class Operator:
     role: Role | None
     name: str | None
     client: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Whose word something is: the `actor` of what follows from it, and the correlation id of all of that."""
+
+    actor: str
+    correlation_id: str
 
 
 @dataclass(frozen=True, slots=True)

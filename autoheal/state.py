@@ -40,21 +40,37 @@ ENDED_RUNS_KEPT = 1000
 
 
 class RunState(StrEnum):
-    """Where a run is. The last four are terminal."""
+    """Where a run is. The last six are terminal."""
 
+    AWAITING_APPROVAL = "awaiting_approval"
     PLANNED = "planned"
     """The next step (`step` + 1) waits to start."""
     ACTING = "acting"
     VERIFYING = "verifying"
     ESCALATING = "escalating"
     """No step may follow; only the `escalated` record is missing."""
+    CANCELLING = "cancelling"
+    """What it does is being ended; only the `action_cancelled` record is missing."""
     HEALED = "healed"
     ESCALATED = "escalated"
     CANCELLED = "cancelled"
+    DENIED = "denied"
+    EXPIRED = "expired"
     DRY_RUN = "dry_run"
 
 
-TERMINAL = frozenset({RunState.HEALED, RunState.ESCALATED, RunState.CANCELLED, RunState.DRY_RUN})
+TERMINAL = frozenset(
+    {
+        RunState.HEALED,
+        RunState.ESCALATED,
+        RunState.CANCELLED,
+        RunState.DENIED,
+        RunState.EXPIRED,
+        RunState.DRY_RUN,
+    }
+)
+CANCELLED_BY_PEOPLE = "cancelled"
+"""The reason of a run's end that somebody asked for: such a run is not tried again on its episode."""
 
 
 @dataclass(slots=True)
@@ -78,6 +94,8 @@ class Episode:
     starts_at: float
     opened_at: float
     correlation_id: str | None
+    caused_by: str = "alertmanager"
+    """The actor of its first firing."""
     decisions: dict[str, LastDecision] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     """Unfinished run by rule."""
@@ -88,6 +106,19 @@ class Episode:
     def alertname(self) -> str:
         """The `alertname` label; empty when there is none."""
         return self.labels.get("alertname", "")
+
+
+@dataclass(slots=True)
+class Approval:
+    """What a run asked people for, and what came of it.
+
+    `rule_digest` is that of the rule as it stood, `expires_at` is in epoch seconds, `by` whoever has approved.
+    """
+
+    rule_digest: str
+    requested_at: float
+    expires_at: float
+    by: str | None = None
 
 
 @dataclass(slots=True)
@@ -108,7 +139,11 @@ class Run:
     plan_digest: str
     created_at: float
     correlation_id: str | None
+    caused_by: str = "alertmanager"
+    """The actor of the firing that it is about."""
     state: RunState = RunState.PLANNED
+    approval: Approval | None = None
+    """Of a rule with `mode: approve`, once it was asked for."""
     step: int = 0
     acted_at: float | None = None
     """When the last step's action ended."""
@@ -118,6 +153,8 @@ class Run:
     reason: str | None = None
     """Why it stands where it stands, as far as a record said."""
     ended_at: float | None = None
+    ended_by: str | None = None
+    """Who asked for its end, where somebody did."""
 
     @property
     def ended(self) -> bool:
@@ -176,6 +213,26 @@ class Silence:
 
 
 @dataclass(slots=True)
+class Pause:
+    """A word by which no run begins, of one rule or (`rule` None) of all.
+
+    `how` it came is `api` or `file`. `reason` is in people's words; `until` (epoch seconds) is None where it lasts
+    until it is taken back.
+    """
+
+    rule: str | None
+    how: str
+    actor: str
+    reason: str
+    since: float
+    until: float | None
+
+    def lasts(self, now: float) -> bool:
+        """Whether its end, if it has one, is yet to come at `now`."""
+        return self.until is None or now < self.until
+
+
+@dataclass(slots=True)
 class End:
     """When a fingerprint's last episode ended, as told (`ends_at`) and as recorded (`ts`)."""
 
@@ -200,6 +257,8 @@ class State:
     ended_runs: list[str] = field(default_factory=list)
     locks: dict[str, str] = field(default_factory=dict)
     """The unfinished run of each target."""
+    working: dict[str, str] = field(default_factory=dict)
+    """The rules of the live runs at work: what concurrency counts. One that needs approval is, once it has begun."""
     space_low: bool = False
     """Whether the log's disk has less left than it should: no live run begins."""
     breakers: dict[str, Breaker] = field(default_factory=dict)
@@ -208,6 +267,8 @@ class State:
     """When the last alert on each target began, by rule and target: what storms are told by."""
     storms: dict[str, Storm] = field(default_factory=dict)
     """By rule. One that is over stays for as long as it holds an alert."""
+    pauses: list[Pause] = field(default_factory=list)
+    """At most one for each rule, or for all, and way. One whose time is over stays until the next is made."""
     silences: dict[str, Silence] = field(default_factory=dict)
     """By id. One whose time is over stays until the next is made."""
     silence_requests: list[int] = field(default_factory=list)
@@ -254,9 +315,12 @@ class State:
         self.founded, self.snapshot_parts = True, []
 
     def at_work(self, rule: str | None = None) -> set[str]:
-        """The live runs that have not ended, of all rules or of one."""
-        held = self.locks.values()
-        return {run for run in held if rule is None or (run in self.runs and self.runs[run].rule == rule)}
+        """The live runs that have not ended, of all rules or of one; without those that people have not let begin."""
+        return {run for run, of in self.working.items() if rule in (None, of)}
+
+    def paused(self, now: float) -> list[Pause]:
+        """The pauses that last at `now` (epoch seconds), the oldest first."""
+        return [pause for pause in self.pauses if pause.lasts(now)]
 
     def spent_on(self, rule: str | None = None, target: str | None = None) -> Spent:
         """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
@@ -345,6 +409,7 @@ def _alert_firing(state: State, record: Record) -> None:
         starts_at=parse_rfc3339(record.detail["starts_at"]),
         opened_at=record.ts,
         correlation_id=record.correlation_id,
+        caused_by=record.actor,
     )
 
 
@@ -400,11 +465,16 @@ def _decision(state: State, record: Record) -> None:
         plan_digest=record.detail["plan_digest"],
         created_at=record.ts,
         correlation_id=record.correlation_id,
+        caused_by=episode.caused_by,
         reason=reason,
     )
-    if reason is Reason.ACT:
+    if reason is Reason.AWAITING_APPROVAL:
+        run.state = RunState.AWAITING_APPROVAL
+    if reason in (Reason.ACT, Reason.AWAITING_APPROVAL):
         episode.runs[rule] = run.id
         state.locks[run.target] = run.id
+        if reason is Reason.ACT:
+            state.working[run.id] = rule
         state.reserve(run.id, Charge(record.ts, rule, run.target))
 
 
@@ -435,10 +505,28 @@ def _storm_ended(state: State, record: Record) -> None:
         del state.storms[_given(record.rule)]
 
 
+def _approval_requested(state: State, record: Record) -> None:
+    detail = record.detail
+    asked = Approval(detail["rule_digest"], record.ts, parse_rfc3339(detail["expires_at"]))
+    state.runs[_given(record.run)].approval = asked
+
+
+def _approval_granted(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    assert run.approval is not None, "nobody approves what was not asked for"
+    run.state, run.reason, run.approval.by = RunState.PLANNED, None, record.actor
+
+
+def _cancel_requested(state: State, record: Record) -> None:
+    run = state.runs[_given(record.run)]
+    run.state, run.reason, run.ended_by = RunState.CANCELLING, record.reason, record.actor
+
+
 def _action_started(state: State, record: Record) -> None:
     run = state.runs[_given(record.run)]
     run.state, run.step, run.acted_at, run.action_ok = RunState.ACTING, record.step or 1, None, None
     run.reason = None
+    state.working[run.id] = run.rule
     last = state.last_action.setdefault(run.rule, {})
     last.pop(run.target, None)
     last[run.target] = record.ts
@@ -449,9 +537,9 @@ def _action_started(state: State, record: Record) -> None:
 
 def _action_ended(state: State, record: Record) -> None:
     run = state.runs[_given(record.run)]
-    run.state, run.acted_at = RunState.VERIFYING, record.ts
-    run.action_ok = {Kind.ACTION_OK: True, Kind.ACTION_FAIL: False}.get(record.kind)
-    run.reason = record.reason
+    run.acted_at, run.action_ok = record.ts, {Kind.ACTION_OK: True, Kind.ACTION_FAIL: False}.get(record.kind)
+    if run.state is not RunState.CANCELLING:
+        run.state, run.reason = RunState.VERIFYING, record.reason
 
 
 def _heal_failed(state: State, record: Record) -> None:
@@ -468,14 +556,16 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
     def change(state: State, record: Record) -> None:
         run = state.runs[_given(record.run)]
         run.state, run.ended_at, run.reason = terminal, record.ts, record.reason
+        run.ended_by = None if record.actor == "system" else record.actor
         state.release(run.id)
+        state.working.pop(run.id, None)
         if state.locks.get(run.target) == run.id:
             del state.locks[run.target]
         episode = state.episodes.get(run.fingerprint)
         if episode is not None and episode.runs.get(run.rule) == run.id:
             del episode.runs[run.rule]
-            # A run that was cancelled before it began leaves the rule free to try this episode again.
-            if run.step or terminal is RunState.ESCALATED:
+            # A run that a guard stopped before it began leaves the rule free to try this episode again.
+            if run.step or terminal is not RunState.CANCELLED or record.reason == CANCELLED_BY_PEOPLE:
                 episode.ran.append(run.rule)
         state.ended_runs.append(run.id)
         if len(state.ended_runs) > ENDED_RUNS_KEPT:
@@ -538,6 +628,19 @@ def _silence_expired(state: State, record: Record) -> None:
     state.silences.pop(record.detail["silence_id"], None)
 
 
+def _paused(state: State, record: Record) -> None:
+    _resumed(state, record)
+    detail = record.detail
+    until = parse_rfc3339(detail["until"]) if "until" in detail else None
+    state.pauses = [pause for pause in state.pauses if pause.lasts(record.ts)]
+    state.pauses.append(Pause(record.rule, detail["how"], record.actor, detail["reason"], record.ts, until))
+
+
+def _resumed(state: State, record: Record) -> None:
+    which = record.rule, record.detail["how"]
+    state.pauses = [pause for pause in state.pauses if (pause.rule, pause.how) != which]
+
+
 _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SPACE_LOW: _space(low=True),
     Kind.SPACE_OK: _space(low=False),
@@ -545,6 +648,11 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.ALERT_RESOLVED: _alert_resolved,
     Kind.ALERT_SUSPECT: _alert_suspect,
     Kind.DECISION: _decision,
+    Kind.APPROVAL_REQUESTED: _approval_requested,
+    Kind.APPROVAL_GRANTED: _approval_granted,
+    Kind.APPROVAL_DENIED: _ends(RunState.DENIED),
+    Kind.APPROVAL_EXPIRED: _ends(RunState.EXPIRED),
+    Kind.CANCEL_REQUESTED: _cancel_requested,
     Kind.ACTION_STARTED: _action_started,
     Kind.ACTION_OK: _action_ended,
     Kind.ACTION_FAIL: _action_ended,
@@ -564,6 +672,8 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SILENCE_CREATED: _silence_created,
     Kind.SILENCE_FAILED: _silence_failed,
     Kind.SILENCE_EXPIRED: _silence_expired,
+    Kind.PAUSED: _paused,
+    Kind.RESUMED: _resumed,
 }
 
 

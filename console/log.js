@@ -4,8 +4,8 @@ const MOST_ROWS = 500;
 
 const TONES = {
   good: ['action_ok', 'heal_confirmed', 'alert_resolved', 'space_ok'],
-  bad: ['action_fail', 'heal_failed', 'escalated', 'auth_failed', 'log_repaired', 'config_rejected'],
-  odd: ['action_interrupted', 'heal_inconclusive', 'alert_suspect', 'alert_rejected', 'space_low'],
+  bad: ['action_fail', 'heal_failed', 'escalated', 'auth_failed', 'log_repaired', 'config_rejected', 'approval_expired'],
+  odd: ['action_interrupted', 'heal_inconclusive', 'alert_suspect', 'alert_rejected', 'space_low', 'paused', 'approval_requested'],
 };
 
 const toneOf = (kind) => Object.keys(TONES).find((tone) => TONES[tone].includes(kind)) ?? '';

@@ -45,7 +45,8 @@ def legal(state: State) -> list[Draft]:
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
-    drafts += legal_silences(state) + legal_breakers(state) + legal_storms(state)
+                drafts.append(Draft(kind=Kind.DECISION, reason=Reason.AWAITING_APPROVAL, mode=Mode.APPROVE, **begun))
+    drafts += legal_silences(state) + legal_pauses(state) + legal_breakers(state) + legal_storms(state)
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -55,6 +56,19 @@ def legal(state: State) -> list[Draft]:
             "run": run.id,
             "reason": "because",
         }
+        if run.state is RunState.AWAITING_APPROVAL:
+            asked = {"rule_digest": "d", "expires_at": rfc3339(NOW + seq)}
+            drafts.append(Draft(kind=Kind.APPROVAL_REQUESTED, detail=asked, **about))
+            drafts.append(Draft(kind=Kind.ACTION_CANCELLED, **about))
+            if run.approval is not None:
+                words = (Kind.APPROVAL_GRANTED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPIRED)
+                drafts += [Draft(kind=kind, actor="ann", **about) for kind in words]
+        if run.state in (RunState.ACTING, RunState.VERIFYING):
+            drafts.append(Draft(kind=Kind.CANCEL_REQUESTED, actor="ann", **about))
+        if run.state is RunState.CANCELLING:
+            drafts.append(Draft(kind=Kind.ACTION_CANCELLED, actor="ann", **about))
+            if run.acted_at is None:
+                drafts.append(Draft(kind=Kind.ACTION_OK, **about))
         if run.state is RunState.PLANNED:
             drafts.append(Draft(kind=Kind.ACTION_CANCELLED, **about))
             if run.step < 2:
@@ -112,6 +126,18 @@ def legal_silences(state: State) -> list[Draft]:
     return drafts
 
 
+def legal_pauses(state: State) -> list[Draft]:
+    """Pauses of all and of a rule, by people and by the file, with and without an end; and what takes them back."""
+    until = rfc3339(NOW + state.head.seq * 600)
+    drafts = [
+        Draft(kind=Kind.PAUSED, actor="ann", rule=rule, detail={"how": "api", "reason": "x", **end})
+        for rule in (None, "r")
+        for end in ({}, {"until": until})
+    ]
+    drafts.append(Draft(kind=Kind.PAUSED, detail={"how": "file", "reason": "PAUSE is there"}))
+    return drafts + [Draft(kind=Kind.RESUMED, rule=each.rule, detail={"how": each.how}) for each in state.pauses]
+
+
 @st.composite
 def logs(draw: st.DrawFn) -> list[Record]:
     state, records, now = State(), [], NOW
@@ -163,6 +189,11 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
     for rule, targets in state.targets.items():
         decided = [record for record in records if record.kind is Kind.DECISION and record.rule == rule]
         assert targets.keys() <= {record.target for record in decided}
+    for run in state.runs.values():
+        # Nothing acts that waits for people.
+        assert run.mode is not Mode.APPROVE or run.step == 0 or (run.approval is not None and run.approval.by)
+    ways = [(pause.rule, pause.how) for pause in state.pauses]
+    assert len(set(ways)) == len(ways)
     answered = {record.detail.get("request") for record in records}
     asked = [record.seq for record in records if record.kind is Kind.SILENCE_REQUESTED]
     assert state.silence_requests == [seq for seq in asked if seq not in answered]

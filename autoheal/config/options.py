@@ -36,7 +36,7 @@ OPTIONS: Sequence[Option] = (
         "dry_run",
         "true",
         parsers.boolean,
-        "`true`: every live rule is a dry run, whatever it says.",
+        "`true`: every live rule, and every one with `mode: approve`, is a dry run, whatever it says.",
     ),
     Option(
         "AUTOHEAL_MAX_RUNNING",

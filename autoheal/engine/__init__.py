@@ -1,6 +1,7 @@
 """From alerts to verified outcomes: intake, decisions, runs, recovery."""
 
 from autoheal.engine.acknowledge import Ack, Acknowledged
+from autoheal.engine.control import Word
 from autoheal.engine.core import Engine
 
-__all__ = ["Ack", "Acknowledged", "Engine"]
+__all__ = ["Ack", "Acknowledged", "Engine", "Word"]

@@ -14,38 +14,25 @@ from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
-from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
-from autoheal.engine.guards import Survey, breakers_due, storms_due
+from autoheal.engine.control import Control
+from autoheal.engine.crew import Crew
+from autoheal.engine.decider import Decider
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.outlook import Outlook
-from autoheal.engine.rehearsal import can_rehearse
-from autoheal.engine.runs import Runner, World
+from autoheal.engine.pauses import PAUSE_FILE, Pauses
+from autoheal.engine.runs import World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
-from autoheal.engine.waiting import Alarms, Lines
 from autoheal.engine.watch import Watch
-from autoheal.errors import ConfigError, JournalUnavailable, RecordTooLarge
-from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Notification, Reason, Receipt, Record
+from autoheal.errors import ConfigError, JournalUnavailable, NoRule
+from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record
 from autoheal.redaction import Redaction
-from autoheal.rules import Rule, RuleSet
-from autoheal.rules.decide import Decision, Switches, decide
-from autoheal.rules.guards import NO_FACTS
-from autoheal.state import TERMINAL, Episode, Run, State
+from autoheal.rules import RuleSet
+from autoheal.state import Pause, State
 
-STOP_SECONDS = 10.0
-"""How long running actions may go on after SIGTERM."""
 REHEARSALS_AT_ONCE = 8
 """Dry runs that ask whether they would be accepted at the same time."""
-AT_ONCE = 50
-"""Decisions made before others on the event loop get their turn."""
-
-_CONCERN_ALL = frozenset(
-    (Kind.SPACE_OK, Kind.SILENCE_CREATED, Kind.SILENCE_EXPIRED, Kind.BREAKER_CLOSED, Kind.RULE_DEMOTED)
-)
-"""Kinds of records after which every open episode is decided on anew."""
-_STORMS = ""
-"""Nobody's fingerprint: the alarm by which time ends storms."""
 
 _log = structlog.get_logger(__name__)
 
@@ -73,38 +60,47 @@ class Engine:
         self.rules = load_rules()
         self.started_at = clock.now()
         self._load_rules = load_rules
-        self._actions = actions
         self._redaction = redaction
         self._clock = clock
-        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
-        self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free)
-        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
-        self._dirty: dict[str, None] = {}
-        self._work = asyncio.Event()
-        self._alarms = Alarms(clock, self._ask_again)
-        self._blocked: dict[str, set[str]] = {}
-        self._starved: set[str] = set()
-        self._behind: dict[str, set[str]] = {}
-        """Who waits for a run of a rule to end, whatever its target."""
-        self._lines = Lines()
-        self._stale = True
-        """Whether something happened since the guards were last asked what they have to tell."""
-        self._survey = Survey()
-        self._runners: dict[str, Runner] = {}
-        self._run_tasks: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._reloading = asyncio.Lock()
-        self._rehearsal_slots = asyncio.Semaphore(REHEARSALS_AT_ONCE)
         self._running = False
         self._winding_down = False
         self.failed = asyncio.Event()
         """Set when work that the engine cannot do without has died: the process is to end, and to be started anew."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
+        self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
+        self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
+        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
+        self.control = Control(self._ledger, clock, self._expect_running)
+        """People's word on single runs."""
         self._watch: Watch | None = None
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
-        self._outlook = Outlook(self._watch, redaction, clock)
-        self._looking: set[str] = set()
-        """Who is to be decided on once Alertmanager has said what other alerts fire."""
+        self._decider = Decider(
+            settings=settings,
+            ledger=self._ledger,
+            rules=lambda: self.rules,
+            actions=actions,
+            outlook=Outlook(self._watch, redaction, clock),
+            clock=clock,
+            look=self._pauses.look_at_file,
+            begin=self._begin,
+            spawn=self._spawn,
+        )
+        world = World(
+            rules=lambda: self.rules,
+            look=self._decider.look_for,
+            decide_again=self._decider.decide_again,
+            decision=self._decider.record_of,
+            actions=actions,
+            ask=None if self._watch is None else self._watch.standing,
+            lock_dir=settings.data_dir / "running",
+            rehearsal_slots=asyncio.Semaphore(REHEARSALS_AT_ONCE),
+            winding_down=lambda: self._winding_down,
+            began=self.started_at,
+        )
+        self._crew = Crew(self._ledger, clock, self.control, world, running=lambda: self._running, spawn=self._spawn)
 
     @property
     def state(self) -> State:
@@ -137,18 +133,18 @@ class Engine:
                         "dry_run": self.settings.dry_run,
                     },
                 ),
-                loaded(self.rules, "system"),
+                loaded(self.rules, None),
                 *unanswered(self.state),
             ]
         )
         self._upkeep.look_at_space()
+        self._pauses.look_at_file()
         # With the start itself: a life that nobody signed must look strange, however short it was.
         self._upkeep.checkpoint()
         await self._ledger.settle()
         self._keep_texts()
         self._spawn(self._upkeep.run(), vital=True)
-        self._spawn(self._alarms.run(), vital=True)
-        self._spawn(self._decide_forever(), vital=True)
+        self._decider.start()
         self._spawn(self._acks.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
@@ -165,16 +161,8 @@ class Engine:
         self.wind_down()
         for task in self._tasks:
             task.cancel()
-        for run_id, task in list(self._run_tasks.items()):
-            if self._runners[run_id].idle.is_set():
-                task.cancel()
-        # Each action has its own deadline too, whichever is earlier.
-        waits = [asyncio.ensure_future(self._until_idle()), asyncio.ensure_future(self._clock.sleep(STOP_SECONDS))]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for unfinished in (*waits, *self._run_tasks.values()):
-            unfinished.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
-        await asyncio.gather(*self._tasks, *self._run_tasks.values(), return_exceptions=True)
+        await self._crew.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             self._ledger.refresh()
             self._ledger.commit([Draft(kind=Kind.SERVICE_STOPPED)])
@@ -188,8 +176,7 @@ class Engine:
 
         Raises JournalUnavailable when it is not: the sender is to try again, and repeats change nothing.
         """
-        if not self._running:
-            raise JournalUnavailable("the service is stopping")
+        self._expect_running()
         asked = notification
         notification = hide(notification, self._redaction)
         self._ledger.refresh()
@@ -213,7 +200,7 @@ class Engine:
                 suspects += intake.suspects
         finally:
             # All alerts of a body are in before any is decided; when the log refuses half-way, those that are in count.
-            self._mark(opened)
+            self._decider.mark(opened)
         await self._ledger.settle()
         if self._watch is not None and self._running:
             if suspects:
@@ -232,8 +219,7 @@ class Engine:
 
     async def note(self, draft: Draft) -> None:
         """Record what somebody did who is no part of the engine; durable on return. Raises JournalUnavailable."""
-        if not self._running:
-            raise JournalUnavailable("the service is stopping")
+        self._expect_running()
         self._ledger.refresh()
         self._ledger.commit([draft])
         await self._ledger.settle()
@@ -245,278 +231,96 @@ class Engine:
         Raises NoEpisode, CannotSilence, UpstreamError when no Alertmanager has made it, JournalUnavailable when
         nothing was done, and NotRecordedYet when it was made. To ask again is safe after each of them.
         """
-        if not self._running:
-            raise JournalUnavailable("the service is stopping")
+        self._expect_running()
         return await self._acks.make(ack, actor, correlation_id)
 
-    async def reset(self, rule: str, actor: str, correlation_id: str) -> bool:
+    async def reset(self, rule: str, by: By) -> bool:
         """Close the breaker of `rule` by an operator's word, and lift its demotion; durable on return.
 
         False when there was nothing to forget. Raises JournalUnavailable.
         """
-        if not self._running:
-            raise JournalUnavailable("the service is stopping")
+        self._expect_running()
         self._ledger.refresh()
         if rule not in self.state.breakers:
             return False
-        closed = Draft(
-            kind=Kind.BREAKER_CLOSED, rule=rule, reason="operator", actor=actor, correlation_id=correlation_id
+        about = Draft(
+            kind=Kind.BREAKER_CLOSED,
+            rule=rule,
+            reason="operator",
+            actor=by.actor,
+            correlation_id=by.correlation_id,
         )
-        self._ledger.commit([closed])
+        self._ledger.commit([about])
         await self._ledger.settle()
         return True
 
-    async def reload(self, actor: str = "system") -> None:
-        """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay."""
+    def paused(self) -> list[Pause]:
+        """The pauses that last now, the oldest first."""
+        return self.state.paused(self._clock.now())
+
+    async def pause(self, rule: str | None, reason: str, duration: float | None, by: By) -> None:
+        """Begin no run by `rule` (None: by any) for `duration` seconds, or until `resume`; durable on return.
+
+        It takes the place of an earlier pause of the same rule, or of all. Raises NoRule and JournalUnavailable.
+        """
+        if rule is not None and all(known.name != rule for known in self.rules.rules):
+            raise NoRule(f"no rule {rule!r} is in force")
+        self._expect_running()
+        await self._pauses.pause(rule, reason, duration, by)
+
+    async def resume(self, rule: str | None, reason: str, by: By) -> None:
+        """Take the pause of `rule`, or of all, back; other pauses stay. Durable on return.
+
+        Raises NoRule when such a rule is neither in force nor paused, and JournalUnavailable.
+        """
+        known = {known.name for known in self.rules.rules} | {pause.rule for pause in self.state.pauses}
+        if rule is not None and rule not in known:
+            raise NoRule(f"no rule {rule!r} is in force, or paused")
+        self._expect_running()
+        await self._pauses.resume(rule, reason, by)
+
+    async def reload(self, by: By | None = None) -> None:
+        """Load the rules anew: the whole set or nothing. Raises ConfigError when the old rules stay.
+
+        `by` is whoever asked for it, where that is known.
+        """
         async with self._reloading:
             try:
                 # A second for a thousand rules: not on the event loop.
                 rules = await asyncio.to_thread(self._load_rules)
             except ConfigError as error:
-                refusal = rejected(error, actor)
+                refusal = rejected(error, by)
                 await self._ledger.insist(lambda: [refusal])
                 raise
             self.rules = rules
-            await self._ledger.insist(lambda: [loaded(rules, actor)])
+            await self._ledger.insist(lambda: [loaded(rules, by)])
             self._keep_texts()
-            self._mark(self.state.episodes)
+            self._decider.mark_all()
 
-    # Deciding
+    def _expect_running(self) -> None:
+        if not self._running:
+            raise JournalUnavailable("the service is stopping")
 
-    async def _decide_forever(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            try:
-                await self._decide_all()
-            except JournalUnavailable as error:
-                _log.error("decisions_wait_for_the_log", error=str(error))
-                await self._ledger.healthy()
-                self._take_up()
-
-    async def _decide_all(self) -> None:
-        self._ledger.refresh()
-        done = 0
-        while await self._look_ahead():
-            fingerprint = next(iter(self._dirty))
-            try:
-                self._decide_episode(fingerprint)
-            except JournalUnavailable:
-                raise
-            except Exception:  # noqa: BLE001 one alert that trips a fault of ours must not stop decisions on all others
-                _log.exception("decision_failed", fingerprint=fingerprint)
-            del self._dirty[fingerprint]
-            done += 1
-            if done % AT_ONCE == 0:
-                await asyncio.sleep(0)
-        # By now there are decisions that tell of all of them.
-        self._survey.named.clear()
-
-    async def _look_ahead(self) -> bool:
-        """Look at all that has arrived, record what guards have to tell, and say whether a decision is due."""
-        while not self._survey.done:
-            self._stale |= self._survey.look(self.state, self.rules, AT_ONCE)
-            if not self._survey.done:
-                await asyncio.sleep(0)
-        rules = {rule.name: rule for rule in self.rules.rules} if self._stale else {}
-        while self._stale:
-            drafts, again = storms_due(self.state, rules, self._survey.named, self._switches(), self._clock.now())
-            drafts += breakers_due(self.state, rules)
-            if drafts:
-                self._ledger.commit(drafts)
-                continue  # one may call for the next
-            if again is not None:
-                self._alarms.set(_STORMS, again)
-            self._stale = False
-        return bool(self._dirty) or self._next_in_line()
-
-    def _next_in_line(self) -> bool:
-        """Have the next of those who wait for room decided on, if there is room; False: nobody is."""
-        first = self._lines.first(self._room)
-        self._mark(() if first is None else (first,))
-        return first is not None
-
-    def _room(self, rule: str | None) -> bool:
-        limits = [each.concurrency for each in self.rules.rules if each.name == rule]
-        limit = self.settings.max_running if rule is None else next(iter(limits), None)
-        return limit is None or len(self.state.at_work(rule)) < limit
-
-    def _decide_episode(self, fingerprint: str) -> None:
-        episode = self.state.episodes.get(fingerprint)
-        if episode is None:
-            return
-        rules: Sequence[Rule | None] = self.rules.match(episode.labels) if self.settings.enabled else ()
-        for rule in rules or (None,):
-            if rule is None or rule.name not in episode.runs:
-                self._decide_by(episode, rule)
-
-    def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
-        decision = self._decide(episode, rule)
-        if decision.reason is Reason.UNLESS and self._outlook.stale:
-            # It may take seconds, and others need not wait for it.
-            if not self._looking:
-                self._spawn(self._look_at_others())
-            self._looking.add(episode.fingerprint)
-            return
-        try:
-            self._follow(episode, decision)
-        except RecordTooLarge as error:
-            _log.error("decision_does_not_fit", fingerprint=episode.fingerprint, rule=decision.rule, error=str(error))
-            self._follow(episode, unrecordable(decision))
-
-    async def _look_at_others(self) -> None:
-        try:
-            await self._outlook.look()
-        finally:
-            waiting, self._looking = self._looking, set()
-            self._mark(waiting)
-
-    def _follow(self, episode: Episode, decision: Decision) -> None:
-        """Record the decision if it is news, and do what it says."""
-        if decision.ask_again is not None:
-            self._alarms.set(episode.fingerprint, decision.ask_again)
-        if decision.reason is Reason.IN_PROGRESS and decision.target is not None:
-            self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
-        if decision.reason is Reason.BREAKER_OPEN and decision.rule is not None:
-            self._behind.setdefault(decision.rule, set()).add(episode.fingerprint)
-        if decision.reason is Reason.CONCURRENCY and decision.rule is not None:
-            own = decision.verdicts[-1].saw["scope"] == "rule"
-            self._lines.join(decision.rule if own else None, episode.fingerprint)
-        if decision.reason is Reason.BUDGET:
-            self._starved.add(episode.fingerprint)
-        # An `act` that says nothing new follows one whose run was cancelled before it began: it is due again.
-        if decision.reason is not Reason.ACT and not differs(decision, episode.decisions.get(decision.rule or "")):
-            return
-        run_id = None
-        if decision.reason in (Reason.ACT, Reason.DRY_RUN):
-            run_id = f"r{self.state.head.seq + 1}"
-        drafts = [decision_draft(episode, decision, self._switches(), self.rules.digest, run_id)]
-        carried = decision.reason is Reason.ACT
-        if decision.reason is Reason.DRY_RUN and decision.plan is not None:
-            carried = can_rehearse(decision.plan, self._actions)
-            if not carried:
-                drafts.append(dry_run_draft(episode, decision, run_id))
-        self._ledger.commit(drafts)
-        if carried and run_id is not None:
-            self._carry(run_id)
-
-    def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
-        facts = NO_FACTS if rule is None else self._outlook.facts(rule, episode)
-        return decide(self.state, episode, rule, self.rules, self._switches(), self._clock.now(), run, facts)
-
-    def _switches(self) -> Switches:
-        settings = self.settings
-        return Switches(enabled=settings.enabled, dry_run=settings.dry_run, max_running=settings.max_running)
-
-    def _mark(self, fingerprints: Sequence[str] | Mapping[str, object] | set[str]) -> None:
-        self._survey.add(fingerprints)
-        self._dirty.update(dict.fromkeys(fingerprints))
-        if self._dirty:
-            self._work.set()
-
-    def _ask_again(self, key: str) -> None:
-        if key == _STORMS:
-            self._stale = True
-            self._work.set()
-        else:
-            self._mark([key])
+    # What follows from records
 
     def _changed(self, records: Sequence[Record]) -> None:
-        """React to what was folded: wake runs whose episode ended, and ask again where a run was in the way."""
+        """React to what was folded."""
         for record in records:
-            if record.kind in _CONCERN_ALL:
-                self._mark(self.state.episodes)
-            elif record.kind is Kind.STORM_BEGAN:
+            if record.kind is Kind.STORM_BEGAN:
                 _log.error("storm_began", rule=record.rule, **record.detail)
-            elif record.kind is Kind.CONFIG_LOADED:
-                self._stale = True
-            elif record.kind is Kind.ALERT_RESOLVED:
-                self._starved.discard(str(record.fingerprint))
-                if self.state.storms:
-                    self._stale = True
-                    self._work.set()
-                for run_id, runner in self._runners.items():
-                    if run_id in self.state.runs and self.state.runs[run_id].fingerprint == record.fingerprint:
-                        runner.changed.set()
-            elif record.run is not None and record.run in self.state.runs:
-                run = self.state.runs[record.run]
-                if record.kind is Kind.ESCALATED:
-                    _log.error("escalated", rule=run.rule, target=run.target, run=run.id, reason=record.reason)
-                if run.state in TERMINAL:
-                    self._mark(self._blocked.pop(run.target, set()) | self._behind.pop(run.rule, set()))
-                    self._stale = True
-                    self._work.set()
-                    if record.kind is Kind.ACTION_CANCELLED:
-                        # What it would have spent is free, and its episode may be decided on anew.
-                        self._mark(self._starved | {run.fingerprint})
-                        self._starved = set()
+            self._crew.changed(record)
+            self._decider.changed(record)
 
-    # Runs
-
-    def _carry(self, run_id: str) -> None:
-        if run_id in self._run_tasks or not self._running:
-            return
-        world = World(
-            rules=lambda: self.rules,
-            decide_again=self._decide_again,
-            look=self._look_for,
-            decision=self._decision_of_run,
-            actions=self._actions,
-            ask=None if self._watch is None else self._watch.standing,
-            lock_dir=self.settings.data_dir / "running",
-            rehearsal_slots=self._rehearsal_slots,
-            winding_down=lambda: self._winding_down,
-            began=self.started_at,
-        )
-        runner = Runner(run_id, self._ledger, world, self._clock)
-        task = asyncio.get_running_loop().create_task(runner.carry(), name=f"run {run_id}")
-        self._runners[run_id], self._run_tasks[run_id] = runner, task
-        task.add_done_callback(lambda done: self._carried(run_id, done))
-
-    def _carried(self, run_id: str, task: asyncio.Task[None]) -> None:
-        self._runners.pop(run_id, None)
-        self._run_tasks.pop(run_id, None)
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
-            # Not even its last word could be recorded: it stays open, and its target locked, until a person looks.
-            _log.error("run_task_failed", run=run_id, exc_info=error)
-        elif run_id in self.state.runs and not self.state.runs[run_id].ended:
-            # A batch was given up and its seq, hence this id, was given to another run meanwhile.
-            self._carry(run_id)
+    def _begin(self, run_id: str) -> None:
+        self._crew.carry(run_id)
 
     def _take_up(self) -> None:
         """Go on with every run that the log left open, and decide on every open episode.
 
         At start, and whenever the log gave up what was folded already: what it lost is decided again.
         """
-        self._stale = True
-        for run in list(self.state.runs.values()):
-            if not run.ended:
-                self._carry(run.id)
-        self._mark(self.state.episodes)
-
-    async def _look_for(self, run: Run) -> None:
-        if any(rule.name == run.rule and rule.unless for rule in self.rules.rules):
-            await self._outlook.look()
-
-    def _decide_again(self, run: Run) -> Decision | None:
-        episode = self.state.episodes.get(run.fingerprint)
-        # Matched anew: a reload may have narrowed the rule, or put another one before it.
-        matched = self.rules.match(episode.labels) if episode is not None else []
-        rule = next((rule for rule in matched if rule.name == run.rule), None)
-        if episode is None or rule is None:
-            return None
-        return self._decide(episode, rule, run)
-
-    def _decision_of_run(self, run: Run, decision: Decision) -> Draft:
-        return decision_draft(self.state.episodes[run.fingerprint], decision, self._switches(), self.rules.digest, None)
-
-    async def _until_idle(self) -> None:
-        for runner in list(self._runners.values()):
-            await runner.idle.wait()
-
-    # The rest
+        self._crew.take_up()
+        self._decider.mark_all()
 
     def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         self._ledger.refresh()
@@ -533,7 +337,7 @@ class Engine:
         )
         if intake.drafts:
             self._ledger.commit(intake.drafts)
-        self._mark(intake.opened)
+        self._decider.mark(intake.opened)
 
     def _keep_texts(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Decisions as records: what each guard looked at, and enough to compute the decision again later."""
+"""Decisions, and what becomes of runs, as records: what each guard looked at, enough to compute it again later."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from autoheal.model import Draft, Kind, Reason, rfc3339
 from autoheal.rules.decide import Decision, Switches
 from autoheal.rules.guards import Verdict
-from autoheal.state import Episode, LastDecision
+from autoheal.state import Episode, LastDecision, Run
 
 
 def differs(decision: Decision, last: LastDecision | None) -> bool:
@@ -64,6 +64,27 @@ def dry_run_draft(episode: Episode, decision: Decision, run_id: str | None) -> D
         "plan_digest": decision.plan_digest,
     }
     return _draft(Kind.ACTION_DRY_RUN, episode, decision, run_id, detail)
+
+
+def run_draft(
+    kind: Kind, run: Run, *, step: int | None = None, reason: str | None = None, actor: str = "system", **detail: object
+) -> Draft:
+    """A record of `run`; of its last step unless `step` says otherwise."""
+    return Draft(
+        kind=kind,
+        alertname=run.alertname,
+        fingerprint=run.fingerprint,
+        episode=run.episode,
+        rule=run.rule,
+        target=run.target,
+        run=run.id,
+        step=(run.step or None) if step is None else step,
+        mode=run.mode,
+        reason=reason,
+        actor=actor,
+        correlation_id=run.correlation_id,
+        detail=detail,
+    )
 
 
 def _draft(kind: Kind, episode: Episode, decision: Decision, run_id: str | None, detail: dict[str, Any]) -> Draft:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -20,20 +20,26 @@ from autoheal.actions import Action, Context, orphan_gone
 from autoheal.actions import Outcome as ActionOutcome
 from autoheal.actions.probes import probe
 from autoheal.clock import Clock
+from autoheal.engine.deciding import run_draft
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.rehearsal import rehearse
 from autoheal.engine.verification import Evidence, Outcome, Standing, verify
+from autoheal.engine.waiting import event_or_time
 from autoheal.errors import JournalError, JournalUnavailable, RecordTooLarge
-from autoheal.model import Draft, Kind, Mode, Reason
+from autoheal.model import Draft, Kind, Mode, Reason, rfc3339
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision
 from autoheal.state import Run, RunState
+
+T = TypeVar("T")
 
 ORPHAN_SECONDS = 0.2
 """How often recovery looks whether a command of the life before is gone."""
 FAULTS_BORNE = 3
 """Unexpected exceptions after which a run is given up; before each new try it waits `FAULT_SECONDS` longer."""
 FAULT_SECONDS = 5.0
+ROOM_SECONDS = 1.0
+"""How often a run that people have approved looks whether there is room for it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,10 +55,10 @@ class World:
     """What a run needs besides the ledger: how to decide again, act, and look."""
 
     rules: Callable[[], RuleSet]
+    look: Callable[[Run], Awaitable[None]]
+    """Asks the world what the guards must know of it before they are asked. Raises JournalUnavailable."""
     decide_again: Callable[[Run], Decision | None]
     """The guards asked at the moment of execution; None when the rule is gone."""
-    look: Callable[[Run], Awaitable[None]]
-    """To be awaited before: asks the world what the guards must know of it."""
     decision: Callable[[Run, Decision], Draft]
     """The record of a decision that stopped a run."""
     actions: Mapping[str, Action]
@@ -72,13 +78,14 @@ class Runner:
     def __init__(self, run_id: str, ledger: Ledger, world: World, clock: Clock) -> None:
         self.run_id = run_id
         self.changed = asyncio.Event()
-        """Set by the engine when the run's episode ends."""
+        """Set by the engine when the run's episode ends, and when its waiting for people may be over."""
         self.idle = asyncio.Event()
         """Set unless an action is executing in this process now."""
         self.idle.set()
         self._ledger = ledger
         self._world = world
         self._clock = clock
+        self._doing: asyncio.Future[Any] | None = None
 
     @property
     def run(self) -> Run:
@@ -102,9 +109,16 @@ class Runner:
                 else:
                     await self._clock.sleep(FAULT_SECONDS * faults)
 
+    def cut(self) -> None:
+        """End what the run does now, its action or its verification; what follows from that stands in the state."""
+        if self._doing is not None:
+            self._doing.cancel()
+
     async def _turn(self) -> None:
         await self._until_alone()
         match self.run.state:
+            case RunState.AWAITING_APPROVAL:
+                await self._await_approval()
             case RunState.PLANNED if self.run.mode is Mode.DRY_RUN:
                 # It is rehearsed, or a torn batch has its decision and not its `action_dry_run`. It must never act.
                 await self._end_dry_run()
@@ -116,19 +130,24 @@ class Runner:
                 await self._close_interrupted()
             case RunState.VERIFYING:
                 await self._verify()
+            case RunState.CANCELLING:
+                await self._ledger.insist(self._cancelled)
             case _:
                 await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
 
     async def _next_step(self) -> None:
+        await self._world.look(self.run)
         if self._world.winding_down():
             await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
-        await self._world.look(self.run)
-        self._ledger.refresh()
-        if self.run_id not in self._ledger.state.runs:
-            return  # its decision was in a batch that the log gave up
-        run = self.run
+        run = self._standing_at(RunState.PLANNED)
+        if run is None:
+            return
+        if self._crowded(run):
+            self.changed.clear()
+            await event_or_time(self._clock, self.changed, ROOM_SECONDS)
+            return
         if self._obstacle(run) is not None:
-            await self._ledger.insist(lambda: self._obstacle(self.run) or [])
+            await self._ledger.insist(self._stopped)
             return
         step = run.steps[run.step]
         action = self._world.actions[step["action"]]
@@ -148,6 +167,53 @@ class Runner:
                 await self._tell(Kind.ACTION_OK if outcome.ok else Kind.ACTION_FAIL, action.name, outcome.detail)
         finally:
             self.idle.set()
+
+    def _standing_at(self, state: RunState) -> Run | None:
+        """The run, if it stands there still: people may have ended it, or the log given its decision up."""
+        run = self._ledger.state.runs.get(self.run_id)
+        return run if run is not None and run.state is state else None
+
+    def _crowded(self, run: Run) -> bool:
+        """Whether only the want of room keeps a run from acting that people have approved: it waits for its turn."""
+        if run.approval is None or run.resolved is not None:
+            return False
+        decision = self._world.decide_again(run)
+        return decision is not None and decision.reason is Reason.CONCURRENCY
+
+    async def _await_approval(self) -> None:
+        """Ask people, and wait until they have spoken, their time is over, or what they were asked about is no more."""
+        self.changed.clear()
+        await self._world.look(self.run)
+        await self._ledger.insist(self._asked_or_void)
+        run = self._standing_at(RunState.AWAITING_APPROVAL)
+        if run is not None and run.approval is not None:
+            await event_or_time(self._clock, self.changed, run.approval.expires_at - self._clock.now())
+
+    def _asked_or_void(self) -> Sequence[Draft]:
+        run = self._standing_at(RunState.AWAITING_APPROVAL)
+        if run is None:
+            return []
+        if (drafts := self._obstacle(run)) is not None:
+            return drafts
+        if run.approval is None:
+            return self._request(run)
+        if self._clock.now() >= run.approval.expires_at:
+            return [self._draft(Kind.APPROVAL_EXPIRED, reason="expired")]
+        return []
+
+    def _request(self, run: Run) -> Sequence[Draft]:
+        decision = self._world.decide_again(run)
+        assert decision is not None, "nothing stands in the way, so there is a rule"
+        assert decision.approval_seconds is not None, "and what it says of approvals"
+        return [
+            self._draft(
+                Kind.APPROVAL_REQUESTED,
+                plan=run.plan,
+                plan_digest=run.plan_digest,
+                rule_digest=decision.rule_digest,
+                expires_at=rfc3339(self._clock.now() + decision.approval_seconds),
+            )
+        ]
 
     async def _begin(self, action: Action, started: Draft, params: Mapping[str, Any]) -> ActionOutcome | None:
         try:
@@ -172,6 +238,8 @@ class Runner:
     def _overtaken(self) -> str | None:
         """Why the action must not run after all: on a slow disk the world may change while the intent is written."""
         run = self.run
+        if run.state is not RunState.ACTING:
+            return "cancelled"
         if run.resolved is not None:
             return "resolved"
         decision = self._world.decide_again(run)
@@ -194,7 +262,8 @@ class Runner:
 
     async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
         def drafts() -> Sequence[Draft]:
-            return [self._draft(kind, action=action, **detail)] if self.run.state is RunState.ACTING else []
+            begun = self.run.state in (RunState.ACTING, RunState.CANCELLING)
+            return [self._draft(kind, action=action, **detail)] if begun else []
 
         try:
             await self._ledger.insist(drafts)
@@ -202,6 +271,10 @@ class Runner:
             # An outcome that no record can hold must not leave the run open.
             _log.error("outcome_cannot_be_recorded", run=self.run_id, error=str(error))
             await self._tell(kind, action, {"error": "what the action answered does not fit a record"})
+
+    def _stopped(self) -> Sequence[Draft]:
+        run = self._standing_at(RunState.PLANNED)
+        return [] if run is None else self._obstacle(run) or []
 
     def _obstacle(self, run: Run) -> Sequence[Draft] | None:
         """The records that end the run instead of its next step, or None when nothing stands in the way."""
@@ -212,25 +285,46 @@ class Runner:
         decision = self._world.decide_again(run)
         if decision is None:
             return [self._draft(ends, reason="rule_removed")]
-        if decision.reason is not Reason.ACT:
+        due = Reason.AWAITING_APPROVAL if run.state is RunState.AWAITING_APPROVAL else Reason.ACT
+        if decision.reason is not due:
             return [
                 self._world.decision(run, decision),
                 self._draft(ends, reason=decision.reason.value),
             ]
         if decision.plan_digest != run.plan_digest:
             return [self._draft(ends, reason="plan_changed", plan_digest=decision.plan_digest)]
+        if run.approval is not None and decision.rule_digest != run.approval.rule_digest:
+            # What people approve is the rule as they saw it, its guards and verification included.
+            return [self._draft(ends, reason="rule_changed", rule_digest=decision.rule_digest)]
         if run.steps[run.step]["action"] not in self._world.actions:
             return [self._draft(ends, reason="unknown_action")]
         return None
 
-    async def _act(self, action: Action, params: Mapping[str, Any]) -> ActionOutcome:
+    async def _unless_cut(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What `work` comes to; None when it was cut."""
+        self._doing = doing = asyncio.ensure_future(work)
         try:
-            return await action.run(params, self._context("action"))
+            return await doing
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return None
+        finally:
+            self._doing = None
+
+    async def _act(self, action: Action, params: Mapping[str, Any]) -> ActionOutcome | None:
+        """What the action came to; None when it was cut because the run is to end."""
+        try:
+            outcome = await self._unless_cut(action.run(params, self._context("action")))
         except Exception as error:  # noqa: BLE001 an action that breaks its promise must not leave a run open
             # Where, but not its text: that may quote a secret.
             where = traceback.format_tb(error.__traceback__)
             _log.error("action_raised", run=self.run_id, action=action.name, error=type(error).__name__, where=where)
             return ActionOutcome(ok=False, detail={"error": f"fault in the action itself: {type(error).__name__}"})
+        if outcome is None and self.run.state is not RunState.CANCELLING:
+            return ActionOutcome(ok=False, detail={"error": "fault in the action itself: it cancelled its own task"})
+        return outcome
 
     def _context(self, purpose: str) -> Context:
         run = self.run
@@ -305,7 +399,9 @@ class Runner:
         )
         # While nobody listened no resolution could arrive: after a restart the time runs anew.
         acted_at = max(run.created_at if run.acted_at is None else run.acted_at, self._world.began)
-        verdict = await verify(run.steps[run.step - 1]["verify"], acted_at, evidence, self._clock)
+        verdict = await self._unless_cut(verify(run.steps[run.step - 1]["verify"], acted_at, evidence, self._clock))
+        if verdict is None:
+            return
         await self._ledger.insist(lambda: self._judged(_HEALS[verdict.outcome], verdict.reason, verdict.saw))
 
     def _judged(self, kind: Kind, reason: str, saw: Mapping[str, Any]) -> Sequence[Draft]:
@@ -317,6 +413,14 @@ class Runner:
         elif kind is Kind.HEAL_INCONCLUSIVE:
             drafts.append(self._draft(Kind.ESCALATED, reason=reason))
         return drafts
+
+    def _cancelled(self) -> Sequence[Draft]:
+        run = self._standing_at(RunState.CANCELLING)
+        if run is None:
+            return []
+        # Of an action that had ended by itself there is a record already.
+        cut = {"action": run.steps[run.step - 1]["action"]} if run.acted_at is None else {}
+        return [self._draft(Kind.ACTION_CANCELLED, reason=run.reason, actor=run.ended_by or "system", **cut)]
 
     async def _end_dry_run(self) -> None:
         async with self._world.rehearsal_slots:
@@ -349,19 +453,7 @@ class Runner:
     def _escalated(self, reason: str) -> Sequence[Draft]:
         return [] if self.run.ended else [self._draft(Kind.ESCALATED, reason=reason)]
 
-    def _draft(self, kind: Kind, *, step: int | None = None, reason: str | None = None, **detail: object) -> Draft:
-        run = self.run
-        return Draft(
-            kind=kind,
-            alertname=run.alertname,
-            fingerprint=run.fingerprint,
-            episode=run.episode,
-            rule=run.rule,
-            target=run.target,
-            run=run.id,
-            step=(run.step or None) if step is None else step,
-            mode=run.mode,
-            reason=reason,
-            correlation_id=run.correlation_id,
-            detail=detail,
-        )
+    def _draft(
+        self, kind: Kind, *, step: int | None = None, reason: str | None = None, actor: str = "system", **detail: object
+    ) -> Draft:
+        return run_draft(kind, self.run, step=step, reason=reason, actor=actor, **detail)

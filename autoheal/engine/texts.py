@@ -11,7 +11,7 @@ import orjson
 
 from autoheal.disk import write_whole
 from autoheal.errors import ConfigError
-from autoheal.model import Draft, Kind
+from autoheal.model import By, Draft, Kind
 from autoheal.rules import RuleSet
 
 FAULTS_BYTES = 16 * 1024
@@ -19,12 +19,12 @@ FAULTS_BYTES = 16 * 1024
 FAULT_CHARACTERS = 500
 
 
-def loaded(rules: RuleSet, actor: str) -> Draft:
-    """The `config_loaded` record of `rules`."""
-    return Draft(kind=Kind.CONFIG_LOADED, actor=actor, detail={"rules_digest": rules.digest, "rules": len(rules.rules)})
+def loaded(rules: RuleSet, by: By | None) -> Draft:
+    """The `config_loaded` record of `rules`; `by` is whoever asked for it."""
+    return _draft(Kind.CONFIG_LOADED, by, {"rules_digest": rules.digest, "rules": len(rules.rules)})
 
 
-def rejected(error: ConfigError, actor: str) -> Draft:
+def rejected(error: ConfigError, by: By | None) -> Draft:
     """The `config_rejected` record: the first faults as far as a record holds them, and how many more there are."""
     faults: list[str] = []
     room = FAULTS_BYTES
@@ -34,9 +34,7 @@ def rejected(error: ConfigError, actor: str) -> Draft:
         if room < 0:
             break
         faults.append(text)
-    return Draft(
-        kind=Kind.CONFIG_REJECTED, actor=actor, detail={"faults": faults, "more": len(error.faults) - len(faults)}
-    )
+    return _draft(Kind.CONFIG_REJECTED, by, {"faults": faults, "more": len(error.faults) - len(faults)})
 
 
 def keep_texts(folder: Path, rules: RuleSet) -> None:
@@ -44,3 +42,9 @@ def keep_texts(folder: Path, rules: RuleSet) -> None:
     path = folder / f"{rules.digest}.json"
     if not path.exists():
         write_whole(path, orjson.dumps(dict(rules.texts), option=orjson.OPT_INDENT_2))
+
+
+def _draft(kind: Kind, by: By | None, detail: dict[str, object]) -> Draft:
+    if by is None:
+        return Draft(kind=kind, detail=detail)
+    return Draft(kind=kind, actor=by.actor, correlation_id=by.correlation_id, detail=detail)

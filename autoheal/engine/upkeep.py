@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from autoheal.clock import Clock
@@ -20,12 +22,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Upkeep:
-    """Keeps one log. `min_free` is in bytes."""
+    """Keeps one log. `min_free` is in bytes; `look` takes note of what else may be told without anybody's asking."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, min_free: int) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, min_free: int, look: Callable[[], None]) -> None:
         self._ledger = ledger
         self._clock = clock
         self._min_free = min_free
+        self._look = look
         self._due = clock.monotonic() + CHECKPOINT_SECONDS
 
     async def run(self) -> None:
@@ -35,6 +38,7 @@ class Upkeep:
             try:
                 self._ledger.refresh()
                 self.look_at_space()
+                self._look()
                 if self._clock.monotonic() >= self._due:
                     self.checkpoint()
             except JournalUnavailable:

@@ -35,6 +35,7 @@ class Decision:
 
     `now` is the time for which it was made (epoch seconds, whole microseconds: what a record can tell).
     `plan` is what would be executed; None when it could not be rendered or was not reached.
+    `rule_digest` and `approval_seconds` are what an approval is bound to and how long it may take, in `mode: approve`.
     `ask_again` (epoch seconds) is None when no passing of time alone can change the answer.
     """
 
@@ -45,6 +46,8 @@ class Decision:
     verdicts: tuple[Verdict, ...]
     plan: dict[str, Any] | None = None
     plan_digest: str | None = None
+    rule_digest: str | None = None
+    approval_seconds: float | None = None
     ask_again: float | None = None
 
     @property
@@ -82,6 +85,8 @@ def decide(
             verdicts=tuple(verdicts),
             plan=made,
             plan_digest=None if made is None else plan_digest(made),
+            rule_digest=None if rule is None else rule.digest,
+            approval_seconds=None if rule is None else rule.approval.expires,
             ask_again=ask_again,
         )
 
@@ -91,6 +96,9 @@ def decide(
     verdicts.append(Verdict(Reason.NO_RULE, rule is not None, {"rules": len(rules.rules)}))
     if rule is None:
         return conclude(Reason.NO_RULE)
+    verdicts.append(pause := guards.paused(state, rule, now))
+    if not pause.passed:
+        return conclude(Reason.PAUSED, pause.ask_again)
     verdicts.append(protected(episode, rule, rules))
     if not verdicts[-1].passed:
         return conclude(Reason.PROTECTED)
@@ -111,7 +119,13 @@ def decide(
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
-    return conclude(Reason.ACT if mode is Mode.LIVE else Reason.DRY_RUN)
+    if mode is Mode.DRY_RUN:
+        return conclude(Reason.DRY_RUN)
+    if mode is Mode.APPROVE:
+        verdicts.append(approval := guards.approved(run))
+        if not approval.passed:
+            return conclude(Reason.AWAITING_APPROVAL)
+    return conclude(Reason.ACT)
 
 
 def mode_of(state: State, rule: Rule, switches: Switches) -> Mode:
@@ -167,5 +181,5 @@ def _waits(
     yield guards.storm(state, episode, rule)
     yield guards.concurrency(state, rule, switches.max_running, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
-    if mode is Mode.LIVE:
+    if mode is not Mode.DRY_RUN:
         yield Verdict(Reason.LOW_SPACE, not state.space_low)

@@ -62,6 +62,26 @@ def acked(state: State, episode: Episode, now: float) -> Verdict:
     return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
 
 
+def paused(state: State, rule: Rule, now: float) -> Verdict:
+    """Whether nobody has paused the rule, or all of them."""
+    pauses = [pause for pause in state.paused(now) if pause.rule in (None, rule.name)]
+    if not pauses:
+        return Verdict(Reason.PAUSED, passed=True, saw={"pauses": len(state.pauses)})
+    # Of several the one that lasts longest is what stands in the way.
+    last = max(pauses, key=lambda pause: float("inf") if pause.until is None else pause.until)
+    saw: dict[str, Any] = {"rule": last.rule, "how": last.how, "by": last.actor, "reason": last.reason}
+    if last.until is not None:
+        saw["until"] = when(last.until)
+    return Verdict(Reason.PAUSED, passed=False, saw=saw, ask_again=last.until)
+
+
+def approved(run: Run | None) -> Verdict:
+    """Whether somebody has approved the run."""
+    approval = None if run is None else run.approval
+    by = None if approval is None else approval.by
+    return Verdict(Reason.AWAITING_APPROVAL, by is not None, {"by": by})
+
+
 def frozen(rule: Rule, rules: RuleSet, now: float) -> Verdict:
     """Whether no time window of the rule's, or of all rules', forbids to act now."""
     windows = (*rules.freeze, *rule.freeze)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -80,17 +80,18 @@ def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Containe
     defaults = shared.get("defaults")
     default_mode = defaults.get("mode") if isinstance(defaults, dict) else None
     model = document_model(actions)
-    read: list[tuple[Any, Any]] = []
+    read: list[Any] = []
     named: dict[str, str] = {}
     for document in documents:
         try:
-            read.append((model.model_validate(document.data, context=context), document.data))
+            read.append(model.model_validate(document.data, context=context))
         except ValidationError as error:
             faults.extend(shape_faults(document, model, error))
         faults.extend(combination_faults(document, actions, default_mode, named))
     if faults:
         raise ConfigError(sorted(set(faults), key=_order))
-    return _rule_set(read, {name: text for name, (_, text) in texts.items()}, redact)
+    digests = [_digest(rule, shared) for document in documents for rule in document.data["rules"]]
+    return _rule_set(read, {name: text for name, (_, text) in texts.items()}, redact, digests)
 
 
 def describe(rules: RuleSet) -> str:
@@ -148,28 +149,30 @@ def _order(fault: Fault) -> tuple[str, int, int, str]:
     return file, int(line or 0), int(column or 0), fault.what
 
 
-def _rule_set(read: list[tuple[Any, Any]], texts: dict[str, str], redact: Container[str]) -> RuleSet:
+def _digest(rule: object, shared: Mapping[str, Any]) -> str:
+    """Of a rule as written, and of what stands elsewhere in the files and changes what it does.
+
+    Neither the order of keys counts, nor comments and white space.
+    """
+    told = [rule, shared.get("defaults"), shared.get("secrets")]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _rule_set(read: list[Any], texts: dict[str, str], redact: Container[str], digests: Sequence[str]) -> RuleSet:
     top: dict[str, Any] = {
-        key: getattr(document, key) for key in ONCE for document, _ in read if key in document.model_fields_set
+        key: getattr(document, key) for key in ONCE for document in read if key in document.model_fields_set
     }
     defaults = top.pop("defaults", Defaults())
     storm = top.pop("storm", DEFAULT_STORM)
-    written = next((data["defaults"] for _, data in read if "defaults" in data), None)
     return RuleSet(
         rules=tuple(
-            _rule(rule, defaults, storm, redact, _digest([written, text]))
-            for document, data in read
-            for rule, text in zip(document.rules, data["rules"], strict=True)
+            _rule(rule, defaults, storm, redact, digest)
+            for rule, digest in zip((rule for document in read for rule in document.rules), digests, strict=True)
         ),
         digest=hashlib.sha256(orjson.dumps(list(texts.items()))).hexdigest(),
         texts=MappingProxyType(texts),
         **top,
     )
-
-
-def _digest(written: Any) -> str:
-    """Of data as written: neither the order of keys counts, nor comments and white space."""
-    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
 def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact: Container[str], digest: str) -> Rule:
@@ -190,9 +193,11 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         breaker=text.breaker,
         concurrency=text.concurrency,
         storm=None if storm == "off" else storm,
+        approval=text.approval,
+        cancel_on_resolve=text.cancel_on_resolve,
         continue_=text.continue_,
-        redact=redact,
         digest=digest,
+        redact=redact,
     )
 
 

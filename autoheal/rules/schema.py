@@ -33,6 +33,7 @@ from autoheal.rules.units import Budget, Duration, Storm, Timeout, Window
 from autoheal.rules.unless import Unless, UnlessText
 
 __all__ = [
+    "Approval",
     "CommandProbe",
     "Defaults",
     "Duration",
@@ -159,6 +160,12 @@ DEFAULT_STORM = Window(30, 600.0)
 """More distinct targets of one rule than that within ten minutes are a storm."""
 
 
+class Approval(Strict):
+    """How long people have to approve what a rule with `mode: approve` would do."""
+
+    expires: Timeout = 900.0
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One rung of a rule's ladder. `params` is an instance of that action's model, templates not yet rendered."""
@@ -174,7 +181,7 @@ class Rule:
     top-level ones.
 
     `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see. `digest` is
-    the SHA-256 (hex) of what is written of it, `defaults` included: another one is another rule.
+    the SHA-256 (hex) of what is written of it, `defaults` and `secrets` included: another one is another rule.
     """
 
     name: str
@@ -192,6 +199,8 @@ class Rule:
     breaker: Breaker | None = None
     storm: Window | None = DEFAULT_STORM
     concurrency: int | None = None
+    approval: Approval = field(default_factory=Approval)
+    cancel_on_resolve: bool = False
     continue_: bool = False
     digest: str = ""
     redact: Container[str] = frozenset()
@@ -214,6 +223,8 @@ class RuleText(Strict):
     breaker: Breaker | None = None
     storm: Storm = DEFAULT_STORM
     concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    approval: Approval = Approval()
+    cancel_on_resolve: StrictBool = False
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 

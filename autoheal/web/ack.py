@@ -15,10 +15,9 @@ from autoheal.model import rfc3339
 from autoheal.redaction import without_userinfo
 from autoheal.rules import Matcher, parse_matchers
 from autoheal.rules.match import all_match, matches_everything
-from autoheal.rules.units import parse_duration
 from autoheal.web.correlation import correlation_id
+from autoheal.web.fields import Fields
 from autoheal.web.parameters import parameters
-from autoheal.web.payload import BadPayload
 from autoheal.web.security import actor
 from autoheal.wire import Faults, excerpt, read_fingerprint
 
@@ -26,7 +25,6 @@ DEFAULT_SECONDS = 15 * 60.0
 SHORTEST_SECONDS = 1.0
 """A silence that ends sooner would be over before Alertmanager has made it."""
 DEFAULT_COMMENT = "acknowledged through autoheal"
-MAX_COMMENT_CHARACTERS = 1000
 MAX_MATCHERS_CHARACTERS = 4096
 """Of all matchers together, as they were sent."""
 _ANY_NAMES = ("AnyNameAtAll", "Quite_another 2")
@@ -48,26 +46,20 @@ def decode(body: bytes, hidden: Container[str], longest: float) -> Ack:
 
     Raises BadPayload with every fault.
     """
-    try:
-        raw = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadPayload([f"the body is not JSON: {error}"]) from None
-    if not isinstance(raw, dict):
-        raise BadPayload([f"the body must be an object, not {excerpt(raw)}"])
-    faults = Faults()
-    for name in raw:
-        if name not in _FIELDS:
-            faults.add(f"{excerpt(name)} is not known here; known: {', '.join(_FIELDS)}")
+    fields = Fields(body, _FIELDS)
+    raw, faults = fields.raw, fields.faults
     if ("fingerprint" in raw) == ("matchers" in raw):
         faults.add("one of fingerprint and matchers must say what to silence, and not both")
+    fingerprint = _fingerprint(raw, faults) if "fingerprint" in raw else None
+    matchers = _matchers(raw["matchers"], hidden, faults) if "matchers" in raw else ()
+    duration = fields.duration("duration", SHORTEST_SECONDS, longest, " (AUTOHEAL_ACK_MAX)")
     ack = Ack(
-        fingerprint=_fingerprint(raw, faults) if "fingerprint" in raw else None,
-        matchers=_matchers(raw["matchers"], hidden, faults) if "matchers" in raw else (),
-        duration=_duration(raw["duration"], longest, faults) if "duration" in raw else min(DEFAULT_SECONDS, longest),
-        comment=_comment(raw.get("comment", ""), faults),
+        fingerprint=fingerprint,
+        matchers=matchers,
+        duration=min(DEFAULT_SECONDS, longest) if duration is None else duration,
+        comment=fields.words("comment") or DEFAULT_COMMENT,
     )
-    if faults.total:
-        raise BadPayload(faults.texts())
+    fields.done()
     return ack
 
 
@@ -111,26 +103,3 @@ def _matchers(raw: object, hidden: Container[str], faults: Faults) -> Sequence[M
 
 def _cover_every_alert(matchers: Sequence[Matcher]) -> bool:
     return matches_everything(matchers) or all(all_match(matchers, {"alertname": name}) for name in _ANY_NAMES)
-
-
-def _duration(raw: object, longest: float, faults: Faults) -> float:
-    if not isinstance(raw, str):
-        faults.add(f"must be a string such as 15m, not {excerpt(raw)}", "duration")
-        return 0.0
-    try:
-        seconds = parse_duration(raw)
-    except ValueError as error:
-        faults.add(str(error), "duration")
-        return 0.0
-    if not SHORTEST_SECONDS <= seconds <= longest:
-        faults.add(f"must be from {SHORTEST_SECONDS:g}s to {longest:g}s (AUTOHEAL_ACK_MAX)", "duration")
-    return seconds
-
-
-def _comment(raw: object, faults: Faults) -> str:
-    if not isinstance(raw, str):
-        faults.add(f"must be a string, not {excerpt(raw)}", "comment")
-        return ""
-    if len(raw) > MAX_COMMENT_CHARACTERS:
-        faults.add(f"too long: {len(raw):,} characters, at most {MAX_COMMENT_CHARACTERS:,}", "comment")
-    return without_userinfo(raw).strip() or DEFAULT_COMMENT

@@ -15,17 +15,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autoheal.errors import (
+    ApprovalExpired,
     CannotSilence,
+    ConfigError,
     JournalDamaged,
     JournalUnavailable,
     KeysUnavailable,
     NoEpisode,
+    NoRule,
+    NoRun,
     NotRecordedYet,
+    OwnRun,
     QueryError,
     UpstreamError,
+    WrongTurn,
 )
 from autoheal.web.correlation import correlation_id
 from autoheal.web.payload import BadPayload
+from autoheal.wire import FAULTS_NAMED
 
 RETRY_AFTER_SECONDS = 5
 
@@ -63,7 +70,18 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, "The connection was closed before the request was complete.")
         case CannotSilence():
             return Problem(400, _sentence(error))
-        case NoEpisode():
+        case ConfigError():
+            # Not the request is wrong: the rules on disk are.
+            faults = [str(fault) for fault in error.faults[:FAULTS_NAMED]]
+            detail = "The rules on disk have faults, so those in force stay."
+            return Problem(409, detail, {"errors": faults, "more": len(error.faults) - len(faults)})
+        case OwnRun():
+            return Problem(403, _sentence(error))
+        case WrongTurn():
+            return Problem(409, _sentence(error))
+        case ApprovalExpired():
+            return Problem(410, _sentence(error))
+        case NoEpisode() | NoRule() | NoRun():
             return Problem(404, _sentence(error))
         case UpstreamError():
             return Problem(502, _sentence(error))

@@ -55,7 +55,7 @@ async def overview(request: Request, *, settings: Settings, engine: Engine, cloc
             "version": __version__,
             "enabled": settings.enabled,
             "dry_run": settings.dry_run,
-            "paused": False,
+            "paused": any(pause.rule is None for pause in engine.paused()),
             "oidc": settings.oidc is not None,
             "uptime_seconds": max(0, round(clock.now() - engine.started_at)),
             "warnings": warnings(settings, engine.rules),
@@ -85,6 +85,7 @@ async def exposition(request: Request, *, engine: Engine, metrics: Metrics) -> R
     """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
     parameters(request, ())
     metrics.runs_in_progress.set(sum(not run.ended for run in engine.state.runs.values()))
+    metrics.set_paused({pause.rule or "" for pause in engine.paused()})
     metrics.audit_space_low.set(engine.state.space_low)
     if (free := engine.free_bytes) is not None:
         metrics.audit_free.set(free)

@@ -11,25 +11,30 @@ from autoheal.engine import Engine
 from autoheal.model import rfc3339
 from autoheal.rules import Rule, Window
 from autoheal.state import State
-from autoheal.web.correlation import correlation_id
+from autoheal.web.fields import Fields
+from autoheal.web.operate import about_pause, by
 from autoheal.web.parameters import parameters
-from autoheal.web.security import actor
 
 
 async def rules(request: Request, *, engine: Engine) -> Response:
-    """Every rule in the order in which they are tried, and the digest that decisions' records name."""
+    """Every rule in the order in which they are tried, what is paused, and the digest that decisions' records name."""
     parameters(request, ())
-    listed = [{**_rule(rule), "state": _state(rule.name, engine.state)} for rule in engine.rules.rules]
-    return Response(orjson.dumps({"rules": listed, "digest": engine.rules.digest}), media_type="application/json")
+    body = {
+        "rules": [{**_rule(rule), "state": _state(rule.name, engine.state)} for rule in engine.rules.rules],
+        "paused": [about_pause(pause) for pause in engine.paused()],
+        "digest": engine.rules.digest,
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 async def reset(request: Request, *, engine: Engine) -> Response:
     """Close the rule's breaker and lift its demotion; what its alerts wait for is decided anew."""
     parameters(request, ())
+    Fields(await request.body(), ()).done()
     name = request.path_params["name"]
     if all(rule.name != name for rule in engine.rules.rules):
         raise HTTPException(404, "No rule of this name is in force.")
-    changed = await engine.reset(name, actor(request), correlation_id(request.scope))
+    changed = await engine.reset(name, by(request))
     return Response(orjson.dumps({"rule": name, "changed": changed}), media_type="application/json")
 
 
@@ -64,6 +69,8 @@ def _rule(rule: Rule) -> dict[str, object]:
         "concurrency": rule.concurrency,
         "unless": [str(unless) for unless in rule.unless],
         "freeze": [str(window) for window in rule.freeze],
+        "approval": {"expires": rule.approval.expires},
+        "cancel_on_resolve": rule.cancel_on_resolve,
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

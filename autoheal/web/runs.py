@@ -14,7 +14,7 @@ from autoheal.engine import Engine
 from autoheal.errors import JournalEncrypted
 from autoheal.journal import FileJournal
 from autoheal.model import rfc3339
-from autoheal.state import Run, RunState
+from autoheal.state import Approval, Run, RunState
 from autoheal.web.audit import BUDGET_SECONDS, MAX_ANSWER_BYTES
 from autoheal.web.errors import BadParameter
 from autoheal.web.parameters import number, parameters
@@ -40,7 +40,7 @@ async def runs(request: Request, *, engine: Engine) -> Response:
     ]
     page = found[:limit]
     body = {
-        "runs": [_summary(run) for run in page],
+        "runs": [summary(run) for run in page],
         "next": seq_of(page[-1]) if len(found) > limit else None,
     }
     return Response(orjson.dumps(body), media_type="application/json")
@@ -54,7 +54,7 @@ async def run(
     found = engine.state.runs.get(request.path_params["id"])
     if found is None:
         raise HTTPException(404, "No such run, or it ended so long ago that only /audit knows it (q=run=ID).")
-    about = orjson.dumps({**_summary(found), "plan": found.plan})
+    about = orjson.dumps({**summary(found), "plan": found.plan})
     async with scans:
         lines, partial = await asyncio.to_thread(_records, journal, found.id, seq_of(found), found.ended_at, clock)
     body = b'%b,"records":[%b],"partial":%b}' % (about[:-1], b",".join(lines), orjson.dumps(partial))
@@ -92,7 +92,8 @@ def _records(
             return lines, True
 
 
-def _summary(run: Run) -> dict[str, object]:
+def summary(run: Run) -> dict[str, object]:
+    """A run as lists show it."""
     return {
         "id": run.id,
         "rule": run.rule,
@@ -106,7 +107,17 @@ def _summary(run: Run) -> dict[str, object]:
         "fingerprint": run.fingerprint,
         "episode": run.episode,
         "plan_digest": run.plan_digest,
+        "approval": None if run.approval is None else _approval(run.approval),
         "correlation_id": run.correlation_id,
         "created_at": rfc3339(run.created_at),
         "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
+        "ended_by": run.ended_by,
+    }
+
+
+def _approval(approval: Approval) -> dict[str, object]:
+    return {
+        "requested_at": rfc3339(approval.requested_at),
+        "expires_at": rfc3339(approval.expires_at),
+        "by": approval.by,
     }

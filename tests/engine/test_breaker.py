@@ -9,7 +9,7 @@ import pytest
 
 from autoheal.actions import Outcome
 from autoheal.errors import JournalUnavailable
-from autoheal.model import Kind
+from autoheal.model import By, Kind
 from autoheal.state import fold
 from tests.support.clock import settle
 from tests.support.engine import Stage
@@ -99,15 +99,15 @@ async def test_a_word_of_an_operator_closes_it(tmp_path: Path) -> None:
     await stage.start()
     await runs.fail("api-1", "api-2")
     await stage.tell(stage.alert("api-3"))
-    assert await stage.engine.reset("restart", "ann", "c9")
+    assert await stage.engine.reset("restart", By("ann", "c9"))
     await settle()
     closed = next(record for record in stage.journal.records if record.kind is Kind.BREAKER_CLOSED)
     assert (closed.actor, closed.reason, closed.correlation_id) == ("ann", "operator", "c9")
     assert runs.last("api-3") == "action_ok"
-    assert not await stage.engine.reset("restart", "ann", "c9")
+    assert not await stage.engine.reset("restart", By("ann", "c9"))
     await stage.engine.stop()
     with pytest.raises(JournalUnavailable):
-        await stage.engine.reset("restart", "ann", "c9")
+        await stage.engine.reset("restart", By("ann", "c9"))
 
 
 async def test_what_a_breaker_has_to_tell_survives_a_crash(tmp_path: Path) -> None:

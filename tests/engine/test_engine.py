@@ -13,7 +13,7 @@ import pytest
 from autoheal.engine.deciding import decision_draft
 from autoheal.errors import ConfigError, Fault, JournalUnavailable
 from autoheal.journal import seal
-from autoheal.model import Draft, Head, Kind, Mode, Record, parse_rfc3339
+from autoheal.model import By, Draft, Head, Kind, Mode, Record, parse_rfc3339
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Switches, decide
 from autoheal.rules.render import MAX_PLAN_BYTES
@@ -216,7 +216,7 @@ async def test_an_engine_whose_vital_work_failed_is_not_ready(tmp_path: Path) ->
     async def broken() -> None:
         raise RuntimeError("a fault of ours")
 
-    stage.engine._decide_all = broken  # type: ignore[method-assign]
+    stage.engine._decider._decide_all = broken  # type: ignore[method-assign]
     await stage.tell()
     assert not stage.engine.ready
     assert stage.engine.failed.is_set()
@@ -289,7 +289,7 @@ async def test_a_refused_reload_is_recorded_however_much_is_wrong(tmp_path: Path
 
     stage.engine._load_rules = load
     with pytest.raises(ConfigError):
-        await stage.engine.reload("ann")
+        await stage.engine.reload(By("ann", "c7"))
     record = stage.journal.records[-1]
     assert (record.kind, record.actor) == (Kind.CONFIG_REJECTED, "ann")
     assert len(record.detail["faults"]) > 10

@@ -466,7 +466,7 @@ async def test_an_action_whose_end_cannot_be_told_is_closed(tmp_path: Path) -> N
     gate = asyncio.Event()
     stage.action.answers = [gate]
     await stage.tell()
-    (runner,) = stage.engine._runners.values()
+    (runner,) = stage.engine._crew._runners.values()
     runner._tell = broken  # type: ignore[method-assign, assignment]
     runner._close_interrupted = broken  # type: ignore[method-assign, assignment]
     gate.set()

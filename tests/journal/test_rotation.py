@@ -98,7 +98,7 @@ async def test_batches_under_way_go_where_they_were_handed_over(tmp_path: Path) 
 async def test_a_rename_is_noticed_while_nothing_happens(tmp_path: Path) -> None:
     """Once a second the log is looked at: an idle service begins its fresh file too."""
     async with Book(tmp_path / "data") as book:
-        keep_up = asyncio.create_task(Upkeep(book.ledger, book.clock, min_free=0).run())
+        keep_up = asyncio.create_task(Upkeep(book.ledger, book.clock, min_free=0, look=lambda: None).run())
         await book.clock.advance(5)
         await book.ledger.settle()
         assert kinds(book.path) == ["log_created"]

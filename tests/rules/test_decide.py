@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoheal.breaker import Breaker
-from autoheal.model import Mode, Reason
+from autoheal.model import Mode, Reason, rfc3339
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS, Facts, Others
-from autoheal.state import Charge, Episode, Run, Silence, State
+from autoheal.state import Charge, Episode, Pause, Run, Silence, State
 from autoheal.storm import Storm
 from tests.support.rules import rules_from
 
@@ -83,6 +83,7 @@ def test_all_guards_passed_is_act() -> None:
     assert [verdict.reason for verdict in decision.verdicts] == [
         Reason.DISABLED,
         Reason.NO_RULE,
+        Reason.PAUSED,
         Reason.PROTECTED,
         Reason.BAD_TARGET,
         Reason.RULE_OFF,
@@ -99,6 +100,49 @@ def test_all_guards_passed_is_act() -> None:
         Reason.CONCURRENCY,
         Reason.LOW_SPACE,
     ]
+
+
+def a_pause(rule: str | None = None, until: float | None = None, how: str = "api") -> Pause:
+    return Pause(rule, how, "ann", "the database moves", NOW - 60, until)
+
+
+def test_nothing_is_begun_while_it_is_paused() -> None:
+    """All rules, or the one that is named; live or dry, before the first step or between two."""
+    everything, this, other = (
+        State(pauses=[a_pause()]),
+        State(pauses=[a_pause("restart")]),
+        State(pauses=[a_pause("dry")]),
+    )
+    for state in (everything, this):
+        assert ask(state).reason is Reason.PAUSED
+        assert ask(state, run=a_run()).reason is Reason.PAUSED
+        assert ask(state, run=a_run(step=1)).reason is Reason.PAUSED
+    assert ask(other).reason is Reason.ACT
+    assert ask(other, episode(alertname="Dry")).reason is Reason.PAUSED
+    assert ask(everything, episode(alertname="Off")).reason is Reason.PAUSED
+    assert ask(everything, episode(alertname="Other")).reason is Reason.NO_RULE
+    protected = ask(everything, episode(namespace="kube-system"))
+    assert [verdict.reason for verdict in protected.verdicts][-1] is Reason.PAUSED
+
+
+def test_a_pause_ends_by_itself_at_its_time() -> None:
+    """To the instant; the decision says when to ask again, and whose words stood in the way."""
+    state = State(pauses=[a_pause(until=NOW + 1)])
+    decision = ask(state)
+    assert (decision.reason, decision.ask_again) == (Reason.PAUSED, NOW + 1)
+    saw = {"rule": None, "how": "api", "by": "ann", "reason": "the database moves", "until": rfc3339(NOW + 1)}
+    assert decision.verdicts[-1].saw == saw
+    assert ask(state, now=NOW + 1).reason is Reason.ACT
+
+
+def test_of_several_pauses_the_last_to_end_counts() -> None:
+    """Also that of the rule beside that of all; one without an end has no time to ask again."""
+    state = State(pauses=[a_pause(until=NOW + 60), a_pause("restart", NOW + 90)])
+    assert ask(state).ask_again == NOW + 90
+    assert ask(state, now=NOW + 60).reason is Reason.PAUSED
+    state.pauses.append(a_pause(how="file"))
+    assert ask(state).ask_again is None
+    assert ask(state).verdicts[-1].saw["how"] == "file"
 
 
 def test_a_live_run_begins_only_where_its_end_can_be_told() -> None:
@@ -312,7 +356,7 @@ def test_a_breaker_is_open_for_a_while_and_then_for_all_but_one() -> None:
         assert ask(state, run=a_run(step=1)).reason is Reason.ACT
         assert ask(state, episode(alertname="Dry")).reason is Reason.DRY_RUN
         assert ask(state, now=until).reason is Reason.ACT
-        state.runs["r9"], state.locks["api-7"] = a_run("api-7"), "r9"
+        state.working["r9"] = "restart"
         behind = ask(state, now=until)
         assert (behind.reason, behind.ask_again) == (Reason.BREAKER_OPEN, None)
         assert behind.verdicts[-1].saw["runs"] == ["r9"]
@@ -339,7 +383,7 @@ def test_so_many_runs_are_at_work_at_once() -> None:
     state = State()
     for number, rule in enumerate(("restart", "dry")):
         run = dataclasses.replace(a_run(f"t{number}", rule), id=f"r{number}")
-        state.runs[run.id], state.locks[run.target] = run, run.id
+        state.runs[run.id], state.working[run.id] = run, rule
     full, room = (Switches(enabled=True, dry_run=False, max_running=limit) for limit in (2, 3))
     decision = ask(state, switches=full)
     assert (decision.reason, decision.ask_again) == (Reason.CONCURRENCY, None)

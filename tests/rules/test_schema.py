@@ -98,7 +98,7 @@ def test_each_example_of_the_guide_loads_and_is_valid(tmp_path: Path, example: s
         "{version: 1, rules: [{name: a b, match: a=b}]}",
         "{version: 1, rules: [{name: a, match: []}]}",
         "{version: 1, rules: [{name: a, match: a=b, for: 5}]}",
-        "{version: 1, rules: [{name: a, match: a=b, mode: approve}]}",
+        "{version: 1, rules: [{name: a, match: a=b, mode: ask}]}",
         "{version: 1, rules: [{name: a, match: a=b, continue: 'yes'}]}",
         "{version: 1, rules: [{name: a, match: a=b, steps: [{verify: {resolved_within: 5m}}]}]}",
         "{version: 1, rules: [{name: a, match: a=b, steps: [{command: {argv: []}}]}]}",

@@ -22,9 +22,9 @@ from autoheal.errors import JournalUnavailable
 from autoheal.feed import Feed
 from autoheal.journal import FileJournal
 from autoheal.metrics import Metrics
-from autoheal.model import AlertStatus, Draft, Kind, Mode, Notification, Receipt, Record, plan_digest
+from autoheal.model import AlertStatus, By, Draft, Kind, Mode, Notification, Receipt, Record, plan_digest
 from autoheal.rules import RuleSet, load
-from autoheal.state import State
+from autoheal.state import Pause, State
 from tests.support.server import serving
 
 RULES = """\
@@ -59,7 +59,7 @@ class StubEngine:
         self.received: list[tuple[Notification, str]] = []
         self.noted: list[Draft] = []
         self.acknowledged: list[tuple[Ack, str, str]] = []
-        self.resets: list[tuple[str, str, str]] = []
+        self.resets: list[tuple[str, By]] = []
 
     async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
         if self.error is not None:
@@ -67,11 +67,14 @@ class StubEngine:
         self.acknowledged.append((ack, actor, correlation_id))
         return Acknowledged("5d1a", 1_790_000_900.5)
 
-    async def reset(self, rule: str, actor: str, correlation_id: str) -> bool:
+    async def reset(self, rule: str, by: By) -> bool:
         if self.error is not None:
             raise self.error
-        self.resets.append((rule, actor, correlation_id))
+        self.resets.append((rule, by))
         return rule in self.state.breakers
+
+    def paused(self) -> list[Pause]:
+        return self.state.paused(SystemClock().now())
 
     async def start(self) -> None:
         self.life.append("started")

@@ -27,7 +27,7 @@ OIDC = {
     "OIDC_CLIENT_ID": CLIENT,
     "OIDC_CLIENT_SECRET": SECRET,
     "OIDC_ROLES_CLAIM": "roles",
-    "OIDC_ROLE_MAP": json.dumps({"view": "viewer", "sre": "operator", "boss": "admin"}),
+    "OIDC_ROLE_MAP": json.dumps({"view": "viewer", "sre": "operator", "lead": "approver", "boss": "admin"}),
 }
 """The environment of a gateway that trusts a `LoginProvider`."""
 OWN = {"Origin": ORIGIN, "X-Autoheal-CSRF": "1"}

@@ -74,7 +74,7 @@ class Program:
 
     async def run(self, clients: int) -> None:
         loop = asyncio.get_running_loop()
-        keep_up = loop.create_task(Upkeep(self.ledger, self.clock, min_free=0).run())
+        keep_up = loop.create_task(Upkeep(self.ledger, self.clock, min_free=0, look=lambda: None).run())
         work = [loop.create_task(self.client(number)) for number in range(clients)]
         await asyncio.to_thread(sys.stdin.read)
         self.stopping = True

@@ -16,7 +16,8 @@ from autoheal.engine import Ack
 from autoheal.errors import CannotSilence, NoEpisode, NotRecordedYet, UpstreamError
 from autoheal.redaction import HiddenNames
 from autoheal.rules import Matcher
-from autoheal.web.ack import DEFAULT_COMMENT, MAX_COMMENT_CHARACTERS, MAX_MATCHERS_CHARACTERS, decode
+from autoheal.web.ack import DEFAULT_COMMENT, MAX_MATCHERS_CHARACTERS, decode
+from autoheal.web.fields import MAX_WORDS_CHARACTERS
 from autoheal.web.payload import BadPayload
 from tests.support.gateway import Gateway, gateway, unavailable
 
@@ -63,7 +64,7 @@ def test_the_limits_themselves_are_allowed() -> None:
     """One second and AUTOHEAL_ACK_MAX, a comment and matchers of the greatest length."""
     assert read(fingerprint=FINGERPRINT, duration="24h").duration == DAY
     assert read(fingerprint=FINGERPRINT, duration="1s").duration == 1.0
-    assert len(read(fingerprint=FINGERPRINT, comment="x" * MAX_COMMENT_CHARACTERS).comment) == MAX_COMMENT_CHARACTERS
+    assert len(read(fingerprint=FINGERPRINT, comment="x" * MAX_WORDS_CHARACTERS).comment) == MAX_WORDS_CHARACTERS
     longest = "a=" + "x" * (MAX_MATCHERS_CHARACTERS - 2)
     assert read(matchers=longest).matchers[0].value == longest[2:]
 
@@ -115,7 +116,7 @@ def test_all_faults_come_at_once() -> None:
     assert len(faults(**{f"x{number}": 1 for number in range(100)})) == 21
 
 
-@pytest.mark.parametrize(("raw", "says"), [(b"", "not JSON"), (b"[]", "an object, not an array"), (b"5", "not 5")])
+@pytest.mark.parametrize(("raw", "says"), [(b"{", "not JSON"), (b"[]", "an object, not an array"), (b"5", "not 5")])
 def test_a_body_that_is_no_object_is_refused(raw: bytes, says: str) -> None:
     """With what it is."""
     assert says in faults(raw)[0]
@@ -147,7 +148,7 @@ def test_any_body_is_read_or_refused(raw: dict[str, Any], longest: float) -> Non
         return
     assert (ack.fingerprint is None) == bool(ack.matchers)
     assert 1 <= ack.duration <= longest
-    assert 0 < len(ack.comment) <= MAX_COMMENT_CHARACTERS
+    assert 0 < len(ack.comment) <= MAX_WORDS_CHARACTERS
     assert not ack.matchers or not all(matcher.matches({}) for matcher in ack.matchers)
 
 

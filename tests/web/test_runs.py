@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoheal.model import Draft, Kind, Record, rfc3339
+from autoheal.model import By, Draft, Kind, Record, rfc3339
 from autoheal.web import runs
 from tests.support.gateway import PLAN, Gateway, decision, firing, gateway, of_run, unavailable
 
@@ -132,6 +132,8 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "concurrency": None,
             "unless": [],
             "freeze": [],
+            "approval": {"expires": 900.0},
+            "cancel_on_resolve": False,
             "continue": False,
             "steps": ["command"],
             "state": {
@@ -169,7 +171,7 @@ async def test_a_reset_is_handed_on(gate: Gateway) -> None:
     """The engine is told who asked; the answer says whether there was anything to reset, 404 that there is no rule."""
     answer = await gate.client.post("/rules/restart-api/reset")
     assert (answer.status_code, answer.json()) == (200, {"rule": "restart-api", "changed": False})
-    assert gate.engine.resets == [("restart-api", "local", answer.headers["x-correlation-id"])]
+    assert gate.engine.resets == [("restart-api", By("local", answer.headers["x-correlation-id"]))]
     assert (await gate.client.post("/rules/other/reset")).status_code == 404
     assert (await gate.client.post("/rules/restart-api/reset?force=1")).status_code == 400
     assert (await gate.client.get("/rules/restart-api/reset")).status_code == 405
