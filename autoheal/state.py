@@ -202,14 +202,21 @@ class Spent:
 
 @dataclass(slots=True)
 class Silence:
-    """A silence in Alertmanager that an operator made through autoheal: until `ends_at` (epoch seconds) what it
-    covers is acknowledged. `matchers` are in Alertmanager's notation.
+    """An operator's acknowledgement and the silence in Alertmanager that stands for it: until `ends_at` (epoch
+    seconds) what it covers is acknowledged. The silence itself is shorter, and extended. `matchers` are in
+    Alertmanager's notation.
     """
 
     id: str
     matchers: str
     actor: str
     ends_at: float
+    comment: str = ""
+    made_at: float = 0.0
+    reminded_at: float = 0.0
+    """When people were last reminded of it; when it was made, before that."""
+    ahead: bool = False
+    """Whether nothing that it covers fired when it was made: then no end of an alert ends it."""
 
 
 @dataclass(slots=True)
@@ -615,13 +622,34 @@ def _silence_created(state: State, record: Record) -> None:
     known.pop(detail.get("replaces", ""), None)
     for silence in [silence for silence in known.values() if silence.ends_at <= record.ts]:
         del known[silence.id]
-    made = Silence(detail["silence_id"], detail["matchers"], record.actor, parse_rfc3339(detail["ends_at"]))
+    made = Silence(
+        id=detail["silence_id"],
+        matchers=detail["matchers"],
+        actor=record.actor,
+        ends_at=parse_rfc3339(detail["ends_at"]),
+        comment=detail.get("comment", ""),
+        made_at=record.ts,
+        reminded_at=record.ts,
+        ahead=record.fingerprint is None and detail.get("covers") == 0,
+    )
     known[made.id] = made
 
 
 def _silence_failed(state: State, record: Record) -> None:
     if record.detail["request"] in state.silence_requests:
         state.silence_requests.remove(record.detail["request"])
+
+
+def _silence_extended(state: State, record: Record) -> None:
+    silence = state.silences.pop(record.detail["replaces"], None)
+    if silence is not None:
+        silence.id = record.detail["silence_id"]
+        state.silences[silence.id] = silence
+
+
+def _ack_old(state: State, record: Record) -> None:
+    if (silence := state.silences.get(record.detail["silence_id"])) is not None:
+        silence.reminded_at = record.ts
 
 
 def _silence_expired(state: State, record: Record) -> None:
@@ -671,7 +699,9 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SILENCE_REQUESTED: _silence_requested,
     Kind.SILENCE_CREATED: _silence_created,
     Kind.SILENCE_FAILED: _silence_failed,
+    Kind.SILENCE_EXTENDED: _silence_extended,
     Kind.SILENCE_EXPIRED: _silence_expired,
+    Kind.ACK_OLD: _ack_old,
     Kind.PAUSED: _paused,
     Kind.RESUMED: _resumed,
 }

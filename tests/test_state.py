@@ -117,13 +117,17 @@ def legal_silences(state: State) -> list[Draft]:
     drafts = [Draft(kind=Kind.SILENCE_REQUESTED, actor="local", detail=asked)]
     for request in state.silence_requests:
         drafts.append(Draft(kind=Kind.SILENCE_FAILED, detail={"request": request}))
-        made = {**asked, "request": request, "silence_id": f"s{request}"}
+        made = {**asked, "request": request, "silence_id": f"s{request}", "covers": request % 2}
         drafts.append(Draft(kind=Kind.SILENCE_CREATED, actor="local", detail=made))
         drafts += [
             Draft(kind=Kind.SILENCE_CREATED, actor="local", detail={**made, "replaces": old}) for old in state.silences
         ]
     drafts += [Draft(kind=Kind.SILENCE_EXPIRED, detail={"silence_id": old}) for old in state.silences]
-    return drafts
+    drafts += [Draft(kind=Kind.ACK_OLD, detail={"silence_id": old}) for old in (*state.silences, "gone")]
+    renamed = {"silence_id": f"x{state.head.seq}"}
+    return drafts + [
+        Draft(kind=Kind.SILENCE_EXTENDED, detail={**renamed, "replaces": old}) for old in (*state.silences, "gone")
+    ]
 
 
 def legal_pauses(state: State) -> list[Draft]:

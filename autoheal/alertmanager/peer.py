@@ -43,10 +43,23 @@ class Peer:
 
     async def post(self, path: str, sent: object) -> Any:
         """The JSON of the answer to `sent` as JSON. Raises Unusable, with what the server had against it."""
+        return _json(await self._sent(path, sent))
+
+    async def send(self, path: str, sent: object) -> None:
+        """Have `sent` taken as JSON, whatever the answer holds. Raises Unusable, as `post` does."""
+        await self._sent(path, sent)
+
+    async def _sent(self, path: str, sent: object) -> bytes:
         status, body, _ = await self._exchange("POST", path, sent=orjson.dumps(sent))
         if status != 200:
             raise Unusable(f"answered {status}{_objection(body)}")
-        return _json(body)
+        return body
+
+    async def delete(self, path: str) -> None:
+        """Have what stands there deleted; what is not there is deleted. Raises Unusable."""
+        status, body, _ = await self._exchange("DELETE", path)
+        if status not in (200, 404):
+            raise Unusable(f"answered {status}{_objection(body)}")
 
     async def _exchange(
         self, method: str, path: str, *, params: Parameters = (), sent: bytes | None = None

@@ -22,6 +22,7 @@ from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
 from autoheal.engine.runs import World
+from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
@@ -71,12 +72,15 @@ class Engine:
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
-        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
         self.control = Control(self._ledger, clock, self._expect_running)
         """People's word on single runs."""
         self._watch: Watch | None = None
+        self._silences: Silences | None = None
+        turn = asyncio.Lock()
+        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn, turn)
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
+            self._silences = Silences(self._ledger, alertmanager, self._watch, clock, turn)
         self._decider = Decider(
             settings=settings,
             ledger=self._ledger,
@@ -145,10 +149,11 @@ class Engine:
         self._keep_texts()
         self._spawn(self._upkeep.run(), vital=True)
         self._decider.start()
-        self._spawn(self._acks.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
+        if self._silences is not None:
+            self._spawn(self._silences.run(), vital=True)
         self._take_up()
 
     def wind_down(self) -> None:

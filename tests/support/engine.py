@@ -130,7 +130,12 @@ class Api:
         """Raised instead of making a silence."""
         self.answer: Callable[[], Awaitable[None]] | None = None
         """Awaited after a silence was made, before that is told."""
+        self.extended: list[tuple[str, Wanted]] = []
+        self.taken_back: list[str] = []
+        self.lost: dict[str, str] = {}
+        """Silences that it knows no more, and the ids that they have once they are made anew."""
         self.ended: set[str] = set()
+        """Silences that people have ended there."""
 
     async def silence(self, wanted: Wanted) -> Silenced:
         if self.refusal is not None:
@@ -145,7 +150,18 @@ class Api:
             await self.answer()
         return Silenced(f"s{len(self.silenced)}", "http://am", f"s{same[-1]}" if same else None)
 
-    async def expired(self, ids: Collection[str]) -> frozenset[str]:
+    async def extend(self, known: str, wanted: Wanted) -> Silenced:
+        if self.refusal is not None:
+            raise self.refusal
+        self.extended.append((known, wanted))
+        return Silenced(self.lost.pop(known, known), "http://am")
+
+    async def expire(self, known: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.taken_back.append(known)
+
+    async def withdrawn(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(self.ended & set(ids))
 
     async def poll(self, **about: Any) -> Any:
