@@ -78,6 +78,13 @@ class Metrics:
             "autoheal_paused", "1 while no run begins by the rule; by any, where rule is empty.", ["rule"]
         )
         self._paused_rules: set[str] = set()
+        self.acks = gauge("autoheal_acks", "Acknowledgements in force.")
+        self.ack_oldest = gauge(
+            "autoheal_ack_oldest_timestamp_seconds", "When the oldest of them was made; 0: there is none."
+        )
+        self.posting_fails = gauge(
+            "autoheal_alertmanager_posts_failing", "1 while no Alertmanager takes alerts of autoheal's own, else 0."
+        )
         self.journal_records = counter("autoheal_journal_records_total", "Durable records, by kind.", ["kind"])
         self.journal_append = histogram(
             "autoheal_journal_append_seconds",

@@ -112,6 +112,19 @@ class Mode(StrEnum):
     LIVE = "live"
 
 
+OWN_ALERTS = "Autoheal"
+"""How the names of alerts about autoheal itself begin, its own and those that Prometheus raises about it: no rule acts
+on them.
+"""
+
+
+class OwnName(StrEnum):
+    """The names of the alerts that it raises itself."""
+
+    FAILED = "AutohealFailed"
+    ACTIVE = "AutohealActive"
+
+
 class AlertStatus(StrEnum):
     """Alertmanager's two states of an alert in a notification."""
 

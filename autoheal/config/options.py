@@ -128,6 +128,13 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "AUTOHEAL_ESCALATE_TO_ALERTMANAGER",
+        "escalate_to_alertmanager",
+        "true",
+        parsers.boolean,
+        "`true`: what is left to people fires there as `AutohealFailed` while its alert does; `false`: it does not.",
+    ),
+    Option(
         "AUTOHEAL_ACK_MAX",
         "ack_max",
         "24h",

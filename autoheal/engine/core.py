@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -20,7 +20,9 @@ from autoheal.engine.decider import Decider
 from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.outlook import Outlook
+from autoheal.engine.own_alerts import OwnAlert, standing
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
+from autoheal.engine.poster import Poster
 from autoheal.engine.runs import World
 from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
@@ -76,11 +78,13 @@ class Engine:
         """People's word on single runs."""
         self._watch: Watch | None = None
         self._silences: Silences | None = None
+        self._poster: Poster | None = None
         turn = asyncio.Lock()
         self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn, turn)
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
             self._silences = Silences(self._ledger, alertmanager, self._watch, clock, turn)
+            self._poster = Poster(self._ledger, alertmanager, clock, self._own_alerts)
         self._decider = Decider(
             settings=settings,
             ledger=self._ledger,
@@ -121,6 +125,11 @@ class Engine:
         """What the log's disk has left; None when it is not this machine's to know."""
         return self._ledger.journal.free()
 
+    @property
+    def posting_fails(self) -> bool:
+        """Whether no Alertmanager took the alerts of our own that were last posted."""
+        return self._poster is not None and self._poster.failing
+
     async def start(self) -> None:
         """Say so in the log, take up what the log left open, and begin to decide."""
         self._running = True
@@ -154,6 +163,8 @@ class Engine:
             self._spawn(self._watch.run(), vital=True)
         if self._silences is not None:
             self._spawn(self._silences.run(), vital=True)
+        if self._poster is not None:
+            self._spawn(self._poster.run(), vital=True)
         self._take_up()
 
     def wind_down(self) -> None:
@@ -315,6 +326,17 @@ class Engine:
                 _log.error("storm_began", rule=record.rule, **record.detail)
             self._crew.changed(record)
             self._decider.changed(record)
+            if self._poster is not None:
+                self._poster.changed(record)
+
+    def _own_alerts(self) -> Iterator[OwnAlert]:
+        return standing(
+            self.state,
+            {rule.name: rule for rule in self.rules.rules},
+            self._clock.now(),
+            escalate=self.settings.escalate_to_alertmanager,
+            public_url=self.settings.public_url,
+        )
 
     def _begin(self, run_id: str) -> None:
         self._crew.carry(run_id)

@@ -195,6 +195,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         storm=None if storm == "off" else storm,
         approval=text.approval,
         cancel_on_resolve=text.cancel_on_resolve,
+        page_hold=text.page_hold,
         continue_=text.continue_,
         digest=digest,
         redact=redact,

@@ -201,6 +201,7 @@ class Rule:
     concurrency: int | None = None
     approval: Approval = field(default_factory=Approval)
     cancel_on_resolve: bool = False
+    page_hold: bool = False
     continue_: bool = False
     digest: str = ""
     redact: Container[str] = frozenset()
@@ -225,6 +226,7 @@ class RuleText(Strict):
     concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     approval: Approval = Approval()
     cancel_on_resolve: StrictBool = False
+    page_hold: StrictBool = False
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 

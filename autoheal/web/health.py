@@ -29,6 +29,9 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
             f"Rule {blind[0]!r}{more} never acts: ALERTMANAGER_URL is not set, and only Alertmanager can tell whether"
             " an alert of its `unless` fires."
         )
+    holding = [rule.name for rule in rules.rules if rule.page_hold and rule.mode is not Mode.OFF]
+    if holding and not settings.alertmanager_urls:
+        told.append(f"Rule {holding[0]!r} holds no page back (`page_hold`): ALERTMANAGER_URL is not set.")
     if settings.on_loopback:
         return told
     live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
@@ -81,12 +84,16 @@ async def readyz(request: Request, *, engine: Engine) -> Response:
     return _json({"status": "ready"})
 
 
-async def exposition(request: Request, *, engine: Engine, metrics: Metrics) -> Response:
+async def exposition(request: Request, *, engine: Engine, metrics: Metrics, clock: Clock) -> Response:
     """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
     parameters(request, ())
     metrics.runs_in_progress.set(sum(not run.ended for run in engine.state.runs.values()))
     metrics.set_paused({pause.rule or "" for pause in engine.paused()})
     metrics.audit_space_low.set(engine.state.space_low)
+    acks = [ack.made_at for ack in engine.state.silences.values() if ack.ends_at > clock.now()]
+    metrics.acks.set(len(acks))
+    metrics.ack_oldest.set(min(acks, default=0))
+    metrics.posting_fails.set(engine.posting_fails)
     if (free := engine.free_bytes) is not None:
         metrics.audit_free.set(free)
     # Thousands of series take longer to write than a webhook may wait.

@@ -1,4 +1,4 @@
-"""An acknowledgement beside a real Alertmanager, from its silence to the alert's end, on a clock of the gateway's own."""
+"""An acknowledgement beside a real Alertmanager, from its silence to the alert's end, on a clock that tests move."""
 
 from __future__ import annotations
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from autoheal.actions import Context, Outcome, Traits
-from autoheal.alertmanager import Silenced, Wanted
+from autoheal.alertmanager import Post, Silenced, Wanted
 from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Record
@@ -105,8 +105,9 @@ class Stage:
         return {str(record.target): str(record.reason) for record in decisions}
 
     def story(self, *, of: Callable[[Record], bool] = lambda record: True) -> list[str]:
-        """Kinds (and reasons) of all records but the service's own."""
+        """Kinds (and reasons) of all records but the service's own, and those that tell of its own alerts."""
         own = ("log_created", "service_started", "service_stopped", "config_loaded", "checkpoint")
+        own += ("notified", "notify_failed")
         return [
             record.kind.value + (f" {record.reason}" if record.reason else "")
             for record in self.journal.records
@@ -132,6 +133,9 @@ class Api:
         """Awaited after a silence was made, before that is told."""
         self.extended: list[tuple[str, Wanted]] = []
         self.taken_back: list[str] = []
+        self.posted: list[Post] = []
+        self.unwell: Sequence[str] = ()
+        """What is wrong with those that do not take what one of them does."""
         self.lost: dict[str, str] = {}
         """Silences that it knows no more, and the ids that they have once they are made anew."""
         self.ended: set[str] = set()
@@ -160,6 +164,12 @@ class Api:
         if self.refusal is not None:
             raise self.refusal
         self.taken_back.append(known)
+
+    async def post(self, alerts: Sequence[Post]) -> Sequence[str]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.posted += alerts
+        return self.unwell
 
     async def withdrawn(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(self.ended & set(ids))

@@ -53,6 +53,7 @@ class StubEngine:
         self.state = state
         self.ready = True
         self.free_bytes: int | None = 2**30
+        self.posting_fails = False
         self.started_at = SystemClock().now()
         self.life: list[str] = []
         self.error: Exception | None = None
