@@ -78,6 +78,10 @@ class Metrics:
             "autoheal_paused", "1 while no run begins by the rule; by any, where rule is empty.", ["rule"]
         )
         self._paused_rules: set[str] = set()
+        self.watchdog_seen = gauge(
+            "autoheal_watchdog_last_seen_timestamp_seconds", "When the alert of AUTOHEAL_WATCHDOG last came; 0: never."
+        )
+        self.watchdog_missing = gauge("autoheal_watchdog_missing", "1 while it has stayed away for too long, else 0.")
         self.acks = gauge("autoheal_acks", "Acknowledgements in force.")
         self.ack_oldest = gauge(
             "autoheal_ack_oldest_timestamp_seconds", "When the oldest of them was made; 0: there is none."

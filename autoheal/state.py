@@ -294,6 +294,8 @@ class State:
     """The rules of the live runs at work: what concurrency counts. One that needs approval is, once it has begun."""
     space_low: bool = False
     """Whether the log's disk has less left than it should: no live run begins."""
+    watchdog_missing: bool = False
+    """Whether the alert that always fires has stayed away."""
     breakers: dict[str, Breaker] = field(default_factory=dict)
     """By rule, of those whose last run failed, or whose breaker is open."""
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -429,6 +431,13 @@ def fold(records: Iterable[Record], state: State | None = None) -> State:
 def _space(*, low: bool) -> Callable[[State, Record], None]:
     def change(state: State, _: Record) -> None:
         state.space_low = low
+
+    return change
+
+
+def _watchdog(*, missing: bool) -> Callable[[State, Record], None]:
+    def change(state: State, _: Record) -> None:
+        state.watchdog_missing = missing
 
     return change
 
@@ -783,6 +792,8 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SILENCE_EXTENDED: _silence_extended,
     Kind.SILENCE_EXPIRED: _silence_expired,
     Kind.ACK_OLD: _ack_old,
+    Kind.WATCHDOG_MISSING: _watchdog(missing=True),
+    Kind.WATCHDOG_BACK: _watchdog(missing=False),
     Kind.NOTIFIED: _notified,
     Kind.NOTIFY_FAILED: _notified,
     Kind.PAUSED: _paused,

@@ -47,6 +47,8 @@ def legal(state: State) -> list[Draft]:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.AWAITING_APPROVAL, mode=Mode.APPROVE, **begun))
     drafts += legal_silences(state) + legal_pauses(state) + legal_breakers(state) + legal_storms(state)
+    drafts += legal_notices(state)
+    drafts.append(Draft(kind=Kind.WATCHDOG_BACK if state.watchdog_missing else Kind.WATCHDOG_MISSING))
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -109,6 +111,21 @@ def legal_storms(state: State) -> list[Draft]:
     drafts = [Draft(kind=Kind.STORM_BEGAN, rule=rule) for rule in ("r", "q") if rule not in lasting]
     drafts += [Draft(kind=Kind.ESCALATED, rule=rule, reason="storm") for rule in lasting]
     return drafts + [Draft(kind=Kind.STORM_ENDED, rule=rule) for rule in lasting]
+
+
+def legal_notices(state: State) -> list[Draft]:
+    """What Alertmanager took or did not take of what stands, and of what has just ended."""
+    active = {"detail": {"alert": "AutohealActive"}}
+    failed = {"detail": {"alert": "AutohealFailed"}}
+    drafts = [
+        Draft(kind=kind, run=run, rule="r", fingerprint="f1", **what)
+        for kind in (Kind.NOTIFIED, Kind.NOTIFY_FAILED)
+        for run, what in (("gone", active), ("gone", failed), (None, failed))
+    ]
+    for run in state.runs.values():
+        about: dict[str, Any] = {"run": run.id, "rule": run.rule, "fingerprint": run.fingerprint}
+        drafts += [Draft(kind=Kind.NOTIFIED, **about, **what) for what in (active, failed)]
+    return drafts
 
 
 def legal_silences(state: State) -> list[Draft]:
@@ -187,6 +204,13 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
+    assert state.failures.keys() <= state.episodes.keys()
+    for fingerprint, failures in state.failures.items():
+        assert failures
+        for rule, failure in failures.items():
+            assert (failure.fingerprint, failure.rule) == (fingerprint, rule)
+            assert failure.episode == state.episodes[fingerprint].id
+            assert rule not in state.episodes[fingerprint].runs
     for storm in state.storms.values():
         assert storm.held.keys() <= state.episodes.keys()
         assert storm.held or not storm.over

@@ -28,6 +28,7 @@ from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
+from autoheal.engine.watchdog import Watchdog
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule
 from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record
 from autoheal.redaction import Redaction
@@ -74,6 +75,10 @@ class Engine:
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
+        self.watchdog: Watchdog | None = None
+        """What tells whether alerts still arrive; None where nobody asks for it."""
+        if settings.watchdog:
+            self.watchdog = Watchdog(self._ledger, clock, settings.watchdog, settings.watchdog_after)
         self.control = Control(self._ledger, clock, self._expect_running)
         """People's word on single runs."""
         self._watch: Watch | None = None
@@ -158,6 +163,8 @@ class Engine:
         self._keep_texts()
         self._spawn(self._upkeep.run(), vital=True)
         self._decider.start()
+        if self.watchdog is not None:
+            self._spawn(self.watchdog.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
@@ -196,12 +203,16 @@ class Engine:
         asked = notification
         notification = hide(notification, self._redaction)
         self._ledger.refresh()
+        # By its labels as they came: what matchers name may be hidden.
+        always = self._always(asked.alerts)
+        if self.watchdog is not None:
+            self.watchdog.look(asked.alerts)
         if drafts := rejections(notification.rejected, correlation_id):
             self._ledger.commit(drafts)
         opened: list[str] = []
         suspects: list[str] = []
         try:
-            for batch in batches(notification.alerts):
+            for batch in batches(alert for alert in notification.alerts if alert.fingerprint not in always):
                 intake = take_in(
                     self.state,
                     batch,
@@ -329,6 +340,13 @@ class Engine:
             if self._poster is not None:
                 self._poster.changed(record)
 
+    def _always(self, alerts: Sequence[Alert]) -> frozenset[str]:
+        """Those of `alerts` that only show that alerts arrive, by fingerprint."""
+        if self.watchdog is None:
+            return frozenset()
+        # One that was an alert like others when it began ends like them.
+        return self.watchdog.among(alerts).difference(self.state.episodes)
+
     def _own_alerts(self) -> Iterator[OwnAlert]:
         return standing(
             self.state,
@@ -351,7 +369,9 @@ class Engine:
 
     def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         self._ledger.refresh()
-        told = hide(Notification(alerts=tuple(alerts)), self._redaction)
+        always = self._always(alerts)
+        others = tuple(alert for alert in alerts if alert.fingerprint not in always)
+        told = hide(Notification(alerts=others), self._redaction)
         if told.rejected:
             _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
         intake = take_in(

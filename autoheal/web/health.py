@@ -49,6 +49,16 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     return told
 
 
+def troubles(engine: Engine) -> list[str]:
+    """What is wrong right now beyond the settings, for `GET /`; one sentence each."""
+    told = []
+    if engine.watchdog is not None and engine.watchdog.missing:
+        told.append(engine.watchdog.trouble)
+    if engine.posting_fails:
+        told.append("No Alertmanager takes the alerts that autoheal raises (AutohealFailed, AutohealActive).")
+    return told
+
+
 async def overview(request: Request, *, settings: Settings, engine: Engine, clock: Clock) -> Response:
     """`GET /`: the gateway in a few words."""
     parameters(request, ())
@@ -61,7 +71,7 @@ async def overview(request: Request, *, settings: Settings, engine: Engine, cloc
             "paused": any(pause.rule is None for pause in engine.paused()),
             "oidc": settings.oidc is not None,
             "uptime_seconds": max(0, round(clock.now() - engine.started_at)),
-            "warnings": warnings(settings, engine.rules),
+            "warnings": warnings(settings, engine.rules) + troubles(engine),
         }
     )
 
@@ -94,6 +104,9 @@ async def exposition(request: Request, *, engine: Engine, metrics: Metrics, cloc
     metrics.acks.set(len(acks))
     metrics.ack_oldest.set(min(acks, default=0))
     metrics.posting_fails.set(engine.posting_fails)
+    if engine.watchdog is not None:
+        metrics.watchdog_seen.set(engine.watchdog.last_seen)
+        metrics.watchdog_missing.set(engine.watchdog.missing)
     if (free := engine.free_bytes) is not None:
         metrics.audit_free.set(free)
     # Thousands of series take longer to write than a webhook may wait.
