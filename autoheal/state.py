@@ -518,7 +518,7 @@ def _decision(state: State, record: Record) -> None:
     if reason in (Reason.ACT, Reason.AWAITING_APPROVAL):
         episode.runs[rule] = run.id
         state.locks[run.target] = run.id
-        _heals(state, run)
+        _tried_again(state, run)
         if reason is Reason.ACT:
             state.working[run.id] = rule
         state.reserve(run.id, Charge(record.ts, rule, run.target))
@@ -650,7 +650,7 @@ def _left_to_people(state: State, run: Run, record: Record) -> None:
     )
 
 
-def _heals(state: State, run: Run) -> None:
+def _tried_again(state: State, run: Run) -> None:
     """A new run on the same alert: people have asked for it, and know."""
     failures = state.failures.get(run.fingerprint, {})
     failures.pop(run.rule, None)

@@ -89,10 +89,15 @@ def _deadline(run: Run) -> float:
 
 def _seconds(step: Mapping[str, Any]) -> float:
     params, verify = step["params"], step["verify"]
-    acting = float(params.get("timeout") or STEP_SECONDS) * (1 + int(params.get("retries") or 0))
-    probe = verify.get("probe")
-    probing = 0.0 if probe is None else float(probe["within"]) + float(probe["stable"])
-    return acting + max(float(verify.get("resolved_within") or 0.0), probing)
+    acting = _number(params.get("timeout"), STEP_SECONDS) * (1 + _number(params.get("retries"), 0))
+    probe = verify.get("probe") or {}
+    probing = _number(probe.get("within"), 0) + _number(probe.get("stable"), 0)
+    return acting + max(_number(verify.get("resolved_within"), 0), probing)
+
+
+def _number(value: object, otherwise: float) -> float:
+    # Actions of others may have parameters of these names that are something else.
+    return float(value) if isinstance(value, int | float) and value > 0 else otherwise
 
 
 def _active(run: Run, deadline: float, public_url: str | None) -> OwnAlert:

@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Silences:
-    """Looks after the silences of acknowledgements; each look has its `turn`, as a new acknowledgement has."""
+    """Looks after the silences of acknowledgements, each in its `turn`, as a new acknowledgement has one."""
 
     def __init__(
         self, ledger: Ledger, alertmanager: Alertmanager, watch: Watch, clock: Clock, turn: asyncio.Lock
@@ -51,8 +51,7 @@ class Silences:
         """Look once a minute, and first of all at the start, until cancelled."""
         while True:
             try:
-                async with self._turn:
-                    await self._look()
+                await self._look()
             except JournalUnavailable:
                 pass  # the journal itself tells of its trouble; the next look finds the same
             except Exception:  # noqa: BLE001 whatever an answer breaks here, it ends no silence
@@ -67,15 +66,22 @@ class Silences:
         withdrawn = await self._alertmanager.withdrawn(lasting)
         await self._learn_ends()
         poll, _ = await self._watch.now()
-        self._ledger.refresh()
-        for silence in self._in_force():
-            if silence.id in withdrawn:
-                self._record_end(silence, actor="alertmanager", reason="withdrawn")
-            elif self._is_over(silence, poll):
-                await self._end(silence)
-            else:
-                await self._extend(silence)
-                self._remind(silence)
+        for known in sorted(lasting):
+            # Whoever acknowledges meanwhile waits for one of them, not for all.
+            async with self._turn:
+                self._ledger.refresh()
+                if (silence := self._ledger.state.silences.get(known)) is not None:
+                    await self._look_at(silence, poll, withdrawn=known in withdrawn)
+            await asyncio.sleep(0)
+
+    async def _look_at(self, silence: Silence, poll: Poll, *, withdrawn: bool) -> None:
+        if withdrawn:
+            self._record_end(silence, actor="alertmanager", reason="withdrawn")
+        elif self._is_over(silence, poll):
+            await self._end(silence)
+        else:
+            await self._extend(silence)
+            self._remind(silence)
 
     def _in_force(self) -> Sequence[Silence]:
         return [each for each in self._ledger.state.silences.values() if each.ends_at > self._clock.now()]
@@ -86,6 +92,7 @@ class Silences:
         for silence in self._in_force():
             for episode in covered(parsed(silence.matchers), list(episodes.values())):
                 await self._watch.standing(episode.fingerprint)
+            await asyncio.sleep(0)
 
     def _is_over(self, silence: Silence, poll: Poll) -> bool:
         """Whether it is certain that nothing fires any more for which it was made."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +54,7 @@ def test_a_dead_alertmanager_is_noticed_by_what_no_longer_comes(tmp_path: Path) 
         wait_until(lambda: "watchdog_missing" in kinds(), what="watchdog_missing")
         assert [told for told in warnings() if "AUTOHEAL_WATCHDOG" in told] == warnings() != []
         assert measured("autoheal_watchdog_missing") == 1
-        with ExitStack() as stack:
-            stack.enter_context(alertmanager(tmp_path, behind, f"{url}/alert"))
+        with alertmanager(tmp_path, behind, f"{url}/alert"):
             heartbeat()
             wait_until(lambda: "watchdog_back" in kinds(), what="watchdog_back")
             assert warnings() == []

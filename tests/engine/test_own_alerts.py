@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from autoheal.actions import Outcome
 from autoheal.alertmanager import Post
 from autoheal.engine.control import Word
+from autoheal.engine.own_alerts import _seconds
 from autoheal.errors import UpstreamError
 from autoheal.model import By, Kind, Record
 from tests.support.clock import settle
@@ -308,6 +309,26 @@ async def test_it_ends_with_the_run_s_deadline_however_long_the_run_takes(tmp_pa
     await stage.clock.advance(1500)
     assert max(post.ends_at for post in api.posted) == deadline
     assert not stage.engine.state.runs[str(told(stage)[0].run)].ended
+    release.set()
+    await stage.engine.stop()
+
+
+def test_what_a_step_may_take_is_read_from_the_plan() -> None:
+    """Each try of the action, then the longer of the two ways to verify it; what is no number counts for nothing."""
+    verify = {"resolved_within": 30.0, "probe": {"within": 60.0, "stable": 10.0}}
+    assert _seconds({"params": {"timeout": 5.0, "retries": 2}, "verify": verify}) == 15 + 70
+    assert _seconds({"params": {}, "verify": {"resolved_within": 90.0, "probe": None}}) == 60 + 90
+    odd = {"timeout": "soon", "retries": "often"}
+    assert _seconds({"params": odd, "verify": {"resolved_within": None, "probe": None}}) == 60
+
+
+async def test_a_run_that_is_being_ended_holds_nothing(tmp_path: Path) -> None:
+    """Somebody has said so, and is there."""
+    stage, api, release = await at_work(tmp_path)
+    (run,) = stage.engine.state.runs.values()
+    await stage.engine.control.cancel(run.id, Word(BY))
+    await stage.clock.advance(2)
+    assert api.posted[-1].ends_at <= stage.clock.now()
     release.set()
     await stage.engine.stop()
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from autoheal.engine import Ack, Acknowledged
 from autoheal.errors import UpstreamError
 from autoheal.model import Kind, Record, rfc3339
 from autoheal.rules import parse_matchers
+from tests.support.clock import settle
 from tests.support.engine import Api, Stage
 from tests.support.rules import ONE_RULE
 
@@ -166,6 +170,27 @@ async def test_after_a_restart_it_goes_on_at_once(tmp_path: Path) -> None:
     api.listed.clear()
     await stage.clock.advance(61)
     assert api.taken_back == ["s1"]
+    await stage.engine.stop()
+
+
+async def test_a_later_word_during_a_look_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it took the place of is neither extended nor ended any more, and nobody waits for the look to be over."""
+    stage, api = await acknowledged(tmp_path)
+    answered, poll = asyncio.Event(), api.poll
+
+    async def slow(**about: Any) -> Any:
+        await answered.wait()
+        return await poll(**about)
+
+    monkeypatch.setattr(api, "poll", slow)
+    await stage.clock.advance(60)
+    made = await ack(stage, hours=1)
+    assert made.silence_id == "s2"
+    answered.set()
+    await settle()
+    assert {known for known, _ in api.extended} <= {"s2"}
+    assert api.taken_back == []
+    assert list(stage.engine.state.silences) == ["s2"]
     await stage.engine.stop()
 
 
