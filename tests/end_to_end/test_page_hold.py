@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,8 @@ class Here:
     """A gateway, its Alertmanager, and the people whom that calls."""
 
     process: subprocess.Popen[bytes]
+    start_again: Callable[[], None]
+    gateway: str
     alertmanager: httpx.Client
     people: People
     folder: Path
@@ -89,9 +91,13 @@ def here(tmp_path: Path) -> Iterator[Here]:
         stack.enter_context(alertmanager(tmp_path, behind, f"http://127.0.0.1:{port}/alert", called.url))
         base = f"http://127.0.0.1:{behind}"
         client = stack.enter_context(httpx.Client(base_url=base, trust_env=False, timeout=20))
-        killed = stack.enter_context(ExitStack())
+        killed, later = (stack.enter_context(ExitStack()) for _ in range(2))
         process = killed.enter_context(gateway(tmp_path, port, rules, env, IMPATIENT))
-        yield Here(process, client, called, tmp_path)
+
+        def start_again() -> None:
+            later.enter_context(gateway(tmp_path, port, rules, env, IMPATIENT))
+
+        yield Here(process, start_again, f"http://127.0.0.1:{port}", client, called, tmp_path)
         if process.poll() == -signal.SIGKILL:
             killed.pop_all()  # it cannot stop in good order
 
@@ -127,6 +133,33 @@ def test_a_gateway_that_is_killed_over_a_run_holds_nothing_back(here: Here) -> N
     here.process.wait()
     wait_until(lambda: bool(here.people.called("firing", alertname=PAGE["alertname"])), what="the page")
     assert here.alert("AutohealActive") is None
+
+
+def test_a_silence_does_not_outlive_the_gateway(here: Here) -> None:
+    """It is extended for as long as that lives; then people are called, until the next life makes it anew."""
+    slow = {"alertname": "Slow", "instance": "api-1"}
+    ack = {"matchers": 'alertname="Slow"', "duration": "1h", "comment": "on it"}
+    answer = httpx.post(f"{here.gateway}/ack", json=ack, trust_env=False)
+    assert answer.status_code == 201, answer.text
+
+    def silences() -> list[dict[str, Any]]:
+        found = here.alertmanager.get("/api/v2/silences").raise_for_status().json()
+        return [silence for silence in found if silence["status"]["state"] == "active"]
+
+    (first,) = silences()
+    here.fire(slow)
+    wait_until(lambda: silences()[0]["updatedAt"] > first["endsAt"], what="extensions beyond its first end")
+    (longer,) = silences()
+    assert (longer["id"], longer["createdBy"], longer["comment"]) == (answer.json()["silence_id"], "local", "on it")
+    assert here.people.called("firing", alertname="Slow") == []
+    here.process.kill()
+    here.process.wait()
+    wait_until(lambda: bool(here.people.called("firing", alertname="Slow")), what="the call")
+    assert silences() == []
+    here.start_again()
+    wait_until(lambda: len(silences()) == 1, what="the silence of the next life")
+    assert silences()[0]["createdBy"] == "local"
+    wait_until(lambda: here.kinds().count("silence_extended") == 1, what="silence_extended")
 
 
 def test_what_is_left_to_people_reaches_them(here: Here) -> None:
