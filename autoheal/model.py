@@ -93,6 +93,7 @@ class Reason(StrEnum):
     CONCURRENCY = "concurrency"
     LOW_SPACE = "low_space"
     DRY_RUN = "dry_run"
+    HOLD_OUT = "hold_out"
     AWAITING_APPROVAL = "awaiting_approval"
     ACT = "act"
 

@@ -38,6 +38,8 @@ _CONCERN_ALL = frozenset(
     )
 )
 """Kinds of records after which every open episode is decided on anew."""
+_NOT_LIVE = (Reason.DRY_RUN, Reason.HOLD_OUT)
+"""Reasons for which the plan is made and not carried out."""
 _UNBEGUN_ENDS = (Kind.ACTION_CANCELLED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPIRED)
 """Ends of runs that may never have begun."""
 _STORMS = ""
@@ -261,11 +263,11 @@ class Decider:
         if not begins and not differs(decision, episode.decisions.get(decision.rule or "")):
             return
         run_id = None
-        if begins or decision.reason is Reason.DRY_RUN:
+        if begins or decision.reason in _NOT_LIVE:
             run_id = f"r{self._state.head.seq + 1}"
         drafts = [decision_draft(episode, decision, self._switches(), self._rules().digest, run_id)]
         carried = begins
-        if decision.reason is Reason.DRY_RUN and decision.plan is not None:
+        if decision.reason in _NOT_LIVE and decision.plan is not None:
             carried = can_rehearse(decision.plan, self._actions)
             if not carried:
                 drafts.append(dry_run_draft(episode, decision, run_id))

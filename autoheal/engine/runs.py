@@ -437,7 +437,7 @@ class Runner:
         detail = {"action": action, "plan": run.plan, "plan_digest": run.plan_digest}
         if rehearsals:
             detail["rehearsals"] = rehearsals
-        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=Reason.DRY_RUN.value, **detail)]
+        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=run.reason, **detail)]
 
     def _given_up(self) -> Sequence[Draft]:
         run, reason = self.run, "internal_error"

@@ -188,6 +188,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         freeze=text.freeze,
         unless=text.unless,
         mode=defaults.mode if text.mode is None else text.mode,
+        rollout=text.rollout,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
         breaker=text.breaker,

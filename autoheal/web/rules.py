@@ -57,6 +57,7 @@ def _rule(rule: Rule) -> dict[str, object]:
     return {
         "name": rule.name,
         "mode": rule.mode,
+        "rollout": rule.rollout,
         "match": ", ".join(map(str, rule.matchers)),
         "for": rule.for_,
         "cooldown": rule.cooldown,
