@@ -148,6 +148,8 @@ class Run:
     acted_at: float | None = None
     """When the last step's action ended."""
     action_ok: bool | None = None
+    again: bool = False
+    """Whether the last step's action was started a second time, after the gateway had died over it."""
     resolved: str | None = None
     """How the alert's episode ended, once it has: `webhook`, `api` or `superseded`."""
     reason: str | None = None
@@ -524,6 +526,7 @@ def _cancel_requested(state: State, record: Record) -> None:
 
 def _action_started(state: State, record: Record) -> None:
     run = state.runs[_given(record.run)]
+    run.again = record.step == run.step
     run.state, run.step, run.acted_at, run.action_ok = RunState.ACTING, record.step or 1, None, None
     run.reason = None
     state.working[run.id] = run.rule

@@ -84,6 +84,8 @@ def legal(state: State) -> list[Draft]:
             drafts += [
                 Draft(kind=kind, **about) for kind in (Kind.HEAL_CONFIRMED, Kind.HEAL_FAILED, Kind.HEAL_INCONCLUSIVE)
             ]
+            if run.action_ok is None and not run.again:
+                drafts.append(Draft(kind=Kind.ACTION_STARTED, **about))
         if run.state is RunState.ESCALATING:
             drafts.append(Draft(kind=Kind.ESCALATED, **about))
     return drafts

@@ -220,6 +220,8 @@ rules:
         (rule("mode: "), "'mode' has no value"),
         (rule("cooldown: "), "'cooldown' has no value"),
         (rule(name="'" + "x" * 65 + "'"), "name: should match pattern"),
+        (rule("rerun_interrupted: yes"), "rerun_interrupted: should be true or false"),
+        (rule("rerun_interrupted: true"), "command: to do this twice may not be the same as once"),
         (rule("breaker: "), "'breaker' has no value"),
         (rule("breaker: 3"), "breaker: should be a mapping, not '3'"),
         (rule("breaker: {failures: 3}"), "'reset' is missing"),
