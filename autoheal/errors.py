@@ -17,6 +17,7 @@
     ├── NoRun                    no run that is still known has this id
     ├── WrongTurn                a run does not stand where the request takes it to stand
     ├── ApprovalExpired          nobody approved in time
+    │   └── OtherBatch           a storm's batch is not the one that was looked at
     ├── OwnRun                   whoever caused a run asks to approve it
     ├── CannotSilence            no silence can be made for this alert
     ├── UpstreamError            another program did not answer as it should
@@ -140,6 +141,14 @@ class NoRun(AutohealError):
 
 class WrongTurn(AutohealError):
     """A run does not stand where the request takes it to stand: over, decided on by somebody else, another plan."""
+
+
+class OtherBatch(WrongTurn):
+    """What a storm holds is not what was looked at; `digest` is that of the batch as it is now."""
+
+    def __init__(self, rule: str, digest: str) -> None:
+        self.digest = digest
+        super().__init__(f"what the storm of the rule {rule!r} holds is another batch now: its digest is {digest}")
 
 
 class ApprovalExpired(AutohealError):

@@ -24,7 +24,7 @@ from autoheal import snapshot
 from autoheal.breaker import Breaker
 from autoheal.errors import JournalDamaged
 from autoheal.model import Draft, Head, Kind, Mode, Reason, Record, parse_rfc3339
-from autoheal.storm import Storm
+from autoheal.storm import Release, Storm
 
 T = TypeVar("T")
 
@@ -100,7 +100,9 @@ class Episode:
     runs: dict[str, str] = field(default_factory=dict)
     """Unfinished run by rule."""
     ran: list[str] = field(default_factory=list)
-    """Rules whose run on this episode has ended: a rule has at most one."""
+    """Rules whose run on this episode has ended: a rule has at most one, unless somebody asks for another."""
+    released: dict[str, Release] = field(default_factory=dict)
+    """By rule, of those whose storm does not hold it any more by somebody's word."""
 
     @property
     def alertname(self) -> str:
@@ -320,6 +322,19 @@ class State:
         """The live runs that have not ended, of all rules or of one; without those that people have not let begin."""
         return {run for run, of in self.working.items() if rule in (None, of)}
 
+    def batch(self, rule: str) -> list[Episode]:
+        """What a storm of `rule` holds and people may let go: alerts with a plan, on which the rule has not begun."""
+        storm = self.storms.get(rule)
+        held = [] if storm is None else [self.episodes[fingerprint] for fingerprint in storm.held]
+        return [
+            episode
+            for episode in held
+            if rule not in episode.runs
+            and rule not in episode.ran
+            and (decision := episode.decisions.get(rule)) is not None
+            and decision.plan_digest is not None
+        ]
+
     def paused(self, now: float) -> list[Pause]:
         """The pauses that last at `now` (epoch seconds), the oldest first."""
         return [pause for pause in self.pauses if pause.lasts(now)]
@@ -477,6 +492,8 @@ def _decision(state: State, record: Record) -> None:
         state.locks[run.target] = run.id
         if reason is Reason.ACT:
             state.working[run.id] = rule
+            if run.mode is Mode.APPROVE and (release := episode.released.get(rule)) is not None:
+                run.approval = Approval(release.rule_digest, release.ts, release.ts, release.by)
         state.reserve(run.id, Charge(record.ts, rule, run.target))
 
 
@@ -486,7 +503,7 @@ def _named(state: State, rule: str, target: str, episode: Episode, now: float) -
     since = max(targets.pop(target, episode.opened_at), episode.opened_at)
     targets[target] = since
     _forget(targets, now, float, TARGETS_KEPT)
-    if (storm := state.storms.get(rule)) is not None and not storm.over:
+    if (storm := state.storms.get(rule)) is not None and not storm.over and rule not in episode.released:
         storm.held[episode.fingerprint] = target
 
 
@@ -496,8 +513,20 @@ def _storm_began(state: State, record: Record) -> None:
     storm = state.storms[rule] = Storm(record.ts, held={} if known is None else known.held)
     for episode in state.episodes.values():
         decision = episode.decisions.get(rule)
-        if decision is not None and decision.target is not None:
+        if decision is not None and decision.target is not None and rule not in episode.released:
             storm.held[episode.fingerprint] = decision.target
+
+
+def _storm_released(state: State, record: Record) -> None:
+    rule, digest = _given(record.rule), record.detail["rule_digest"]
+    storm = state.storms[rule]
+    # Not listed in the record, which could not hold ten thousand: it was made from this very state.
+    for episode in state.batch(rule):
+        plan = _given(episode.decisions[rule].plan_digest)
+        episode.released[rule] = Release(plan, digest, record.ts, record.actor)
+        del storm.held[episode.fingerprint]
+    if storm.over and not storm.held:
+        del state.storms[rule]
 
 
 def _storm_ended(state: State, record: Record) -> None:
@@ -596,6 +625,13 @@ def _escalated(state: State, record: Record) -> None:
     _ends(RunState.ESCALATED)(state, record)
 
 
+def _rerun_requested(state: State, record: Record) -> None:
+    episode = state.episodes[_given(record.fingerprint)]
+    episode.ran.remove(_given(record.rule))
+    # What a storm's batch was let go for is done.
+    episode.released.pop(_given(record.rule), None)
+
+
 def _breaker_opened(state: State, record: Record) -> None:
     state.breakers.setdefault(_given(record.rule), Breaker()).open(record.detail["rule_digest"], record.ts)
 
@@ -666,10 +702,12 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.HEAL_FAILED: _heal_failed,
     Kind.HEAL_INCONCLUSIVE: _heal_inconclusive,
     Kind.ESCALATED: _escalated,
+    Kind.RERUN_REQUESTED: _rerun_requested,
     Kind.BREAKER_OPENED: _breaker_opened,
     Kind.BREAKER_CLOSED: _breaker_closed,
     Kind.RULE_DEMOTED: _rule_demoted,
     Kind.STORM_BEGAN: _storm_began,
+    Kind.STORM_RELEASED: _storm_released,
     Kind.STORM_ENDED: _storm_ended,
     Kind.SILENCE_REQUESTED: _silence_requested,
     Kind.SILENCE_CREATED: _silence_created,

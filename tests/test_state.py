@@ -39,14 +39,24 @@ def legal(state: State) -> list[Draft]:
             continue
         base |= {"episode": episode.id}
         drafts.append(Draft(kind=Kind.ALERT_RESOLVED, detail=times, **base))
-        drafts.append(Draft(kind=Kind.DECISION, rule="r", reason=Reason.COOLDOWN, target="t1", **base))
+        about = base | {"rule": "r", "target": "t1", "detail": {"plan_digest": "d"}}
+        drafts.append(Draft(kind=Kind.DECISION, reason=Reason.COOLDOWN, **about))
         for rule, target in (("r", "t1"), ("q", "t1"), ("q", "t2")):
             detail = {"plan": {**PLAN, "target": target}, "plan_digest": "d"}
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.AWAITING_APPROVAL, mode=Mode.APPROVE, **begun))
+                if rule in episode.released:
+                    drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.APPROVE, **begun))
     drafts += legal_silences(state) + legal_pauses(state) + legal_breakers(state) + legal_storms(state)
+    return drafts + legal_runs(state)
+
+
+def legal_runs(state: State) -> list[Draft]:
+    """What may become of the runs."""
+    drafts: list[Draft] = []
+    seq = state.head.seq + 1
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -56,6 +66,9 @@ def legal(state: State) -> list[Draft]:
             "run": run.id,
             "reason": "because",
         }
+        episode = state.episodes.get(run.fingerprint)
+        if run.ended and episode is not None and episode.id == run.episode and run.rule in episode.ran:
+            drafts.append(Draft(kind=Kind.RERUN_REQUESTED, actor="ann", **about))
         if run.state is RunState.AWAITING_APPROVAL:
             asked = {"rule_digest": "d", "expires_at": rfc3339(NOW + seq)}
             drafts.append(Draft(kind=Kind.APPROVAL_REQUESTED, detail=asked, **about))
@@ -110,6 +123,8 @@ def legal_storms(state: State) -> list[Draft]:
     lasting = {rule for rule, storm in state.storms.items() if not storm.over}
     drafts = [Draft(kind=Kind.STORM_BEGAN, rule=rule) for rule in ("r", "q") if rule not in lasting]
     drafts += [Draft(kind=Kind.ESCALATED, rule=rule, reason="storm") for rule in lasting]
+    about: dict[str, Any] = {"actor": "ann", "detail": {"rule_digest": "d"}}
+    drafts += [Draft(kind=Kind.STORM_RELEASED, rule=rule, **about) for rule in state.storms if state.batch(rule)]
     return drafts + [Draft(kind=Kind.STORM_ENDED, rule=rule) for rule in lasting]
 
 
@@ -185,8 +200,12 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
-    for storm in state.storms.values():
+    for episode in state.episodes.values():
+        assert len(set(episode.ran)) == len(episode.ran)
+        assert not set(episode.ran) & episode.runs.keys()
+    for rule, storm in state.storms.items():
         assert storm.held.keys() <= state.episodes.keys()
+        assert not any(rule in state.episodes[fingerprint].released for fingerprint in storm.held)
         assert storm.held or not storm.over
     for rule, targets in state.targets.items():
         decided = [record for record in records if record.kind is Kind.DECISION and record.rule == rule]

@@ -21,6 +21,7 @@ from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
+from autoheal.engine.release import Releases
 from autoheal.engine.runs import World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
@@ -72,8 +73,10 @@ class Engine:
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
         self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
-        self.control = Control(self._ledger, clock, self._expect_running)
+        self.control = Control(self._ledger, clock, lambda: self.rules, self._expect_running)
         """People's word on single runs."""
+        self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
+        """People's word on what storms hold."""
         self._watch: Watch | None = None
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)

@@ -125,6 +125,12 @@ class Decider:
             self.mark(self._state.episodes)
         elif record.kind is Kind.CONFIG_LOADED:
             self._stale = True
+        elif record.kind is Kind.STORM_RELEASED:
+            rule = str(record.rule)
+            self.mark([one.fingerprint for one in self._state.episodes.values() if rule in one.released])
+            self._look_at_guards()
+        elif record.kind is Kind.RERUN_REQUESTED:
+            self.mark([str(record.fingerprint)])
         elif record.kind is Kind.ALERT_RESOLVED:
             self._starved.discard(str(record.fingerprint))
             if self._state.storms:

@@ -131,7 +131,7 @@ def decide(
             mode = Mode.DRY_RUN  # what becomes of it must never act
             return conclude(Reason.HOLD_OUT)
     if mode is Mode.APPROVE:
-        verdicts.append(approval := guards.approved(run))
+        verdicts.append(approval := guards.approved(run, episode, rule, plan_digest(made)))
         if not approval.passed:
             return conclude(Reason.AWAITING_APPROVAL)
     return conclude(Reason.ACT)

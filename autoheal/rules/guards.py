@@ -78,10 +78,13 @@ def paused(state: State, rule: Rule, now: float) -> Verdict:
     return Verdict(Reason.PAUSED, passed=False, saw=saw, ask_again=last.until)
 
 
-def approved(run: Run | None) -> Verdict:
-    """Whether somebody has approved the run."""
+def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str) -> Verdict:
+    """Whether somebody has approved the run, or this plan of this rule with the batch of a storm."""
     approval = None if run is None else run.approval
     by = None if approval is None else approval.by
+    release = episode.released.get(rule.name)
+    if by is None and release is not None and (release.plan_digest, release.rule_digest) == (plan_digest, rule.digest):
+        return Verdict(Reason.AWAITING_APPROVAL, passed=True, saw={"by": release.by, "with": "storm"})
     return Verdict(Reason.AWAITING_APPROVAL, by is not None, {"by": by})
 
 
@@ -169,6 +172,8 @@ def storm(state: State, episode: Episode, rule: Rule) -> Verdict:
     if rule.storm is None:
         return Verdict(Reason.STORM, passed=True, saw={"of": None})
     saw: dict[str, Any] = {"of": rule.storm.count, "window": rule.storm.seconds}
+    if (release := episode.released.get(rule.name)) is not None:
+        return Verdict(Reason.STORM, passed=True, saw=saw | {"released_by": release.by})
     known = state.storms.get(rule.name)
     if known is None or not known.holds(episode.fingerprint):
         return Verdict(Reason.STORM, passed=True, saw=saw)

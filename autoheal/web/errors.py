@@ -25,6 +25,7 @@ from autoheal.errors import (
     NoRule,
     NoRun,
     NotRecordedYet,
+    OtherBatch,
     OwnRun,
     QueryError,
     UpstreamError,
@@ -77,6 +78,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, detail, {"errors": faults, "more": len(error.faults) - len(faults)})
         case OwnRun():
             return Problem(403, _sentence(error))
+        case OtherBatch():
+            return Problem(409, _sentence(error), {"batch_digest": error.digest})
         case WrongTurn():
             return Problem(409, _sentence(error))
         case ApprovalExpired():
