@@ -14,7 +14,7 @@ from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS, Facts, Others
 from autoheal.state import Charge, Episode, Pause, Run, Silence, State
-from autoheal.storm import Storm
+from autoheal.storm import Release, Storm
 from tests.support.rules import rules_from
 
 NOW = 1_790_000_000.0
@@ -378,6 +378,28 @@ def test_a_storm_holds_its_rules_alerts_and_afterwards_those_it_held() -> None:
     assert ask(held, dataclasses.replace(episode(), fingerprint="f2")).reason is Reason.ACT
     off = dataclasses.replace(RULES, rules=(dataclasses.replace(RULES.rules[0], storm=None),))
     assert ask(state, rules=off).reason is Reason.ACT
+
+
+def test_what_a_storm_let_go_passes_it_and_needs_no_approval_of_its_own() -> None:
+    """By the rule, the plan and the episode that somebody looked at, alone; all other guards stay."""
+    rules = sharing(100, Mode.APPROVE)
+    rule = rules.rules[0]
+    state = State(storms={"restart": Storm(NOW - 60)})
+    about = episode()
+    digest = ask(about=about, rules=rules).plan_digest
+    assert digest is not None
+    about.released["restart"] = release = Release(digest, rule.digest, NOW - 5, "ann")
+    decision = ask(state, about, rules=rules)
+    assert (decision.reason, decision.mode) == (Reason.ACT, Mode.APPROVE)
+    assert decision.verdicts[-1].saw == {"by": "ann", "with": "storm"}
+    assert ask(state, episode(), rules=rules).reason is Reason.STORM
+    assert ask(State(pauses=[a_pause()]), about, rules=rules).reason is Reason.PAUSED
+    for other in (dataclasses.replace(release, plan_digest="0"), dataclasses.replace(release, rule_digest="0")):
+        about.released["restart"] = other
+        assert ask(state, about, rules=rules).reason is Reason.AWAITING_APPROVAL
+        assert ask(state, about).reason is Reason.ACT
+    about.released = {"dry": release}
+    assert ask(state, about, rules=rules).reason is Reason.STORM
 
 
 def test_so_many_runs_are_at_work_at_once() -> None:
