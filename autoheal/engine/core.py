@@ -29,6 +29,7 @@ from autoheal.errors import ConfigError, JournalUnavailable, NoRule
 from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
+from autoheal.slices import Slices, at_once, every, in_turns
 from autoheal.state import Pause, State
 
 REHEARSALS_AT_ONCE = 8
@@ -68,6 +69,8 @@ class Engine:
         """Set when work that the engine cannot do without has died: the process is to end, and to be started anew."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        """Of notifications and of decisions: a slice of one must not fall between two of another."""
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
@@ -84,6 +87,7 @@ class Engine:
             actions=actions,
             outlook=Outlook(self._watch, redaction, clock),
             clock=clock,
+            turn=self._turn,
             look=self._pauses.look_at_file,
             begin=self._begin,
             spawn=self._spawn,
@@ -171,36 +175,19 @@ class Engine:
         except JournalUnavailable as error:
             _log.error("stop_not_recorded", error=str(error))
 
-    async def receive(self, notification: Notification, correlation_id: str) -> Receipt:
-        """Take a notification in; returns once what it changed is durable.
+    async def receive(self, sent: Notification | Slices[Notification], correlation_id: str) -> Receipt:
+        """Take a notification in, also one that is yet to be read; returns once what it changed is durable.
 
-        Raises JournalUnavailable when it is not: the sender is to try again, and repeats change nothing.
+        They are read and taken in one after the other, and others get their turn meanwhile: however much is sent at
+        the same time, one is unpacked, and all alerts of each are in before any is decided on.
+
+        Raises JournalUnavailable when it is not durable: the sender is to try again, and repeats change nothing.
+        Raises what the reading raises, too.
         """
-        self._expect_running()
-        asked = notification
-        notification = hide(notification, self._redaction)
-        self._ledger.refresh()
-        if drafts := rejections(notification.rejected, correlation_id):
-            self._ledger.commit(drafts)
-        opened: list[str] = []
-        suspects: list[str] = []
-        try:
-            for batch in batches(notification.alerts):
-                intake = take_in(
-                    self.state,
-                    batch,
-                    now=self._clock.now(),
-                    how="webhook",
-                    correlation_id=correlation_id,
-                    can_ask=self._watch is not None,
-                )
-                if intake.drafts:
-                    self._ledger.commit(intake.drafts)
-                opened += intake.opened
-                suspects += intake.suspects
-        finally:
-            # All alerts of a body are in before any is decided; when the log refuses half-way, those that are in count.
-            self._decider.mark(opened)
+        async with self._turn:
+            asked = sent if isinstance(sent, Notification) else await in_turns(sent)
+            notification = await in_turns(hide(asked, self._redaction))
+            suspects = await self._take(notification, correlation_id)
         await self._ledger.settle()
         if self._watch is not None and self._running:
             if suspects:
@@ -216,6 +203,42 @@ class Engine:
             resolved=len(notification.alerts) - firing,
             rejected=len(notification.rejected),
         )
+
+    async def _take(self, notification: Notification, correlation_id: str) -> list[str]:
+        """Hand its records to the log; the fingerprints of the suspects among its alerts. The last word to the log is
+        the last thing that is done, so that whoever waits for it waits for the right one.
+        """
+        self._expect_running()
+        self._ledger.refresh()
+        state = self.state
+        if drafts := rejections(notification.rejected, correlation_id):
+            self._ledger.commit(drafts)
+        opened: list[str] = []
+        suspects: list[str] = []
+        try:
+            for pause, batch in every(1, batches(notification.alerts)):
+                if pause:
+                    await asyncio.sleep(0)
+                    self._expect_running()
+                    self._ledger.refresh()
+                    if self.state is not state:
+                        raise JournalUnavailable("the log gave up the first part of the notification")
+                intake = take_in(
+                    self.state,
+                    batch,
+                    now=self._clock.now(),
+                    how="webhook",
+                    correlation_id=correlation_id,
+                    can_ask=self._watch is not None,
+                )
+                if intake.drafts:
+                    self._ledger.commit(intake.drafts)
+                opened += intake.opened
+                suspects += intake.suspects
+        finally:
+            # When the log refuses half-way, those that are in count.
+            self._decider.mark(opened)
+        return suspects
 
     async def note(self, draft: Draft) -> None:
         """Record what somebody did who is no part of the engine; durable on return. Raises JournalUnavailable."""
@@ -324,7 +347,7 @@ class Engine:
 
     def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         self._ledger.refresh()
-        told = hide(Notification(alerts=tuple(alerts)), self._redaction)
+        told = at_once(hide(Notification(alerts=tuple(alerts)), self._redaction))
         if told.rejected:
             _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
         intake = take_in(

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Rejected, rfc3339
 from autoheal.redaction import Redaction, without_userinfo
+from autoheal.slices import Slices, every
 from autoheal.state import ENDS_KEPT, Episode, State
 from autoheal.wire import MAX_ALERT_BYTES, alert_size
 
 SKEW_SECONDS = 60.0
 """A `startsAt` that differs less is the same firing seen by another replica, or too soon to tell."""
+AT_ONCE = 100
+"""Alerts taken in before others on the event loop get their turn."""
 REJECTED_RECORDED = 100
 """Bad alerts of one notification that get a record each; the last one tells how many more there were."""
 
@@ -29,7 +32,7 @@ class Intake:
     suspects: list[str] = field(default_factory=list)
 
 
-def hide(notification: Notification, redaction: Redaction) -> Notification:
+def hide(notification: Notification, redaction: Redaction) -> Slices[Notification]:
     """`notification` with all values replaced that must not be recorded: the first thing that is done with it.
 
     A token may be longer than what it stands for; an alert that no record could hold then is rejected, not cut.
@@ -39,7 +42,9 @@ def hide(notification: Notification, redaction: Redaction) -> Notification:
         replace(one, alertname=one.alertname and redaction.of("alertname", one.alertname))
         for one in notification.rejected
     ]
-    for index, alert in enumerate(notification.alerts):
+    for index, (pause, alert) in enumerate(every(AT_ONCE, notification.alerts)):
+        if pause:
+            yield
         hidden = hide_alert(alert, redaction)
         if (size := alert_size(hidden.labels, hidden.annotations, hidden.generator_url)) > MAX_ALERT_BYTES:
             fault = f"alerts[{index}]: too large once redacted: {size:,} bytes, at most {MAX_ALERT_BYTES:,}"
@@ -60,10 +65,13 @@ def hide_alert(alert: Alert, redaction: Redaction) -> Alert:
 
 
 def batches(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
-    """Split so that no fingerprint occurs twice in a batch: a second word on one alert must see the first folded."""
+    """Split so that no fingerprint occurs twice in a batch: a second word on one alert must see the first folded.
+
+    None has more than `AT_ONCE`.
+    """
     batch: dict[str, Alert] = {}
     for alert in alerts:
-        if alert.fingerprint in batch:
+        if alert.fingerprint in batch or len(batch) == AT_ONCE:
             yield list(batch.values())
             batch = {}
         batch[alert.fingerprint] = alert
