@@ -91,6 +91,7 @@ class Health:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def ask(self) -> None:
+        """Until `stopped` is set."""
         line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         while not self.stopped.wait(PAUSE_SECONDS):
             begin = time.perf_counter()
@@ -210,10 +211,8 @@ def measure(folder: Path, alerts: int, webhooks: int) -> bool:
 
 def main() -> int:
     """Exit 1 when a figure is worse than is promised."""
-    alerts, webhooks = (int(text) for text in (*sys.argv[1:], ALERTS, WEBHOOKS)[:2]) if len(sys.argv) != 2 else (
-        int(sys.argv[1]),
-        WEBHOOKS,
-    )
+    given = [int(text) for text in sys.argv[1:3]]
+    alerts, webhooks = (*given, *(ALERTS, WEBHOOKS)[len(given) :])
     with tempfile.TemporaryDirectory() as folder:
         return 0 if measure(Path(folder), alerts, webhooks) else 1
 

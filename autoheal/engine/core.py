@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -17,7 +18,7 @@ from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, una
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
-from autoheal.engine.intake import batches, hide, rejections, take_in
+from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
@@ -25,7 +26,7 @@ from autoheal.engine.runs import World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
-from autoheal.errors import ConfigError, JournalUnavailable, NoRule
+from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
 from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
@@ -181,14 +182,18 @@ class Engine:
         They are read and taken in one after the other, and others get their turn meanwhile: however much is sent at
         the same time, one is unpacked, and all alerts of each are in before any is decided on.
 
-        Raises JournalUnavailable when it is not durable: the sender is to try again, and repeats change nothing.
-        Raises what the reading raises, too.
+        Raises JournalUnavailable when it is not durable, and TooManyOpen when there is no room for the alerts that
+        begin in it (those that end in it do): the sender is to try again, and repeats change nothing. Raises what the
+        reading raises, too.
         """
         async with self._turn:
             asked = sent if isinstance(sent, Notification) else await in_turns(sent)
             notification = await in_turns(hide(asked, self._redaction))
-            suspects = await self._take(notification, correlation_id)
+            alerts = with_room(self.state, notification.alerts)
+            suspects = await self._take(replace(notification, alerts=alerts), correlation_id)
         await self._ledger.settle()
+        if refused := len(notification.alerts) - len(alerts):
+            raise TooManyOpen(f"{len(self.state.episodes):,} alerts are open, and {refused:,} more cannot be now")
         if self._watch is not None and self._running:
             if suspects:
                 self._spawn(self._watch.suspects(suspects))
@@ -350,9 +355,12 @@ class Engine:
         told = at_once(hide(Notification(alerts=tuple(alerts)), self._redaction))
         if told.rejected:
             _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
+        alerts = with_room(self.state, told.alerts)
+        if refused := len(told.alerts) - len(alerts):
+            _log.error("too_many_open", refused=refused, open=len(self.state.episodes))
         intake = take_in(
             self.state,
-            told.alerts,
+            alerts,
             now=self._clock.now(),
             how="api",
             correlation_id=correlation_id,

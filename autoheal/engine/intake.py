@@ -17,6 +17,10 @@ from autoheal.wire import MAX_ALERT_BYTES, alert_size
 
 SKEW_SECONDS = 60.0
 """A `startsAt` that differs less is the same firing seen by another replica, or too soon to tell."""
+MAX_OPEN_BYTES = 64 * 1024 * 1024
+"""Of the records of open alerts, after which none is opened: some 50,000 as Kubernetes has them. One notification more
+may be open, and the memory that they take is some four times as much.
+"""
 AT_ONCE = 100
 """Alerts taken in before others on the event loop get their turn."""
 REJECTED_RECORDED = 100
@@ -61,6 +65,19 @@ def hide_alert(alert: Alert, redaction: Redaction) -> Alert:
         labels=redaction.texts(alert.labels),
         annotations=redaction.texts(alert.annotations),
         generator_url=without_userinfo(alert.generator_url),
+    )
+
+
+def with_room(state: State, alerts: Sequence[Alert]) -> tuple[Alert, ...]:
+    """Those of `alerts` for which there is room: all, or when too much is open those that open nothing more."""
+    if state.open_bytes < MAX_OPEN_BYTES:
+        return tuple(alerts)
+    return tuple(
+        alert
+        for alert in alerts
+        if alert.status is AlertStatus.RESOLVED
+        or alert.fingerprint in state.episodes
+        or alert.fingerprint in state.suspects
     )
 
 

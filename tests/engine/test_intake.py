@@ -8,6 +8,7 @@ from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.journal.record import seal_all
 from autoheal.model import Alert, AlertStatus, Kind, Notification, Rejected
 from autoheal.redaction import HiddenNames, Redaction
+from autoheal.slices import at_once
 from autoheal.state import State
 
 NOW = 1_790_000_000.0
@@ -162,18 +163,18 @@ def test_what_is_hidden_reaches_neither_records_nor_rules() -> None:
     alert = dataclasses.replace(
         firing(NOW), annotations={"runbook": "see http://u:s3cret@wiki/x"}, generator_url="http://u:s3cret@prom/graph"
     )
-    hidden = hide(Notification(alerts=(alert,)), REDACTION)
+    hidden = at_once(hide(Notification(alerts=(alert,)), REDACTION))
     assert "s3cret" not in repr(hidden)
     assert hidden.alerts[0].annotations == {"runbook": "see http://*@wiki/x"}
     assert hidden.alerts[0].generator_url == "http://*@prom/graph"
     assert hidden.alerts[0].labels["secretish"].startswith("[redacted:")
-    assert hide(hidden, REDACTION) == hidden
+    assert at_once(hide(hidden, REDACTION)) == hidden
 
 
 def test_a_redacted_alertname_is_redacted_everywhere() -> None:
     """The record's own alertname field repeats a label, in rejections too: it is no way around AUTOHEAL_REDACT."""
     names = Redaction(HiddenNames(["alertname"]), b"key")
-    told = hide(Notification(alerts=(firing(NOW),), rejected=(Rejected(0, ("x",), alertname="Down"),)), names)
+    told = at_once(hide(Notification(alerts=(firing(NOW),), rejected=(Rejected(0, ("x",), alertname="Down"),)), names))
     intake = take_in(State(), told.alerts, now=NOW, how="webhook")
     said = rejections(told.rejected, "c")
     assert intake.drafts[0].alertname == said[0].alertname == names.of("alertname", "Down")
@@ -182,7 +183,7 @@ def test_a_redacted_alertname_is_redacted_everywhere() -> None:
 def test_an_alert_that_redaction_makes_too_large_is_rejected() -> None:
     """Four thousand empty hidden labels become four thousand tokens: that is no record, and no fault of ours."""
     many = dataclasses.replace(firing(NOW), labels={"alertname": "Down"} | {f"secret{n}": "" for n in range(3000)})
-    told = hide(Notification(alerts=(firing(NOW), many)), REDACTION)
+    told = at_once(hide(Notification(alerts=(firing(NOW), many)), REDACTION))
     assert [alert.labels["alertname"] for alert in told.alerts] == ["Down"]
     assert "too large once redacted" in told.rejected[0].faults[0]
     assert (told.rejected[0].index, told.rejected[0].fingerprint) == (1, FP)
