@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -149,6 +148,18 @@ def told(log: Path) -> Counter[str]:
     return found
 
 
+def answers(port: int) -> bool:
+    """Whether the gateway is ready."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        line.request("GET", "/readyz")
+        return line.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        line.close()
+
+
 @contextmanager
 def gateway(folder: Path) -> Iterator[tuple[int, int]]:
     """`autoheal serve`, ready: its port and its process id."""
@@ -166,19 +177,14 @@ def gateway(folder: Path) -> Iterator[tuple[int, int]]:
         argv = [sys.executable, "-m", "autoheal", "serve"]
         process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
     try:
-        while process.poll() is None:
-            try:
-                line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                line.request("GET", "/readyz")
-                if line.getresponse().status == 200:
-                    break
-            except OSError:
-                time.sleep(0.05)
+        while not answers(port):
+            if process.poll() is not None:
+                raise AssertionError((folder / "log").read_text())
+            time.sleep(0.05)
         yield port, process.pid
     finally:
-        process.send_signal(signal.SIGTERM)
-        if process.wait(60) != 0:
-            sys.stderr.write((folder / "log").read_text())
+        process.terminate()
+        process.wait(60)
 
 
 def measure(folder: Path, alerts: int, webhooks: int) -> bool:
