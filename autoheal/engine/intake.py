@@ -197,8 +197,9 @@ def rejections(rejected: Sequence[Rejected], correlation_id: str) -> list[Draft]
 def _ends(state: State, episode: Episode | None, alert: Alert, now: float) -> bool:
     """Whether a resolved alert tells something new."""
     if episode is not None:
-        # A slow peer may still tell the end of the firing before this one.
-        return _ends_at(alert, now) >= _began(episode) or abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS
+        # A slow peer may still tell the end of the firing before this one, however short a time ago that began.
+        same = abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS and not _stale(state, alert, now)
+        return same or _ends_at(alert, now) >= _began(episode)
     if alert.fingerprint in state.suspects:
         return True
     known = state.ends.get(alert.fingerprint)

@@ -125,6 +125,18 @@ def test_an_end_never_seen_to_begin_is_remembered() -> None:
     assert told.tell(firing(NOW), at=NOW + 53) == ["alert_suspect"]
 
 
+def test_a_late_word_on_a_firing_of_seconds_ago_does_not_end_this_one() -> None:
+    """An alert that comes back at once: its first end, told again by a slow peer, is no end of its second firing,
+    although the two began within a minute. A peer to whom this firing began and ended earlier is believed.
+    """
+    told = Told()
+    told.tell(firing(NOW), resolved(NOW, NOW + 16), at=NOW + 16.1)
+    assert told.tell(firing(NOW + 18), at=NOW + 18.1) == ["alert_firing"]
+    assert told.tell(resolved(NOW, NOW + 16), at=NOW + 18.4) == []
+    assert told.tell(resolved(NOW + 1, NOW + 17), at=NOW + 18.5) == []
+    assert told.tell(resolved(NOW + 16.5, NOW + 17), at=NOW + 18.6) == ["alert_resolved"]
+
+
 def test_a_late_word_on_the_firing_before_does_not_end_this_one() -> None:
     """A slow peer's resolution of an earlier firing leaves the open episode alone."""
     told = Told()
