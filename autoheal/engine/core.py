@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -27,10 +26,10 @@ from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
-from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record
+from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record, Rejected
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
-from autoheal.slices import Slices, at_once, every, in_turns
+from autoheal.slices import Slices, every, in_turns
 from autoheal.state import Pause, State
 
 REHEARSALS_AT_ONCE = 8
@@ -80,7 +79,7 @@ class Engine:
         """People's word on single runs."""
         self._watch: Watch | None = None
         if alertmanager is not None:
-            self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
+            self._watch = Watch(alertmanager, clock, lambda: self.state, self._begin_from_api, self._end_from_api)
         self._decider = Decider(
             settings=settings,
             ledger=self._ledger,
@@ -190,7 +189,7 @@ class Engine:
             asked = sent if isinstance(sent, Notification) else await in_turns(sent)
             notification = await in_turns(hide(asked, self._redaction))
             alerts = with_room(self.state, notification.alerts)
-            suspects = await self._take(replace(notification, alerts=alerts), correlation_id)
+            suspects = await self._take(alerts, correlation_id, notification.rejected)
         await self._ledger.settle()
         if refused := len(notification.alerts) - len(alerts):
             raise TooManyOpen(f"{len(self.state.episodes):,} alerts are open, and {refused:,} more cannot be now")
@@ -209,19 +208,25 @@ class Engine:
             rejected=len(notification.rejected),
         )
 
-    async def _take(self, notification: Notification, correlation_id: str) -> list[str]:
-        """Hand its records to the log; the fingerprints of the suspects among its alerts. The last word to the log is
-        the last thing that is done, so that whoever waits for it waits for the right one.
+    async def _take(
+        self,
+        alerts: Sequence[Alert],
+        correlation_id: str | None,
+        rejected: Sequence[Rejected] = (),
+        how: str = "webhook",
+    ) -> list[str]:
+        """Hand their records to the log; the fingerprints of the suspects among them. The last word to the log is the
+        last thing that is done, so that whoever waits for it waits for the right one. To be called in `_turn`.
         """
         self._expect_running()
         self._ledger.refresh()
         state = self.state
-        if drafts := rejections(notification.rejected, correlation_id):
+        if drafts := rejections(rejected, correlation_id):
             self._ledger.commit(drafts)
         opened: list[str] = []
         suspects: list[str] = []
         try:
-            for pause, batch in every(1, batches(notification.alerts)):
+            for pause, batch in every(1, batches(alerts)):
                 if pause:
                     await asyncio.sleep(0)
                     self._expect_running()
@@ -232,8 +237,9 @@ class Engine:
                     self.state,
                     batch,
                     now=self._clock.now(),
-                    how="webhook",
+                    how=how,
                     correlation_id=correlation_id,
+                    confirmed=how == "api",
                     can_ask=self._watch is not None,
                 )
                 if intake.drafts:
@@ -350,25 +356,22 @@ class Engine:
         self._crew.take_up()
         self._decider.mark_all()
 
-    def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
+    async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
+        async with self._turn:
+            told = await in_turns(hide(Notification(alerts=tuple(alerts)), self._redaction))
+            if told.rejected:
+                _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
+            admitted = with_room(self.state, told.alerts)
+            if refused := len(told.alerts) - len(admitted):
+                _log.error("too_many_open", refused=refused, open=len(self.state.episodes))
+            await self._take(admitted, correlation_id, how="api")
+
+    def _end_from_api(self, alerts: Sequence[Alert]) -> None:
         self._ledger.refresh()
-        told = at_once(hide(Notification(alerts=tuple(alerts)), self._redaction))
-        if told.rejected:
-            _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
-        alerts = with_room(self.state, told.alerts)
-        if refused := len(told.alerts) - len(alerts):
-            _log.error("too_many_open", refused=refused, open=len(self.state.episodes))
-        intake = take_in(
-            self.state,
-            alerts,
-            now=self._clock.now(),
-            how="api",
-            correlation_id=correlation_id,
-            confirmed=True,
-        )
+        # The labels and annotations are those of records.
+        intake = take_in(self.state, alerts, now=self._clock.now(), how="api")
         if intake.drafts:
             self._ledger.commit(intake.drafts)
-        self._decider.mark(intake.opened)
 
     def _keep_texts(self) -> None:
         try:

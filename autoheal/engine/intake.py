@@ -169,7 +169,7 @@ def take_in(
     return intake
 
 
-def rejections(rejected: Sequence[Rejected], correlation_id: str) -> list[Draft]:
+def rejections(rejected: Sequence[Rejected], correlation_id: str | None) -> list[Draft]:
     """An `alert_rejected` for each bad alert among good ones, bounded: a sender must not fill the disk with them."""
     drafts = [
         Draft(
