@@ -12,6 +12,7 @@
     │   ├── JournalUnread        a file that bears a name of the log cannot be placed in it
     │   │   └── JournalEncrypted a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
+    ├── TooManyOpen              so many alerts are open that no other one can be; try again later
     ├── NoEpisode                no open episode has this fingerprint
     ├── NoRule                   no rule in force has this name
     ├── NoRun                    no run that is still known has this id
@@ -125,6 +126,10 @@ class JournalEncrypted(JournalUnread):
 
 class RecordTooLarge(JournalError):
     """A record would exceed the 64 KiB that one line may have."""
+
+
+class TooManyOpen(AutohealError):
+    """The alerts that are open take all the memory that they may; none was opened, and each end makes room."""
 
 
 class NoEpisode(AutohealError):

@@ -37,6 +37,10 @@ LAST_ACTIONS_KEPT = 366 * 86400.0
 TARGETS_KEPT = 86400.0
 """How long it is kept that a rule's alert was about a target, seconds: no storm's window may be longer."""
 ENDED_RUNS_KEPT = 1000
+REMEMBERED = 100_000
+"""How many ends, and how many targets of a rule, are kept at most, the newest: whoever makes up alerts must not fill
+the memory.
+"""
 
 
 class RunState(StrEnum):
@@ -103,6 +107,8 @@ class Episode:
     """Rules whose run on this episode has ended: a rule has at most one, unless somebody asks for another."""
     released: dict[str, Release] = field(default_factory=dict)
     """By rule, of those whose storm does not hold it any more by somebody's word."""
+    size: int = 0
+    """Of the record of its first firing, bytes."""
 
     @property
     def alertname(self) -> str:
@@ -181,6 +187,8 @@ class Suspect:
     starts_at: float
     seen_at: float
     correlation_id: str | None
+    size: int = 0
+    """Of the record that tells of it, bytes."""
 
 
 @dataclass(slots=True)
@@ -258,6 +266,8 @@ class State:
     suspects: dict[str, Suspect] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     """All unfinished runs and the last 1,000 ended, oldest first."""
+    open_bytes: int = 0
+    """The sizes of all episodes and suspects together: the memory that they take is some times as much."""
     ended_runs: list[str] = field(default_factory=list)
     locks: dict[str, str] = field(default_factory=dict)
     """The unfinished run of each target."""
@@ -417,7 +427,8 @@ def _space(*, low: bool) -> Callable[[State, Record], None]:
 
 def _alert_firing(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
-    state.suspects.pop(fingerprint, None)
+    _close(state, fingerprint)
+    state.open_bytes += len(record.line)
     state.episodes[fingerprint] = Episode(
         id=_given(record.episode),
         fingerprint=fingerprint,
@@ -427,13 +438,20 @@ def _alert_firing(state: State, record: Record) -> None:
         opened_at=record.ts,
         correlation_id=record.correlation_id,
         caused_by=record.actor,
+        size=len(record.line),
     )
+
+
+def _close(state: State, fingerprint: str) -> Episode | None:
+    """Nothing is open about that alert any more: the episode that was."""
+    episode, suspect = state.episodes.pop(fingerprint, None), state.suspects.pop(fingerprint, None)
+    state.open_bytes -= sum(known.size for known in (episode, suspect) if known is not None)
+    return episode
 
 
 def _alert_resolved(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
-    state.suspects.pop(fingerprint, None)
-    episode = state.episodes.pop(fingerprint, None)
+    episode = _close(state, fingerprint)
     if episode is not None:
         for run_id in episode.runs.values():
             state.runs[run_id].resolved = record.detail["how"]
@@ -443,20 +461,25 @@ def _alert_resolved(state: State, record: Record) -> None:
     known = state.ends.pop(fingerprint, None)
     ends_at = parse_rfc3339(record.detail["ends_at"])
     state.ends[fingerprint] = End(max(ends_at, known.ends_at) if known else ends_at, record.ts)
-    _forget(state.ends, record.ts, lambda end: end.ts)
+    _forget(state.ends, record.ts, lambda end: end.ts, at_most=REMEMBERED)
 
 
 def _alert_suspect(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
-    state.suspects.pop(fingerprint, None)
+    if (known := state.suspects.pop(fingerprint, None)) is not None:
+        state.open_bytes -= known.size
+    state.open_bytes += len(record.line)
     state.suspects[fingerprint] = Suspect(
         labels=dict(record.labels or {}),
         annotations=dict(record.annotations or {}),
         starts_at=parse_rfc3339(record.detail["starts_at"]),
         seen_at=record.ts,
         correlation_id=record.correlation_id,
+        size=len(record.line),
     )
-    _forget(state.suspects, record.ts, lambda suspect: suspect.seen_at)
+    state.open_bytes -= sum(
+        suspect.size for suspect in _forget(state.suspects, record.ts, lambda suspect: suspect.seen_at)
+    )
 
 
 def _decision(state: State, record: Record) -> None:
@@ -502,7 +525,7 @@ def _named(state: State, rule: str, target: str, episode: Episode, now: float) -
     targets = state.targets.setdefault(rule, {})
     since = max(targets.pop(target, episode.opened_at), episode.opened_at)
     targets[target] = since
-    _forget(targets, now, float, TARGETS_KEPT)
+    _forget(targets, now, float, TARGETS_KEPT, REMEMBERED)
     if (storm := state.storms.get(rule)) is not None and not storm.over and rule not in episode.released:
         storm.held[episode.fingerprint] = target
 
@@ -723,10 +746,19 @@ def _given(value: T | None) -> T:
     return value
 
 
-def _forget(entries: dict[str, T], now: float, since: Callable[[T], float], kept: float = ENDS_KEPT) -> None:
+def _forget(
+    entries: dict[str, T],
+    now: float,
+    since: Callable[[T], float],
+    kept: float = ENDS_KEPT,
+    at_most: float = float("inf"),
+) -> list[T]:
+    """Drop the entries that are older than `kept` seconds, and the oldest beyond `at_most`; those that were dropped."""
     # Entries are in the order of their times (ts never decreases), so the old ones stand first.
+    dropped: list[T] = []
     while entries:
         oldest = next(iter(entries))
-        if now - since(entries[oldest]) <= kept:
-            return
-        del entries[oldest]
+        if now - since(entries[oldest]) <= kept and len(entries) <= at_most:
+            break
+        dropped.append(entries.pop(oldest))
+    return dropped

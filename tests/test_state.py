@@ -17,7 +17,7 @@ from autoheal import snapshot
 from autoheal.errors import JournalDamaged
 from autoheal.journal.record import parse, seal, seal_all
 from autoheal.model import Draft, Kind, Mode, Reason, Record, rfc3339
-from autoheal.state import CHARGES_KEPT, ENDED_RUNS_KEPT, RunState, State, fold
+from autoheal.state import CHARGES_KEPT, ENDED_RUNS_KEPT, ENDS_KEPT, RunState, State, fold
 
 NOW = 1_790_000_000.0
 ADAPTER = TypeAdapter(State)
@@ -191,6 +191,10 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
     assert set(state.waiting) == {run.id for run in live.values() if run.step == 0}
     for episode in state.episodes.values():
         assert episode.runs == {run.rule: run.id for run in live.values() if run.episode == episode.id}
+    firings = {record.episode: len(record.line) for record in records if record.kind is Kind.ALERT_FIRING}
+    sizes = [firings[episode.id] for episode in state.episodes.values()]
+    assert state.open_bytes == sum(sizes) + sum(suspect.size for suspect in state.suspects.values())
+    assert all(suspect.size > 0 for suspect in state.suspects.values())
     times = [charge.ts for charge in state.charges]
     assert times == sorted(times)
     for key, spent in state.spent.items():
@@ -308,6 +312,33 @@ def test_old_charges_are_forgotten() -> None:
     assert len(state.charges) == 1
     assert len(state.spent_on("r").times) == 1
     assert len(state.spent_on("r", "t").times) == 1
+
+
+def test_ends_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are kept, however many alerts somebody makes up; those that are a day old are forgotten as well."""
+    monkeypatch.setattr("autoheal.state.REMEMBERED", 3)
+    told = State()
+
+    def end(number: int, now: float) -> None:
+        detail = {"how": "webhook", "ends_at": rfc3339(now)}
+        told.apply(seal(Draft(kind=Kind.ALERT_RESOLVED, fingerprint=f"f{number}", detail=detail), told.head, now))
+
+    for number in range(5):
+        end(number, NOW + number)
+    assert list(told.ends) == ["f2", "f3", "f4"]
+    end(9, NOW + ENDS_KEPT + 3.5)
+    assert list(told.ends) == ["f4", "f9"]
+
+
+def test_suspects_of_yesterday_take_no_room() -> None:
+    """What was never settled is forgotten after a day, and no longer counts among what is open."""
+    told = State()
+    detail = {"starts_at": rfc3339(NOW)}
+    for number, now in ((1, NOW), (2, NOW + ENDS_KEPT + 1)):
+        about = Draft(kind=Kind.ALERT_SUSPECT, fingerprint=f"f{number}", labels={"alertname": "Down"}, detail=detail)
+        told.apply(last := seal(about, told.head, now))
+    assert list(told.suspects) == ["f2"]
+    assert told.open_bytes == len(last.line)
 
 
 def opened(state: State) -> list[Record]:

@@ -24,7 +24,7 @@ from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS
 from autoheal.state import TERMINAL, Episode, Run, State
 
-AT_ONCE = 50
+AT_ONCE = 20
 """Decisions made before others on the event loop get their turn."""
 
 _CONCERN_ALL = frozenset(
@@ -59,7 +59,8 @@ class Spawn(Protocol):
 class Decider:
     """Decides on every episode that is due, records what is news, and has `begin` carry the runs that follow.
 
-    `look` takes note of what may have been said outside of the log, and raises JournalUnavailable.
+    `look` takes note of what may have been said outside of the log, and raises JournalUnavailable. `turn` is held by
+    whoever takes a notification in.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Decider:
         actions: Mapping[str, Action],
         outlook: Outlook,
         clock: Clock,
+        turn: asyncio.Lock,
         look: Callable[[], None],
         begin: Callable[[str], None],
         spawn: Spawn,
@@ -81,6 +83,7 @@ class Decider:
         self._actions = actions
         self._outlook = outlook
         self._clock = clock
+        self._turn = turn
         self._look = look
         self._begin = begin
         self._spawn = spawn
@@ -184,10 +187,22 @@ class Decider:
                 self.mark_all()
 
     async def _decide_all(self) -> None:
+        due = True
+        while due:
+            # In between is the moment for a notification: it must be whole before anything is decided on it.
+            async with self._turn:
+                due = await self._decide_some()
+            await asyncio.sleep(0)
+
+    async def _decide_some(self) -> bool:
+        """Make the next decisions; whether more are due."""
         self._ledger.refresh()
         self._look()
-        done = 0
-        while await self._look_ahead():
+        for _ in range(AT_ONCE):
+            if not await self._look_ahead():
+                # By now there are decisions that tell of all of them.
+                self._survey.named.clear()
+                return False
             fingerprint = next(iter(self._dirty))
             try:
                 self._decide_episode(fingerprint)
@@ -196,11 +211,7 @@ class Decider:
             except Exception:  # noqa: BLE001 one alert that trips a fault of ours must not stop decisions on all others
                 _log.exception("decision_failed", fingerprint=fingerprint)
             del self._dirty[fingerprint]
-            done += 1
-            if done % AT_ONCE == 0:
-                await asyncio.sleep(0)
-        # By now there are decisions that tell of all of them.
-        self._survey.named.clear()
+        return True
 
     async def _look_ahead(self) -> bool:
         """Look at all that has arrived, record what guards have to tell, and say whether a decision is due."""

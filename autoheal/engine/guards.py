@@ -16,6 +16,7 @@ from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Switches, demoted_to, mode_of, protected
 from autoheal.rules.render import target_of
 from autoheal.state import Episode, State
+from autoheal.storm import Storm
 
 DEMOTED_AFTER = 3
 """Openings of a rule's breaker without a heal between them after which the rule is demoted."""
@@ -100,6 +101,16 @@ def _aims(episode: Episode, rules: RuleSet) -> Iterator[tuple[str, str]]:
                 yield rule.name, target_of(rule, episode)
 
 
+def _hold_more(storm: Storm, count: int) -> bool:
+    """Whether the alerts that the storm holds are about more than `count` targets."""
+    held: set[str] = set()
+    for target in storm.held.values():
+        held.add(target)
+        if len(held) > count:
+            return True
+    return False
+
+
 def storms_due(
     state: State, rules: Mapping[str, Rule], named: Mapping[str, Mapping[str, float]], switches: Switches, now: float
 ) -> tuple[list[Draft], float | None]:
@@ -111,6 +122,8 @@ def storms_due(
     for name in {**named, **state.storms}:
         rule, storm = rules.get(name), state.storms.get(name)
         limit = None if rule is None else rule.storm
+        if storm is not None and not storm.over and limit is not None and _hold_more(storm, limit.count):
+            continue  # whatever else there is: this is asked for each alert of a storm, and there may be thousands
         span = 0.0 if limit is None else limit.seconds
         seen = {**state.targets.get(name, {}), **named.get(name, {})}
         recent = {target: ts for target, ts in seen.items() if ts > now - span}
