@@ -88,7 +88,7 @@ def here(tmp_path: Path) -> Iterator[Here]:
     rules = RULES.replace("HEALED", str(tmp_path / "healed"))
     with ExitStack() as stack:
         called = stack.enter_context(people())
-        stack.enter_context(alertmanager(tmp_path, behind, f"http://127.0.0.1:{port}/alert", called.url))
+        stack.enter_context(alertmanager(tmp_path, behind, f"http://127.0.0.1:{port}/alert", people=called.url))
         base = f"http://127.0.0.1:{behind}"
         client = stack.enter_context(httpx.Client(base_url=base, trust_env=False, timeout=20))
         killed, later = (stack.enter_context(ExitStack()) for _ in range(2))
