@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from autoheal.alertmanager.peer import Parameters, Peer, Unusable
 from autoheal.clock import Clock
 from autoheal.model import Alert, AlertStatus, parse_rfc3339
+from autoheal.peer import Parameters, Peer, Unusable
 from autoheal.wire import Faults, excerpt, read_alert, read_fingerprint
 
 UNREADABLE_NAMED = 3
