@@ -63,6 +63,8 @@ class World:
     """The record of a decision that stopped a run."""
     actions: Mapping[str, Action]
     ask: Callable[[str], Awaitable[Standing]] | None
+    measure: Callable[[str], Awaitable[tuple[bool | None, dict[str, Any]]]]
+    """Whether a PromQL expression holds now, None where that cannot be known, and what was seen."""
     lock_dir: Path
     rehearsal_slots: asyncio.Semaphore
     """Bounds the rehearsals, which must not keep actions waiting."""
@@ -178,7 +180,7 @@ class Runner:
         if run.approval is None or run.resolved is not None:
             return False
         decision = self._world.decide_again(run)
-        return decision is not None and decision.reason is Reason.CONCURRENCY
+        return decision is not None and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)
 
     async def _await_approval(self) -> None:
         """Ask people, and wait until they have spoken, their time is over, or what they were asked about is no more."""
@@ -383,7 +385,9 @@ class Runner:
         ask = self._world.ask
         context = self._context("probe")
 
-        async def try_probe(spec: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+        async def try_probe(spec: Mapping[str, Any]) -> tuple[bool | None, dict[str, Any]]:
+            if "promql" in spec:
+                return await self._world.measure(spec["promql"])
             try:
                 result = await probe(spec, context)
             except Exception as error:  # noqa: BLE001 a probe that breaks must not leave a run open

@@ -58,6 +58,7 @@ class Stage:
         self.action = FakeAction()
         self.rules = rules
         self.alertmanager: Any = None
+        self.prometheus: Any = None
         self.environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
         self.engine: Engine
 
@@ -69,6 +70,7 @@ class Stage:
             load_rules=lambda: rules_from(self.rules),
             actions={"fake": self.action},
             alertmanager=self.alertmanager,
+            prometheus=self.prometheus,
             redaction=Redaction(HiddenNames(["*secret*"]), b"key"),
             sign=lambda _, head: Draft(kind=Kind.CHECKPOINT, detail={"seq": head.seq, "hash": head.hash}),
             clock=self.clock,
@@ -119,7 +121,8 @@ class Api:
 
     def __init__(self, *alerts: Alert) -> None:
         self.listed = {
-            alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False) for alert in alerts
+            alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False, silenced_by=frozenset())
+            for alert in alerts
         }
         self.answered = True
         self.complete = True
