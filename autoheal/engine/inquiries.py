@@ -35,8 +35,8 @@ class Inquiries:
         self._measurements = measurements
         self._spawn = spawn
         self._mark = mark
-        self._waiting: dict[str, set[str]] = {}
-        """By the query that is being asked, or by `_ALERTMANAGER`."""
+        self._waiting: dict[str, dict[str, None]] = {}
+        """By the query that is being asked, or by `_ALERTMANAGER`; who came first is decided on first."""
 
     def facts(self, rule: Rule, episode: Episode) -> Facts:
         """What a decision on `episode` by `rule` is to know, as far as it is known."""
@@ -60,16 +60,17 @@ class Inquiries:
 
     async def look_for(self, run: Run) -> None:
         """Ask what is to be known before the guards are asked about `run`."""
-        await self._outlook.look()
         query = run.plan.get("fleet")
         if query is not None and run.step == 0:
             await self._measurements.count(query)
+        # Last: that may have taken a while, and a person who came meanwhile must be seen.
+        await self._outlook.look()
 
     def _ask(self, what: str, look: Callable[[], Awaitable[None]], episode: Episode) -> None:
         if what not in self._waiting:
-            self._waiting[what] = set()
+            self._waiting[what] = {}
             self._spawn(self._look(what, look))
-        self._waiting[what].add(episode.fingerprint)
+        self._waiting[what][episode.fingerprint] = None
 
     async def _look(self, what: str, look: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -20,6 +20,7 @@ rules:
     match: 'alertname="TargetDown", job="target"'
     target: '{{ labels.instance }}'
     mode: live
+    cooldown: 0s
     fleet: {at_most: 100%, of: 'count(up{job="{{ labels.job }}"})'}
     steps:
       - command: {argv: ARGV}

@@ -13,7 +13,7 @@ from autoheal.model import By, Kind
 from autoheal.prometheus import Answer
 from autoheal.state import RunState
 from tests.support.clock import settle
-from tests.support.engine import Stage
+from tests.support.engine import Api, Stage
 from tests.support.facts import made_again
 from tests.support.rules import rules_from, with_keys
 
@@ -184,12 +184,32 @@ async def test_it_is_asked_again_at_execution(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_slow_prometheus_hides_no_person(tmp_path: Path) -> None:
+    """Who silences the alert while the population is being counted is seen."""
+    metrics = Metrics(4.0)
+    stage = Stage(tmp_path, FLEET.replace("mode: live", "mode: approve"))
+    stage.prometheus, stage.alertmanager = metrics, Api(stage.alert(job="api"))
+    await stage.start()
+    await stage.tell(stage.alert(job="api"))
+    run = next(iter(stage.engine.state.runs.values()))
+    await stage.clock.advance(60)
+    metrics.let.clear()
+    await stage.engine.control.approve(run.id, Word(By("ann", "c2"), plan_digest=run.plan_digest))
+    await stage.clock.advance(20)
+    for seen in stage.alertmanager.listed.values():
+        seen.silenced, seen.silenced_by = True, frozenset({"s-by-hand"})
+    metrics.let.set()
+    await settle()
+    assert stage.action.done == []
+    assert stage.story()[-2:] == ["decision human_present", "action_cancelled human_present"]
+    await stage.engine.stop()
+
+
 async def test_approved_runs_act_one_after_the_other(tmp_path: Path) -> None:
     """What people have let begin waits for room, as it does for `concurrency`; nobody is asked twice."""
     stage = await begun(tmp_path, Metrics(2.0), FLEET.replace("mode: live", "mode: approve"))
     await stage.tell(stage.alert("api-1", job="api"), stage.alert("api-2", job="api"))
-    first, second = stage.engine.state.runs.values()
-    for run in (first, second):
+    for run in list(stage.engine.state.runs.values()):
         await stage.engine.control.approve(run.id, Word(By("ann", "c2"), plan_digest=run.plan_digest))
     await stage.clock.advance(60)
     assert [name for *_, name in stage.action.done] == ["restart api-1"]

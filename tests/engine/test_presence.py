@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from autoheal.engine.observation import OBSERVE_SECONDS, observed
 from autoheal.model import By, Kind, Record
 from autoheal.state import Run, RunState
 from tests.support.clock import settle
-from tests.support.engine import Api, FakeAction, Stage
+from tests.support.engine import Api, FakeAction, Stage, Watched
 from tests.support.facts import made_again
 from tests.support.rules import ONE_RULE, rules_from
 
@@ -130,22 +129,6 @@ async def test_the_next_step_is_not_taken_beside_a_person(tmp_path: Path) -> Non
     assert [name for *_, name in stage.action.done] == ["restart api-1"]
     assert stage.story()[-2:] == ["decision human_present", "escalated human_present"]
     await stage.engine.stop()
-
-
-class Watched(FakeAction):
-    """One that can tell how its target is: `state`, which a test changes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.state: Any = "as it was"
-        self.looks = 0
-
-    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:
-        self.looks += 1
-        if isinstance(self.state, Exception):
-            raise self.state
-        told: str | None = self.state
-        return told
 
 
 APPROVED = ONE_RULE.replace("mode: live", "mode: approve")

@@ -49,6 +49,22 @@ class FakeAction:
         return await answer() if callable(answer) else answer
 
 
+class Watched(FakeAction):
+    """One that can tell how its target is: `state`, which a test changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: Any = "as it was"
+        self.looks = 0
+
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:
+        self.looks += 1
+        if isinstance(self.state, Exception):
+            raise self.state
+        told: str | None = self.state
+        return told
+
+
 class Stage:
     """One engine and its world. `start` may be called again after `crash`: the log is all that stays."""
 
