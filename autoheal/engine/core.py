@@ -19,6 +19,7 @@ from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
 from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.measurements import Measurements
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
 from autoheal.engine.release import Releases
@@ -28,6 +29,7 @@ from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
 from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record, Rejected
+from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
 from autoheal.slices import Slices, every, in_turns
@@ -54,6 +56,7 @@ class Engine:
         load_rules: Callable[[], RuleSet],
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
+        prometheus: Prometheus | None,
         redaction: Redaction,
         sign: Callable[[str, Head], Draft],
         clock: Clock,
@@ -83,12 +86,14 @@ class Engine:
         self._watch: Watch | None = None
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._begin_from_api, self._end_from_api)
+        measurements = Measurements(prometheus, clock)
         self._decider = Decider(
             settings=settings,
             ledger=self._ledger,
             rules=lambda: self.rules,
             actions=actions,
             outlook=Outlook(self._watch, redaction, clock),
+            measurements=measurements,
             clock=clock,
             turn=self._turn,
             look=self._pauses.look_at_file,
@@ -102,6 +107,7 @@ class Engine:
             decision=self._decider.record_of,
             actions=actions,
             ask=None if self._watch is None else self._watch.standing,
+            measure=measurements.holds,
             lock_dir=settings.data_dir / "running",
             rehearsal_slots=asyncio.Semaphore(REHEARSALS_AT_ONCE),
             winding_down=lambda: self._winding_down,

@@ -15,7 +15,7 @@ from autoheal.config import Settings
 from autoheal.engine import Engine
 from autoheal.metrics import Metrics
 from autoheal.model import Mode
-from autoheal.rules import RuleSet
+from autoheal.rules import RuleSet, asking_prometheus
 from autoheal.web.parameters import parameters
 
 
@@ -28,6 +28,13 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
         told.append(
             f"Rule {blind[0]!r}{more} never acts: ALERTMANAGER_URL is not set, and only Alertmanager can tell whether"
             " an alert of its `unless` fires."
+        )
+    unanswered = asking_prometheus(rules)
+    if unanswered and not settings.prometheus_urls:
+        more = f" and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
+        told.append(
+            f"Rule {unanswered[0]!r}{more} asks Prometheus, and PROMETHEUS_URL is not set: with `fleet` it never acts,"
+            " and a `promql` probe is inconclusive."
         )
     if settings.on_loopback:
         return told
