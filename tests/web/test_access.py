@@ -188,6 +188,7 @@ PROTECTED = [
     ("GET", "/rules"),
     ("GET", "/runs"),
     ("GET", "/runs/r3"),
+    ("GET", "/state"),
     ("GET", "/console"),
     ("GET", "/console/main.js"),
     ("GET", "/whoami"),
