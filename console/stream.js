@@ -147,8 +147,10 @@ export class Stream {
       if (this.#log === '') return void this.#begin();
       try {
         // The stream is public as well, with less in it: this sends whoever is logged in no more to the login.
-        this.#store.set({ who: await this.#world.whoami() });
-        if (life === this.#life) this.#follow();
+        const [who, about] = await Promise.all([this.#world.whoami(), this.#world.overview()]);
+        if (life !== this.#life) return;
+        this.#store.set({ who, overview: about });
+        this.#follow();
       } catch (error) {
         if (life === this.#life) this.#lost(error);
       }

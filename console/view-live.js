@@ -75,7 +75,7 @@ export function render(root, store) {
 
 /** @param {Tone} name */
 function toneButton(name) {
-  return h('button', { type: 'button', 'data-tone': name, 'aria-pressed': 'false' }, glyph(name, false), `${TONES[name].name} `, h('span', {}, '0'));
+  return h('button', { type: 'button', 'data-tone': name, 'aria-pressed': 'false' }, glyph(name, false), h('span', { class: 'name' }, TONES[name].name), ' ', h('span', {}, '0'));
 }
 
 /** @param {HTMLElement[]} buttons @param {Entry[]} records @param {Set<Tone>} wanted */
@@ -119,9 +119,7 @@ function row(record) {
     when(entry),
     h('b', {}, spoken(entry.kind)),
     h('span', { class: 'what' }, [entry.alertname, entry.target].filter(Boolean).join(' → ')),
-    h('span', { class: 'rule' }, entry.rule),
-    h('span', { class: 'gist' }, gist(entry)),
-    h('span', { class: 'actor' }, ['system', 'alertmanager'].includes(entry.actor) ? '' : entry.actor),
+    h('span', { class: 'why' }, h('span', { class: 'rule' }, entry.rule), ' ', h('span', {}, gist(entry))),
   );
   const details = h('details', {}, summary);
   records.set(details, entry);

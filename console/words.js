@@ -10,12 +10,23 @@ const LONGEST = 200;
 /** A word of the vocabulary as people say it. @param {string} word */
 export const spoken = (word) => word.replaceAll('_', ' ');
 
-/** What a record says beside its fields, in one line; empty when that is nothing. @param {Entry} record */
-export function gist({ reason, detail = {} }) {
-  const { description, error, problem, comment, faults, matchers, how } = detail;
-  const said = [description, error, problem, detail.reason, comment, faults?.[0], matchers, how].find((text) => typeof text === 'string' && text);
-  const code = typeof detail.exit_code === 'number' ? `exit code ${detail.exit_code}` : '';
-  const line = [reason && spoken(String(reason)), code, said].filter(Boolean).join(' · ').replace(/\s+/g, ' ');
+/** Who has no name worth telling. */
+const NOBODY = ['system', 'alertmanager'];
+
+/** What a record says beside its subject, in one line; empty when that is nothing. @param {Entry} record */
+export function gist({ kind, reason, actor, annotations, detail = {} }) {
+  const { description, error, problem, comment, faults, matchers } = detail;
+  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers];
+  const code = typeof detail.exit_code === 'number' ? `exit code ${detail.exit_code}` : null;
+  const ends = detail.until ?? detail.expires_at ?? (kind.startsWith('silence') ? detail.ends_at : undefined);
+  const parts = [
+    reason && spoken(String(reason)),
+    texts.find((text) => typeof text === 'string' && text) ?? code,
+    kind === 'alert_firing' && (annotations?.summary ?? annotations?.description),
+    typeof ends === 'string' && `until ${local(seconds(ends), Date.now() / 1000)}`,
+    !NOBODY.includes(actor) && `by ${actor}`,
+  ];
+  const line = parts.filter(Boolean).join(' · ').replace(/\s+/g, ' ');
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line;
 }
 

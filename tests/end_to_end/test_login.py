@@ -92,9 +92,7 @@ def test_a_day_of_an_operator(tmp_path: Path) -> None:
         assert page.ask("document.getElementById('who').textContent") == "Olga Operator (operator)"
 
         httpx.post(f"{here.origin}/alert", content=ALERT.read_bytes(), trust_env=False).raise_for_status()
-        page.until(
-            "[...document.querySelectorAll('#records td:nth-child(2)')].some(td => td.textContent === 'decision')"
-        )
+        page.until("[...document.querySelectorAll('.log b')].some(kind => kind.textContent === 'decision')")
         if "CONSOLE_SCREENSHOT" in os.environ:
             PICTURE.write_bytes(page.screenshot())
 
