@@ -12,7 +12,10 @@ import { gist, spoken, when, whole } from './words.js';
 export const title = 'Live';
 
 /** Rows there are at most, to begin with and after each wish for more. */
-const ROWS = 150;
+const ROWS = 100;
+/** In a burst the rows change so often that nobody reads them: more than so many new ones wait so long for the next. */
+const MANY = 20;
+const REST_MS = 300;
 
 /** @typedef {Entry | {kind: 'gap', seq: number, from: number, to: number}} Row */
 
@@ -33,8 +36,25 @@ export function render(root, store) {
   let most = ROWS;
   let matches = matcher('');
   let drawn = '';
+  let drawnSeq = 0;
+  let rested = true;
 
+  /** Draw, but in a burst only now and then. */
   function update() {
+    if (!rested) return;
+    const { seq = 0 } = store.records.at(-1) ?? {};
+    if (seq - drawnSeq > MANY) {
+      rested = false;
+      setTimeout(() => {
+        rested = true;
+        update();
+      }, REST_MS);
+    }
+    drawnSeq = seq;
+    draw();
+  }
+
+  function draw() {
     const records = frozen ?? store.records;
     const now = `${records.at(-1)?.seq} ${records.length} ${store.records.at(-1)?.seq} ${filter.value} ${[...wanted]} ${most}`;
     if (now === drawn) return;
@@ -53,20 +73,20 @@ export function render(root, store) {
   freeze.addEventListener('click', () => {
     frozen = frozen ? null : store.records;
     freeze.setAttribute('aria-pressed', String(frozen !== null));
-    update();
+    draw();
   });
   filter.addEventListener('input', () => {
     matches = matcher(filter.value);
-    update();
+    draw();
   });
   more.addEventListener('click', () => {
     most += ROWS;
-    update();
+    draw();
   });
   for (const button of tones) button.addEventListener('click', () => {
     const name = /** @type {Tone} */ (button.dataset.tone);
     if (!wanted.delete(name)) wanted.add(name);
-    update();
+    draw();
   });
   on(rows, 'toggle', 'details', unfold);
   on(rows, 'keydown', 'summary', (summary, event) => walk(rows, summary, /** @type {KeyboardEvent} */ (event)));
@@ -123,7 +143,7 @@ function row(record) {
   );
   const details = h('details', {}, summary);
   records.set(details, entry);
-  return h('li', { class: tone(entry) }, details);
+  return h('li', { class: tone(entry), 'data-seq': entry.seq }, details);
 }
 
 /** What an unfolded row is to show. @type {WeakMap<Element, Entry>} */

@@ -49,7 +49,7 @@ export function whole(record) {
     pairs('Record', Object.fromEntries(own)),
     pairs('Labels', record.labels),
     pairs('Annotations', record.annotations),
-    record.detail && h('section', {}, h('h3', {}, 'Detail'), h('pre', { tabindex: 0, role: 'region', 'aria-label': 'Detail' }, JSON.stringify(record.detail, null, 2))),
+    record.detail && h('section', {}, h('h3', {}, 'Detail'), h('pre', { tabindex: 0, role: 'group', 'aria-label': 'Detail' }, JSON.stringify(record.detail, null, 2))),
   );
 }
 

@@ -45,8 +45,8 @@ class World:
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[World]:
-    """Both run until the block ends."""
+def world(folder: Path, role: str = "operator") -> Iterator[World]:
+    """Both run until the block ends; olga has that role."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     rules = folder / "rules.yaml"
@@ -63,7 +63,7 @@ def world(folder: Path) -> Iterator[World]:
             "OIDC_CLIENT_ID": "console",
             "OIDC_CLIENT_SECRET": SECRET,
             "OIDC_ROLES_CLAIM": "roles",
-            "OIDC_ROLE_MAP": '{"sre": "operator"}',
+            "OIDC_ROLE_MAP": f'{{"sre": "{role}"}}',
         }
         argv = [sys.executable, "-m", "autoheal", "serve"]
         with running(argv, lambda: answers(f"{origin}/readyz"), folder / "gateway.log", env=env):
