@@ -11,7 +11,8 @@ function textOf(record) {
   let text = texts.get(record);
   if (text === undefined) {
     const { prev: _prev, hash: _hash, detail, ...rest } = record;
-    const { plan: _plan, ...told } = detail ?? {};
+    // Words occur by chance in what no person reads, and plans have all the words of all steps.
+    const { plan: _plan, data: _data, signature: _signature, ...told } = detail ?? {};
     text = JSON.stringify([rest, told]).toLowerCase();
     texts.set(record, text);
   }

@@ -109,8 +109,8 @@ function showTones(buttons, records, wanted) {
   }
 }
 
-/** With a row where seqs are missing: what the log has lost is not to look as if it had never been. @param {Entry[]} records newest first @returns {Row[]} */
-function withGaps(records) {
+/** The same, with a row where seqs are missing: what the log has lost is not to look as if it had never been. @param {Entry[]} records newest first @returns {Row[]} */
+export function withGaps(records) {
   return records.flatMap((record, index) => {
     const next = records[index + 1]?.seq ?? record.seq - 1;
     return next === record.seq - 1 ? [record] : [record, gapOf(record.seq, next)];
@@ -138,7 +138,7 @@ function row(record) {
     glyph(tone(entry)),
     when(entry),
     h('b', {}, spoken(entry.kind)),
-    h('span', { class: 'what' }, [entry.alertname, entry.target].filter(Boolean).join(' → ')),
+    h('span', { class: 'what' }, [entry.alertname, entry.target ?? entry.labels?.instance].filter(Boolean).join(entry.target ? ' → ' : ' · ')),
     h('span', { class: 'why' }, h('span', { class: 'rule' }, entry.rule), ' ', h('span', {}, gist(entry))),
   );
   const details = h('details', {}, summary);

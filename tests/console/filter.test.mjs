@@ -5,7 +5,7 @@ import { matcher } from '../../console/filter.js';
 
 const record = {
   seq: 7, ts: '2026-05-01T12:00:00.000000Z', kind: 'action_fail', actor: 'system', alertname: 'ApiDown', rule: 'restart',
-  labels: { job: 'api', severity: 'Critical' }, detail: { error: 'No space left', plan: { argv: ['/bin/hidden'] } },
+  labels: { job: 'api', severity: 'Critical' }, detail: { error: 'No space left', plan: { argv: ['/bin/hidden'] }, signature: 'c0ffee' },
   prev: 'feed', hash: 'beef',
 };
 const matches = (words) => matcher(words)(record);
@@ -16,7 +16,7 @@ test('all words must be there, anywhere, in any case', () => {
 });
 
 test('what nobody looks for does not match: the chain, and the plan with every word of every step', () => {
-  for (const words of ['feed', 'beef', 'hidden']) assert.ok(!matches(words), words);
+  for (const words of ['feed', 'beef', 'hidden', 'c0ffee']) assert.ok(!matches(words), words);
 });
 
 test('field=value is exact, of a field or a label; a minus turns a word around', () => {

@@ -23,7 +23,6 @@ from tests.support.provider import AUDIENCE, SECRET, Provider, provider
 pytestmark = pytest.mark.component
 
 ALERT = Path(__file__).parents[1] / "payloads" / "01_firing_single.json"
-PICTURE = Path(__file__).parents[2] / "docs" / "console.png"
 RULES = """\
 version: 1
 rules:
@@ -93,8 +92,6 @@ def test_a_day_of_an_operator(tmp_path: Path) -> None:
 
         httpx.post(f"{here.origin}/alert", content=ALERT.read_bytes(), trust_env=False).raise_for_status()
         page.until("[...document.querySelectorAll('.log b')].some(kind => kind.textContent === 'decision')")
-        if "CONSOLE_SCREENSHOT" in os.environ:
-            PICTURE.write_bytes(page.screenshot())
 
         assert page.ask("document.cookie") == ""
         (session,) = (

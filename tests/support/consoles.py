@@ -90,6 +90,15 @@ class Console:
         return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep what is seen as docs/NAME.png, when CONSOLE_SCREENSHOT is set."""
+    if "CONSOLE_SCREENSHOT" in os.environ:
+        (DOCS / f"{name}.png").write_bytes(page.screenshot())
+
+
 STATUS = "document.getElementById('connection').dataset.status"
 
 
