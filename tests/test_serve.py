@@ -209,9 +209,9 @@ def test_a_start_that_the_log_refuses_is_2(tmp_path: Path) -> None:
 BROKEN = """\
 import sys
 from autoheal.cli import main
-from autoheal.engine.core import Engine
+from autoheal.engine.decider import Decider
 async def broken(self): raise RuntimeError("a fault that nobody foresaw")
-Engine._decide_forever = broken
+Decider._run = broken
 sys.exit(main(["serve"]))
 """
 

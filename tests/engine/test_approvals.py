@@ -392,3 +392,46 @@ async def test_what_waits_holds_its_target_and_its_share_of_the_budget(tmp_path:
     assert stage.story().count("approval_requested") == 2
     assert list(stage.engine.state.locks) == ["api-2"]
     await stage.engine.stop()
+
+
+async def test_who_waits_for_people_takes_no_room_and_who_is_approved_waits_for_it(tmp_path: Path) -> None:
+    """People's yes is kept until it is the run's turn: one run at a time, each once."""
+    stage = Stage(tmp_path, RULE, AUTOHEAL_MAX_RUNNING="1")
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(3)))
+    assert set(stage.decided().values()) == {"awaiting_approval"}
+    for run in list(stage.engine.state.runs.values()):
+        await stage.engine.control.approve(run.id, word(plan_digest=run.plan_digest))
+    await settle()
+    for n in range(3):
+        await stage.clock.advance(2)
+        assert [do for _, _, do in stage.action.done] == [f"restart api-{m}" for m in range(n + 1)]
+        await stage.tell(stage.alert(f"api-{n}", resolved=True))
+    await stage.engine.stop()
+
+
+async def test_an_approved_run_that_waits_for_room_ends_with_its_alert(tmp_path: Path) -> None:
+    """And asks all other guards as before: a pause meanwhile voids it."""
+    stage = Stage(tmp_path, RULE, AUTOHEAL_MAX_RUNNING="1")
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(3)))
+    first, second, third = list(stage.engine.state.runs.values())
+    for run in (first, second, third):
+        await stage.engine.control.approve(run.id, word(plan_digest=run.plan_digest))
+    await settle()
+    await stage.tell(stage.alert("api-1", resolved=True))
+    assert stage.engine.state.runs[second.id].state is RunState.CANCELLED
+    await stage.engine.pause(None, "hands off", None, By("ann", "c1"))
+    await stage.clock.advance(2)
+    assert stage.engine.state.runs[third.id].reason == "paused"
+    assert [do for _, _, do in stage.action.done] == ["restart api-0"]
+    await stage.engine.stop()
+
+
+async def test_a_storm_voids_what_people_were_asked(tmp_path: Path) -> None:
+    """They were asked about one target; now it is many, and the one word to people is the storm's."""
+    stage = await waiting(tmp_path, RULE.replace("mode: approve", "mode: approve\n        storm: 2/10m"))
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(2, 5)))
+    assert the_run(stage).state is RunState.CANCELLED
+    assert (the(stage, Kind.ACTION_CANCELLED).reason, set(stage.decided().values())) == ("storm", {"storm"})
+    await stage.engine.stop()
