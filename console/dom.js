@@ -59,6 +59,11 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Have it read aloud, once. @param {string} text */
+export function announce(text) {
+  put(/** @type {Element} */ (document.getElementById('said')), text);
+}
+
 /**
  * Listen at `root` for `type` on whatever matches `selector` in it. Takes part in the capturing phase, so that events
  * that do not bubble (toggle) arrive too. @param {EventTarget} root @param {string} type @param {string} selector

@@ -1,7 +1,7 @@
 // The page: what is always there, and the view that its address names.
 
 import { logOut } from './api.js';
-import { h, on, put, say } from './dom.js';
+import { announce, h, on, put, say } from './dom.js';
 import { startKeys } from './keys.js';
 import { startNotices } from './notices.js';
 import { pauseDialog } from './pause.js';
@@ -20,11 +20,6 @@ const main = at('view');
 /** @type {Shown} */
 let shown = { update() {}, close() {} };
 
-/** Have it read aloud, once. @param {string} text */
-function tell(text) {
-  put(at('said'), text);
-}
-
 function showView() {
   const { route, params } = parse(location.hash);
   shown.close();
@@ -34,6 +29,7 @@ function showView() {
     else link.removeAttribute('aria-current');
   }
   put(main);
+  shown = { update() {}, close() {} };
   shown = route.view.render(main, store, params);
   shown.update();
 }
@@ -41,7 +37,7 @@ function showView() {
 function showShell() {
   const { status, heard } = store.connection;
   const connection = at('connection');
-  if (connection.dataset.status !== status) tell(`Connection: ${status}`);
+  if (connection.dataset.status !== status) announce(`Connection: ${status}`);
   connection.dataset.status = status;
   const now = Date.now() / 1000;
   say(connection, status === 'down' && heard !== null ? `down since ${local(heard, now)}` : status);
@@ -71,12 +67,12 @@ function startNavigation() {
 function startButtons() {
   themeSwitch(at('theme'));
   startKeys(at('keys'));
-  at('pause').addEventListener('click', () => pauseDialog(tell));
+  at('pause').addEventListener('click', pauseDialog);
   at('logout').addEventListener('click', ({ currentTarget }) => {
     const button = /** @type {HTMLButtonElement} */ (currentTarget);
     button.disabled = true;
     logOut().catch((error) => {
-      tell(error.message);
+      announce(error.message);
       button.disabled = false;
     });
   });
@@ -85,11 +81,11 @@ function startButtons() {
 startNavigation();
 startButtons();
 showView();
-startNotices(at('notices'), store, tell);
+startNotices(at('notices'), store);
 store.subscribe(showShell);
 store.subscribe(() => shown.update());
 // Ages and countdowns go on when nothing else does.
 setInterval(() => store.changed(), 1000);
 for (const type of ['online', 'pageshow', 'focus']) addEventListener(type, () => stream.wake());
-document.addEventListener('visibilitychange', () => document.hidden || stream.wake());
+document.addEventListener('visibilitychange', () => (document.hidden ? stream.rest() : stream.wake()));
 stream.start();

@@ -3,7 +3,7 @@
 import { h, on, put } from './dom.js';
 import { lasts } from './fold-guards.js';
 import { resumeDialog } from './pause.js';
-import { duration, local } from './time.js';
+import { local } from './time.js';
 
 /** @import { Fields } from './fold.js' */
 /** @import { Store } from './store.js' */
@@ -17,14 +17,22 @@ import { duration, local } from './time.js';
 
 /** What there is to tell, the gravest first; each a sentence. @param {Store} store @param {number} now @returns {Notice[]} */
 export function notices(store, now) {
-  return [...ofConnection(store, now), ...ofGateway(store), ...store.state.pauses.flatMap((pause) => ofPause(pause, store, now)), ...ofSettings(store)];
+  const pauses = store.state.pauses.flatMap((pause) => ofPause(pause, store, now));
+  return [...ofConnection(store, now), ...ofPage(store), ...ofGateway(store), ...pauses, ...ofSettings(store)];
 }
 
 /** @param {Store} store @param {number} now @returns {Notice[]} */
 function ofConnection({ connection: { status, heard, why } }, now) {
   if (status !== 'down') return [];
-  const since = heard === null ? '' : ` Last heard at ${local(heard, now)}, ${duration(now - heard)} ago: what you see is from then.`;
+  const since = heard === null ? '' : ` Last heard at ${local(heard, now)}: what you see is from then.`;
   return [{ weight: 'stop', title: 'No connection to the gateway.', text: `${why ?? ''}${since} Trying again.`.trim() }];
+}
+
+/** @param {Store} store @returns {Notice[]} */
+function ofPage({ fault, version, overview }) {
+  if (fault !== null) return [{ weight: 'stop', title: 'This page has lost its way.', text: `Reload it. ${fault}` }];
+  if (!overview || overview.version === version) return [];
+  return [{ weight: 'care', title: 'The gateway is another version by now.', text: 'Reload this page: it may show things wrongly.' }];
 }
 
 /** @param {Store} store @returns {Notice[]} */
@@ -66,10 +74,10 @@ function ofSettings({ overview }) {
   return found;
 }
 
-/** Keep `root` at what there is to tell. @param {HTMLElement} root @param {Store} store @param {(text: string) => void} tell */
-export function startNotices(root, store, tell) {
+/** Keep `root` at what there is to tell. @param {HTMLElement} root @param {Store} store */
+export function startNotices(root, store) {
   let before = '';
-  on(root, 'click', 'button', ({ dataset }) => resumeDialog(dataset.rule ?? null, tell));
+  on(root, 'click', 'button', ({ dataset }) => resumeDialog(dataset.rule ?? null));
   store.subscribe(() => {
     const found = notices(store, Date.now() / 1000);
     const text = JSON.stringify(found);

@@ -2,15 +2,15 @@
 
 import { get, post } from './api.js';
 import { ask, field } from './dialog.js';
-import { h } from './dom.js';
+import { announce, h } from './dom.js';
 
 /** @import { Fields } from './fold.js' */
 
 /** Until when: what is chosen most. The API takes any. */
 const LENGTHS = [['', 'until somebody resumes'], ['15m', '15 minutes'], ['1h', '1 hour'], ['4h', '4 hours'], ['12h', '12 hours'], ['3d', '3 days']];
 
-/** Ask what to pause, why and for how long, and do it. @param {(text: string) => void} tell */
-export function pauseDialog(tell) {
+/** Ask what to pause, why and for how long, and do it. */
+export function pauseDialog() {
   const rules = h('select', { id: 'pause-rule', name: 'rule' }, h('option', { value: '' }, 'Everything'));
   // Everything can be paused whether or not the rules can be had.
   get('/rules').then(
@@ -26,16 +26,16 @@ export function pauseDialog(tell) {
   ];
   ask('Pause', fields, 'Pause', async ({ rule, reason, duration }) => {
     await post('/pause', { reason, ...(rule && { rule }), ...(duration && { duration }) });
-    tell(rule ? `Rule ${rule} is paused.` : 'Everything is paused.');
+    announce(rule ? `Rule ${rule} is paused.` : 'Everything is paused.');
   });
 }
 
-/** Ask, and take a pause back. @param {string | null} rule @param {(text: string) => void} tell */
-export function resumeDialog(rule, tell) {
+/** Ask, and take a pause back. @param {string | null} rule null: that of everything */
+export function resumeDialog(rule) {
   const title = rule === null ? 'Resume everything' : `Resume rule ${rule}`;
   const why = h('input', { id: 'resume-why', name: 'reason', maxlength: 1000, autofocus: true });
   ask(title, [field('Why', why, 'May be left empty.')], 'Resume', async ({ reason }) => {
     await post('/resume', { ...(reason && { reason }), ...(rule !== null && { rule }) });
-    tell(rule === null ? 'The pause of everything is over.' : `The pause of rule ${rule} is over.`);
+    announce(rule === null ? 'The pause of everything is over.' : `The pause of rule ${rule} is over.`);
   });
 }

@@ -30,6 +30,10 @@ export class Store {
   connection = { status: 'connecting', heard: null };
   /** `GET /`, as it was told last; null before. @type {Fields | null} */
   overview = null;
+  /** The gateway's version when the page began: its modules are that one's. @type {string | null} */
+  version = null;
+  /** Why the page cannot fold the log any more, in words. @type {string | null} */
+  fault = null;
   /** `GET /whoami`. @type {Fields} */
   who = { subject: '', name: null, role: null, login: false };
   /** Where else to look, from `GET /state`. @type {Fields} */
@@ -64,6 +68,7 @@ export class Store {
     this.state = state;
     this.records = records.slice(-RECORDS_KEPT);
     this.#coming = [];
+    this.fault = null;
     this.changed();
   }
 
@@ -76,6 +81,7 @@ export class Store {
   /** Set fields, and tell. @param {Partial<Pick<Store, 'connection' | 'overview' | 'who' | 'links'>>} fields */
   set(fields) {
     Object.assign(this, fields);
+    this.version ??= this.overview?.version ?? null;
     this.changed();
   }
 
@@ -88,18 +94,27 @@ export class Store {
 
   #show() {
     this.#asked = false;
+    this.#take();
+    if (this.#coming.length) this.changed();
+    for (const then of this.#told) then();
+  }
+
+  #take() {
+    if (this.#coming.length === 0) return;
     const until = performance.now() + FOLD_MS;
     let taken = 0;
-    while (taken < this.#coming.length && (taken === 0 || performance.now() < until)) {
-      this.state = fold(this.state, this.#coming.slice(taken, taken + CHUNK));
-      taken += CHUNK;
+    try {
+      while (taken < this.#coming.length && this.fault === null && (taken === 0 || performance.now() < until)) {
+        this.state = fold(this.state, this.#coming.slice(taken, taken + CHUNK));
+        taken += CHUNK;
+      }
+    } catch (error) {
+      // Nobody is to act on a state that is half right.
+      this.fault = `Record ${this.#coming[taken].seq} or one soon after it: ${error}`;
     }
-    if (taken) {
-      this.records = [...this.records, ...this.#coming.slice(0, taken)].slice(-RECORDS_KEPT);
-      this.#coming = this.#coming.slice(taken);
-    }
-    for (const then of this.#told) then();
-    if (this.#coming.length) this.changed();
+    if (this.fault !== null) taken = this.#coming.length;
+    this.records = [...this.records, ...this.#coming.slice(0, taken)].slice(-RECORDS_KEPT);
+    this.#coming = this.#coming.slice(taken);
   }
 }
 

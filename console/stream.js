@@ -1,35 +1,20 @@
 // The records as they come, each once, in the order of their seqs, over every break.
 
-import { between, get, newest, overview, toLogin } from './api.js';
 import { read } from './fold.js';
+import { RECORDS_KEPT } from './store.js';
+import { WORLD } from './world.js';
 
 /** @import { Store } from './store.js' */
 
 /** How often the gateway is asked whether it lives; a stream's own heartbeat is not shown to scripts. */
 const ASK_MS = 10_000;
-/** How long it may take to say so. Together: whoever looks knows within 15 s that nobody answers. */
-const PATIENCE_MS = 5000;
 const AGAIN_MS = [500, 1000, 2000, 5000, 10_000];
 /** Records that are fetched to begin with. */
 const FIRST = 200;
 /** A stream that has not brought by then what the gateway says it has is dead, whatever it looks like. */
 const BEHIND_MS = 3000;
-
-/** What is asked of the world, so that tests bring their own. */
-export const WORLD = {
-  between,
-  newest,
-  overview: () => overview(PATIENCE_MS),
-  state: () => get('/state'),
-  whoami: () => get('/whoami'),
-  toLogin,
-  /** @param {string} url @returns {EventSource} */
-  source: (url) => new EventSource(url),
-  /** @param {() => void} then @param {number} ms */
-  after: (then, ms) => void setTimeout(then, ms),
-  /** Epoch seconds. */
-  now: () => Date.now() / 1000,
-};
+/** How long a page goes on that nobody sees. A browser has six connections to a host, so a seventh tab would wait forever. */
+const UNSEEN_MS = 60_000;
 
 export class Stream {
   #store;
@@ -43,6 +28,8 @@ export class Stream {
   /** @type {EventSource | null} */
   #source = null;
   #asked = 0;
+  /** Counts how often the page came into sight or went out of it. */
+  #seen = 0;
 
   /** @param {Store} store @param {typeof WORLD} [world] */
   constructor(store, world = WORLD) {
@@ -56,10 +43,21 @@ export class Stream {
     await this.#begin();
   }
 
-  /** Look at once, as when the machine wakes up or the network is back. */
+  /** Look at once: somebody looks, the machine wakes up, or the network is back. */
   wake() {
+    this.#seen += 1;
     if (this.#source === null) this.#again(0);
     else this.#ask();
+  }
+
+  /** Nobody sees the page: hang up, unless somebody does soon. */
+  rest() {
+    const seen = ++this.#seen;
+    this.#world.after(() => {
+      if (seen !== this.#seen) return;
+      this.#close();
+      this.#store.set({ connection: { ...this.#store.connection, status: 'connecting' } });
+    }, UNSEEN_MS);
   }
 
   /** Begin anew, from the gateway's own state. */
@@ -150,7 +148,9 @@ export class Stream {
         const [who, about] = await Promise.all([this.#world.whoami(), this.#world.overview()]);
         if (life !== this.#life) return;
         this.#store.set({ who, overview: about });
-        this.#follow();
+        // What is kept would be pushed out anyway.
+        if (about.head - this.#last > RECORDS_KEPT) await this.#begin();
+        else this.#follow();
       } catch (error) {
         if (life === this.#life) this.#lost(error);
       }

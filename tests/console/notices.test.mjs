@@ -5,12 +5,12 @@ import { nothing } from '../../console/fold.js';
 import { notices } from '../../console/notices.js';
 import { Store } from '../../console/store.js';
 
-const FINE = { status: 'ok', enabled: true, dry_run: false, oidc: true, warnings: [] };
+const FINE = { version: '1', status: 'ok', enabled: true, dry_run: false, oidc: true, warnings: [] };
 
 /** What is told of such a gateway at 1000, to an operator unless said otherwise. */
 function told(changes = {}, state = {}, role = 'operator') {
   const store = new Store(() => {});
-  Object.assign(store, { connection: { status: 'live', heard: 1000 }, overview: FINE, who: { role } }, changes);
+  Object.assign(store, { connection: { status: 'live', heard: 1000 }, overview: FINE, version: '1', who: { role } }, changes);
   Object.assign(store.state, nothing(), state);
   return notices(store, 1000);
 }
@@ -20,7 +20,7 @@ const pause = (changes = {}) => ({ rule: null, how: 'api', actor: 'ann', reason:
 test('of a gateway that works as it should there is nothing to tell', () => assert.deepEqual(told(), []));
 
 test('each thing that keeps it from acting, or the page from knowing, is told; the gravest first', () => {
-  const overview = { status: 'unavailable', enabled: false, dry_run: true, oidc: false, warnings: ['Mind the gap.'] };
+  const overview = { ...FINE, status: 'unavailable', enabled: false, dry_run: true, oidc: false, warnings: ['Mind the gap.'] };
   const found = told({ overview, connection: { status: 'down', heard: 940, why: 'Gone.' } }, { space_low: true, pauses: [pause()] });
   assert.deepEqual(titles(found), [
     'stop: No connection to the gateway.',
@@ -32,7 +32,7 @@ test('each thing that keeps it from acting, or the page from knowing, is told; t
     'note: Dry run.',
     'note: No login.',
   ]);
-  assert.match(found[0].text, /^Gone\. Last heard at .*, 1 min ago: what you see is from then\. Trying again\.$/);
+  assert.match(found[0].text, /^Gone\. Last heard at .*: what you see is from then\. Trying again\.$/);
 });
 
 test('a pause is told while it lasts, with who, why and until when', () => {
@@ -50,3 +50,8 @@ test('a viewer is not offered to resume, and nobody what only the file can', () 
 });
 
 test('before the gateway has answered nothing is told of it', () => assert.deepEqual(told({ overview: null }), []));
+
+test('a page that cannot go on, or is of another version than the gateway by now, is to be reloaded', () => {
+  assert.deepEqual(titles(told({ overview: { ...FINE, version: '2' } })), ['care: The gateway is another version by now.']);
+  assert.deepEqual(titles(told({ fault: 'Record 7' })), ['stop: This page has lost its way.']);
+});

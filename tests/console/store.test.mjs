@@ -53,3 +53,20 @@ test('a role may do what those below it may; nobody nothing', () => {
   store.set({ who: { subject: 'olga', name: null, role: 'operator', login: true } });
   assert.deepEqual(['viewer', 'operator', 'approver', 'admin'].map((role) => store.may(role)), [true, true, false, false]);
 });
+
+test('a record that cannot be folded stops the fold, says so, and is shown all the same; a new beginning mends it', () => {
+  const { store, show } = made();
+  let told = 0;
+  store.subscribe(() => (told += 1));
+  store.add(record(1, 'paused'));
+  store.add(record(2));
+  show();
+  store.add(record(3));
+  show();
+  assert.match(store.fault, /^Record 1 /);
+  assert.deepEqual([store.state.space_low, store.records.length, told], [false, 3, 2]);
+  store.begin(nothing(), []);
+  store.add(record(4));
+  show();
+  assert.deepEqual([store.fault, store.state.space_low], [null, true]);
+});

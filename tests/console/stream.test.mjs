@@ -36,7 +36,6 @@ class World {
   newest = (n, before) => this.#answer('newest', this.#records(Math.max(0, before - 1 - n), before).reverse());
   between = (after, before) => this.#answer('between', this.#records(after, before));
   whoami = () => (this.loggedIn ? this.#answer('whoami', { subject: 'ann', role: 'viewer' }) : new Promise(() => {}));
-  toLogin() {}
   after = (then, ms) => void this.timers.push({ then, at: this.time + ms / 1000 });
 
   source = (url) => {
@@ -218,4 +217,33 @@ test('a page that is opened while the gateway is away begins when it comes', asy
   world.up = true;
   await world.pass(1);
   assert.deepEqual([world.seqs, world.open.length], [[1, 2, 3], 1]);
+});
+
+test('a page that nobody sees for a while hangs up, and goes on where it was when somebody looks', async () => {
+  const world = await following();
+  world.stream.rest();
+  await world.pass(30);
+  assert.equal(world.open.length, 1);
+  world.stream.wake();
+  await world.pass(120);
+  assert.equal(world.open.length, 1);
+  world.stream.rest();
+  await world.pass(3600);
+  assert.deepEqual([world.open.length, world.status], [0, 'connecting']);
+  world.head = 4;
+  world.stream.wake();
+  await world.pass(0);
+  assert.deepEqual(world.open.map(({ url }) => url), ['/events?after=3']);
+  await world.send(4);
+  assert.deepEqual(world.seqs, [1, 2, 3, 4]);
+});
+
+test('whoever was away for very long begins anew, instead of taking everything in', async () => {
+  const world = await following();
+  world.up = false;
+  world.open[0].onerror();
+  await world.pass(3600);
+  Object.assign(world, { up: true, head: 100_000 });
+  await world.pass(10);
+  assert.deepEqual([world.open.map(({ url }) => url), world.store.state.head.seq, world.seqs.length], [['/events?after=100000'], 100_000, 200]);
 });

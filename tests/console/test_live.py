@@ -50,6 +50,18 @@ def test_no_record_is_missing_or_doubled_after_the_gateway_died(here: Console) -
     assert here.page.ask("window.sameLife") is True
 
 
+def test_no_record_is_missing_after_the_network_was_gone(here: Console) -> None:
+    """The page says that it is down, and catches up when the network is back."""
+    with here.running():
+        here.look()
+        here.page.offline(True)
+        here.page.until(f"{STATUS} === 'down'")
+        here.fire(*(labels("Down", f"web-{number}") for number in range(20)))
+        here.page.offline(False)
+        here.page.until(f"{STATUS} === 'live'")
+        here.shows_all()
+
+
 def test_another_log_at_the_same_address_is_shown_from_its_beginning(here: Console) -> None:
     """Nothing of the old one stays."""
     with here.running():

@@ -93,6 +93,11 @@ class Page:
         """Type `text` into what has the focus."""
         self._call("Input.insertText", text=text)
 
+    def offline(self, gone: bool) -> None:
+        """Whether its network is gone: requests fail, and streams say nothing any more."""
+        no = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._call("Network.emulateNetworkConditions", offline=gone, **no)
+
     def screenshot(self) -> bytes:
         """A PNG of what is seen."""
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
