@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import orjson
-import pytest
 
 from autoheal import state as service
 from autoheal.journal.record import seal
@@ -18,7 +17,6 @@ from autoheal.state import State
 from autoheal.web.state import ENDED_SHOWN, page
 from tests.support.components import require
 from tests.support.engine import Api, Stage
-from tests.support.operating import operating
 from tests.test_state import NOW, PLAN, legal
 
 FOLDING = Path(__file__).parent / "folding.mjs"
@@ -126,26 +124,3 @@ async def test_a_real_log_folds_alike(tmp_path: Path) -> None:
     kinds = {record.kind for record in stage.journal.records}
     assert {Kind.APPROVAL_REQUESTED, Kind.STORM_BEGAN, Kind.ACTION_OK, Kind.HEAL_CONFIRMED} <= kinds
     compared(tmp_path, [case(stage.journal.records)])
-
-
-async def test_get_state_is_where_events_go_on(tmp_path: Path) -> None:
-    """The answer's head belongs to its state, which is that of the log up to there; no credentials in the links."""
-    env = {"ALERTMANAGER_URL": "http://ann:secret@127.0.0.1:9/am"}
-    async with operating(tmp_path, RULES, env) as here:
-        await here.fire("api-1")
-        await here.run("verifying")
-        await here.journal.wait(here.journal.head.seq)
-        answer = (await here.client.get("/state")).json()
-        records = [record for record in await here.records(*Kind) if record.seq <= answer["head"]["seq"]]
-        assert answer["links"] == {"alertmanager": ["http://127.0.0.1:9/am"]}
-        assert (answer["head"]["log"], answer["head"]["seq"]) == (here.journal.log_id, records[-1].seq)
-        shown = orjson.loads(case(records, lambda _: False))["answers"][-1][1]
-        assert shown == {name: answer[name] for name in ("head", "state")}
-        assert (await here.client.get("/state?all=1")).status_code == 400
-
-
-@pytest.mark.parametrize("method", ["POST", "DELETE"])
-async def test_state_is_read_only(tmp_path: Path, method: str) -> None:
-    """Other methods are refused."""
-    async with operating(tmp_path, RULES) as here:
-        assert (await here.client.request(method, "/state")).status_code == 405
