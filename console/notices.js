@@ -1,6 +1,6 @@
 // What everybody must know, above every view: why nothing is done, or what is shown may be wrong.
 
-import { h, on, put } from './dom.js';
+import { h, list, on } from './dom.js';
 import { lasts } from './fold-guards.js';
 import { resumeDialog } from './pause.js';
 import { local } from './time.js';
@@ -76,16 +76,12 @@ function ofSettings({ overview }) {
 
 /** Keep `root` at what there is to tell. @param {HTMLElement} root @param {Store} store */
 export function startNotices(root, store) {
-  let before = '';
   on(root, 'click', 'button', ({ dataset }) => resumeDialog(dataset.rule ?? null));
   store.subscribe(() => {
-    const found = notices(store, Date.now() / 1000);
-    const text = JSON.stringify(found);
-    // A button that is made anew loses its focus.
-    if (text === before) return;
-    before = text;
+    // As text, so that one that says the same stays, and its button keeps the focus.
+    const found = notices(store, Date.now() / 1000).map((notice) => JSON.stringify(notice));
     root.hidden = found.length === 0;
-    put(root, found.map(shown));
+    list(root, found, (text) => text, (text) => shown(JSON.parse(text)));
   });
 }
 

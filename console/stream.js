@@ -27,6 +27,8 @@ export class Stream {
   #life = 0;
   /** @type {EventSource | null} */
   #source = null;
+  /** Whether it waits to come again, and nothing is under way. */
+  #waiting = false;
   #asked = 0;
   /** Counts how often the page came into sight or went out of it. */
   #seen = 0;
@@ -46,8 +48,8 @@ export class Stream {
   /** Look at once: somebody looks, the machine wakes up, or the network is back. */
   wake() {
     this.#seen += 1;
-    if (this.#source === null) this.#again(0);
-    else this.#ask();
+    if (this.#waiting) this.#again(0);
+    else if (this.#source !== null) this.#ask();
   }
 
   /** Nobody sees the page: hang up, unless somebody does soon. */
@@ -56,6 +58,7 @@ export class Stream {
     this.#world.after(() => {
       if (seen !== this.#seen) return;
       this.#close();
+      this.#waiting = true;
       this.#store.set({ connection: { ...this.#store.connection, status: 'connecting' } });
     }, UNSEEN_MS);
   }
@@ -93,8 +96,8 @@ export class Stream {
   #take(event) {
     const record = JSON.parse(event.data);
     if (event.lastEventId.split(':')[0] !== this.#log) return void this.#begin();
-    // Who we are known as no more gets envelopes, which are no whole records.
-    if (record.hash === undefined) return void this.#begin();
+    // Whoever is not logged in gets envelopes, which are no whole records.
+    if (record.hash === undefined) return void this.#lost(new Error('The gateway shows strangers no whole records.'));
     if (record.seq <= this.#last) return undefined;
     if (record.seq > this.#last + 1) return void this.#fill(record.seq);
     this.#last = record.seq;
@@ -140,8 +143,10 @@ export class Stream {
   /** @param {number} ms */
   #again(ms) {
     const life = this.#life;
+    this.#waiting = true;
     this.#world.after(async () => {
-      if (life !== this.#life) return;
+      if (life !== this.#life || !this.#waiting) return;
+      this.#waiting = false;
       if (this.#log === '') return void this.#begin();
       try {
         // The stream is public as well, with less in it: this sends whoever is logged in no more to the login.
@@ -168,23 +173,26 @@ export class Stream {
   async #ask() {
     const life = this.#life;
     const asked = ++this.#asked;
+    let last = this.#last;
     try {
       const about = await this.#world.overview();
       if (life !== this.#life || asked !== this.#asked) return;
       this.#store.set({ overview: about });
-      const last = this.#last;
+      last = this.#last;
       if (about.head <= last) return this.#live();
       this.#world.after(() => {
         if (life === this.#life && last === this.#last) this.#lost(new Error('The stream stands still.'));
       }, BEHIND_MS);
     } catch (error) {
-      if (life === this.#life) this.#lost(error);
+      // A gateway that is too busy to answer, but not to send, lives.
+      if (life === this.#life && last === this.#last) this.#lost(error);
     }
   }
 
   #close() {
     this.#source?.close();
     this.#source = null;
+    this.#waiting = false;
     return ++this.#life;
   }
 }

@@ -21,77 +21,96 @@ const REST_MS = 300;
 
 /** @param {HTMLElement} root @param {Store} store */
 export function render(root, store) {
-  const filter = h('input', { type: 'search', id: 'live-filter', placeholder: 'Filter', 'aria-keyshortcuts': '/', 'aria-label': 'Filter', spellcheck: 'false' });
-  const freeze = h('button', { type: 'button', 'aria-keyshortcuts': 'p', 'aria-pressed': 'false' }, 'Freeze');
-  const count = h('p', { class: 'count' });
-  const rows = h('ol', { class: 'log', 'aria-label': 'Records, newest first' });
-  const more = h('button', { type: 'button', hidden: true }, 'Show more');
-  const tones = /** @type {Tone[]} */ (Object.keys(TONES)).map(toneButton);
-  put(root, h('h2', { class: 'unseen' }, title), h('div', { class: 'bar' }, filter, h('div', { class: 'tones', role: 'group', 'aria-label': 'Show only' }, tones), freeze, count), rows, more);
+  const view = new Live(store);
+  put(root, h('h2', { class: 'unseen' }, title), ...view.parts());
+  return { update: () => view.update(), close: () => view.close() };
+}
+
+class Live {
+  #store;
+  #filter = h('input', {
+    type: 'search', id: 'live-filter', placeholder: 'Filter', 'aria-label': 'Filter', 'aria-keyshortcuts': '/', spellcheck: 'false',
+  });
+  #freeze = h('button', { type: 'button', 'aria-keyshortcuts': 'p', 'aria-pressed': 'false' }, 'Freeze');
+  #count = h('p', { class: 'count' });
+  #rows = h('ol', { class: 'log', 'aria-label': 'Records, newest first' });
+  #more = h('button', { type: 'button', hidden: true }, 'Show more');
+  #tones = /** @type {Tone[]} */ (Object.keys(TONES)).map(toneButton);
 
   /** @type {Set<Tone>} */
-  const wanted = new Set();
+  #wanted = new Set();
   /** What was there when it was frozen. @type {Entry[] | null} */
-  let frozen = null;
-  let most = ROWS;
-  let matches = matcher('');
-  let drawn = '';
-  let drawnSeq = 0;
-  let rested = true;
+  #frozen = null;
+  #most = ROWS;
+  /** What was drawn last, by its identity. @type {Entry[]} */
+  #drawn = [];
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #rest = null;
 
-  /** Draw, but in a burst only now and then. */
-  function update() {
-    if (!rested) return;
-    const { seq = 0 } = store.records.at(-1) ?? {};
-    if (seq - drawnSeq > MANY) {
-      rested = false;
-      setTimeout(() => {
-        rested = true;
-        update();
+  /** @param {Store} store */
+  constructor(store) {
+    this.#store = store;
+    this.#freeze.addEventListener('click', () => {
+      this.#frozen = this.#frozen ? null : store.records;
+      this.#draw();
+    });
+    this.#filter.addEventListener('input', () => this.#draw());
+    this.#more.addEventListener('click', () => {
+      this.#most += ROWS;
+      this.#draw();
+    });
+    for (const button of this.#tones) button.addEventListener('click', () => this.#choose(/** @type {Tone} */ (button.dataset.tone)));
+    on(this.#rows, 'toggle', 'details', unfold);
+    on(this.#rows, 'keydown', 'summary', (summary, event) => walk(this.#rows, summary, /** @type {KeyboardEvent} */ (event)));
+  }
+
+  parts() {
+    const tones = h('div', { class: 'tones', role: 'group', 'aria-label': 'Show only' }, this.#tones);
+    return [h('div', { class: 'bar' }, this.#filter, tones, this.#freeze, this.#count), this.#rows, this.#more];
+  }
+
+  /** Draw what has changed; in a burst only now and then. */
+  update() {
+    const { records } = this.#store;
+    if (this.#rest !== null || records === this.#drawn) return;
+    if ((records.at(-1)?.seq ?? 0) - (this.#drawn.at(-1)?.seq ?? 0) > MANY) {
+      this.#rest = setTimeout(() => {
+        this.#rest = null;
+        this.update();
       }, REST_MS);
     }
-    drawnSeq = seq;
-    draw();
+    this.#draw();
   }
 
-  function draw() {
-    const records = frozen ?? store.records;
-    const now = `${records.at(-1)?.seq} ${records.length} ${store.records.at(-1)?.seq} ${filter.value} ${[...wanted]} ${most}`;
-    if (now === drawn) return;
-    drawn = now;
-    const found = records.filter(matches);
-    showTones(tones, found, wanted);
-    const chosen = wanted.size ? found.filter((record) => wanted.has(tone(record))) : found;
-    const newest = chosen.slice(-most).reverse();
-    list(rows, chosen.length === records.length ? withGaps(newest) : newest, ({ kind, seq }) => `${kind === 'gap' ? 'g' : ''}${seq}`, row);
-    more.hidden = chosen.length <= most;
-    const later = frozen ? store.records.filter(({ seq }) => seq > (records.at(-1)?.seq ?? 0)).length : 0;
-    say(freeze, frozen ? `Go on (${later} new)` : 'Freeze');
-    say(count, `${newest.length} of ${records.length}`);
+  close() {
+    if (this.#rest !== null) clearTimeout(this.#rest);
   }
 
-  freeze.addEventListener('click', () => {
-    frozen = frozen ? null : store.records;
-    freeze.setAttribute('aria-pressed', String(frozen !== null));
-    draw();
-  });
-  filter.addEventListener('input', () => {
-    matches = matcher(filter.value);
-    draw();
-  });
-  more.addEventListener('click', () => {
-    most += ROWS;
-    draw();
-  });
-  for (const button of tones) button.addEventListener('click', () => {
-    const name = /** @type {Tone} */ (button.dataset.tone);
-    if (!wanted.delete(name)) wanted.add(name);
-    draw();
-  });
-  on(rows, 'toggle', 'details', unfold);
-  on(rows, 'keydown', 'summary', (summary, event) => walk(rows, summary, /** @type {KeyboardEvent} */ (event)));
-  return { update, close() {} };
+  /** @param {Tone} name */
+  #choose(name) {
+    if (!this.#wanted.delete(name)) this.#wanted.add(name);
+    this.#draw();
+  }
+
+  #draw() {
+    this.#drawn = this.#store.records;
+    const records = this.#frozen ?? this.#drawn;
+    const found = records.filter(matcher(this.#filter.value));
+    showTones(this.#tones, found, this.#wanted);
+    const chosen = this.#wanted.size ? found.filter((record) => this.#wanted.has(tone(record))) : found;
+    const newest = chosen.slice(-this.#most).reverse();
+    list(this.#rows, chosen.length === records.length ? withGaps(newest) : newest, keyOf, row);
+    this.#more.hidden = chosen.length <= this.#most;
+    const last = records.at(-1)?.seq ?? 0;
+    const later = this.#drawn.filter(({ seq }) => seq > last).length;
+    say(this.#freeze, this.#frozen ? `Go on (${later} new)` : 'Freeze');
+    this.#freeze.ariaPressed = String(this.#frozen !== null);
+    say(this.#count, `${newest.length} of ${records.length} shown`);
+  }
 }
+
+/** @param {Row} row */
+const keyOf = ({ kind, seq }) => `${kind === 'gap' ? 'gap before ' : ''}${seq}`;
 
 /** @param {Tone} name */
 function toneButton(name) {

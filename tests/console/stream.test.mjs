@@ -247,3 +247,23 @@ test('whoever was away for very long begins anew, instead of taking everything i
   await world.pass(10);
   assert.deepEqual([world.open.map(({ url }) => url), world.store.state.head.seq, world.seqs.length], [['/events?after=100000'], 100_000, 200]);
 });
+
+test('a page that comes into sight while it begins asks for nothing twice', async () => {
+  const world = new World();
+  world.stream.start();
+  world.stream.wake();
+  await world.pass(0);
+  await settled();
+  assert.deepEqual([world.asked.filter((what) => what === 'state').length, world.open.length], [1, 1]);
+});
+
+test('a gateway that does not answer in time but sends is alive', async () => {
+  const world = await following();
+  let refuse;
+  world.overview = () => new Promise((_, no) => (refuse = no));
+  await world.pass(11);
+  await world.send(4);
+  refuse(new Error('too late'));
+  await settled();
+  assert.deepEqual([world.status, world.open.length, world.sources.length], ['live', 1, 1]);
+});
