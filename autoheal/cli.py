@@ -13,12 +13,15 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import shtab
-from pydantic import BaseModel
 
 from autoheal import __version__, audit
 from autoheal.errors import AutohealError, ConfigError, Fault
+
+if TYPE_CHECKING:
+    from autoheal.actions import Action
 
 _OF_ACTIONS = ("docker_host", "docker_certs", "kubeconfig", "ssh_hosts")
 """The settings that `available` takes."""
@@ -167,19 +170,20 @@ def _refused(faults: Sequence[Fault]) -> int:
 
 def _check(files: Sequence[Path]) -> int:
     from autoheal.config import load_one  # noqa: PLC0415
-    from autoheal.rules import describe, load  # noqa: PLC0415
+    from autoheal.rules import describe  # noqa: PLC0415
+    from autoheal.serve import load_rules  # noqa: PLC0415
 
     try:
         # A rule that uses a redacted label is one that `serve` refuses.
         redact = load_one(os.environ, "redact")
-        params = _params()
+        actions = _actions()
     except ConfigError as error:
         return _refused(error.faults)
     bad = 0
     for path in files:
         print(f"Checking {path}")
         try:
-            rules = load(path, actions=params, redact=redact)
+            rules = load_rules(path, redact, actions)
         except ConfigError as error:
             bad += 1
             print(f"  FAILED: {len(error.faults)} faults", file=sys.stderr)
@@ -194,19 +198,19 @@ def _schema() -> int:
     from autoheal.rules import json_schema  # noqa: PLC0415
 
     try:
-        print(json.dumps(json_schema(_params()), indent=2, ensure_ascii=False))
+        params = {name: action.Params for name, action in _actions().items()}
+        print(json.dumps(json_schema(params), indent=2, ensure_ascii=False))
     except ConfigError as error:
         return _refused(error.faults)
     return 0
 
 
-def _params() -> Mapping[str, type[BaseModel]]:
-    """The parameters of every action that `serve` would have."""
+def _actions() -> Mapping[str, Action]:
+    """Every action that `serve` would have."""
     from autoheal.actions import available  # noqa: PLC0415
     from autoheal.config import load_one  # noqa: PLC0415
 
-    actions = available(**{name: load_one(os.environ, name) for name in _OF_ACTIONS})
-    return {name: action.Params for name, action in actions.items()}
+    return available(**{name: load_one(os.environ, name) for name in _OF_ACTIONS})
 
 
 def _demo(*, once: bool, port: int) -> int:

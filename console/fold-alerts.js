@@ -24,6 +24,7 @@ export const ALERTS = {
       decisions: {},
       runs: {},
       ran: [],
+      released: {},
     });
   },
 
@@ -67,7 +68,8 @@ export const ALERTS = {
     const decisions = { ...episode.decisions, [rule]: decided };
     state.episodes.set(record.fingerprint, { ...episode, decisions });
     const storm = state.storms.get(rule);
-    if (target !== null && storm && !storm.over) storm.held[record.fingerprint] = target;
+    const held = storm && !storm.over && !Object.hasOwn(episode.released, rule);
+    if (target !== null && held) storm.held[record.fingerprint] = target;
     if (record.run !== undefined && mode !== null) begin(state, record);
   },
 };

@@ -42,6 +42,14 @@ function resumed(state, { rule = null, detail }) {
 /** Whether a pause or silence lasts at `now`. @param {number | null} until @param {number} now both epoch seconds */
 export const lasts = (until, now) => until === null || now < until;
 
+/** What a storm of this rule holds and people may let go. @param {State} state @param {string} rule @returns {Fields[]} */
+export function batch(state, rule) {
+  return Object.keys(state.storms.get(rule)?.held ?? {})
+    .map((fingerprint) => /** @type {Fields} */ (state.episodes.get(fingerprint)))
+    .filter((episode) => !Object.hasOwn(episode.runs, rule) && !episode.ran.includes(rule))
+    .filter((episode) => (episode.decisions[rule]?.plan_digest ?? null) !== null);
+}
+
 /** @param {Fields} storm */
 export function holdsNone({ held }) {
   for (const _ in held) return false;
@@ -72,9 +80,21 @@ export const GUARDS = {
     const held = { ...state.storms.get(rule)?.held };
     for (const [fingerprint, episode] of state.episodes) {
       const target = episode.decisions[rule]?.target ?? null;
-      if (target !== null) held[fingerprint] = target;
+      if (target !== null && !Object.hasOwn(episode.released, rule)) held[fingerprint] = target;
     }
     state.storms.set(rule, { began_at: seconds(ts), over: false, held });
+  },
+  storm_released(state, { rule, ts, actor, detail }) {
+    const storm = state.storms.get(rule);
+    if (!storm) return;
+    // Not listed in the record, which could not hold ten thousand: it was made from this very state.
+    for (const episode of batch(state, rule)) {
+      const { plan_digest } = episode.decisions[rule];
+      const release = { plan_digest, rule_digest: detail.rule_digest, ts: seconds(ts), by: actor };
+      state.episodes.set(episode.fingerprint, { ...episode, released: { ...episode.released, [rule]: release } });
+      delete storm.held[episode.fingerprint];
+    }
+    if (storm.over && holdsNone(storm)) state.storms.delete(rule);
   },
   storm_ended(state, { rule }) {
     const storm = state.storms.get(rule);

@@ -13,6 +13,8 @@ export function begin(state, record) {
   const { rule = '', target, reason } = record;
   const episode = /** @type {Fields} */ (state.episodes.get(record.fingerprint));
   const waits = reason === 'awaiting_approval';
+  // Whoever let it go from a storm has approved it.
+  const word = reason === 'act' && record.mode === 'approve' && Object.hasOwn(episode.released, rule) ? episode.released[rule] : null;
   state.runs.set(record.run, {
     id: record.run,
     episode: episode.id,
@@ -27,10 +29,11 @@ export function begin(state, record) {
     correlation_id: record.correlation_id ?? null,
     caused_by: episode.caused_by,
     state: waits ? 'awaiting_approval' : 'planned',
-    approval: null,
+    approval: word && { rule_digest: word.rule_digest, requested_at: word.ts, expires_at: word.ts, by: word.by },
     step: 0,
     acted_at: null,
     action_ok: null,
+    again: false,
     resolved: null,
     reason,
     ended_at: null,
@@ -95,7 +98,10 @@ export const RUNS = {
   approval_expired: ends('expired'),
   cancel_requested: moves((_, { reason = null, actor }) => ({ state: 'cancelling', reason, ended_by: actor })),
   action_started(state, record) {
-    moves((_, { step = 1 }) => ({ state: 'acting', step, acted_at: null, action_ok: null, reason: null }))(state, record);
+    moves(({ step: before }, { step }) => {
+      const again = step === before;
+      return { state: 'acting', step: step ?? 1, acted_at: null, action_ok: null, again, reason: null };
+    })(state, record);
     const run = state.runs.get(record.run);
     if (run) state.working.set(run.id, run.rule);
   },
@@ -117,5 +123,11 @@ export const RUNS = {
     // One that was judged: a run that was stopped before its action, or by a fault of ours, tells nothing of its rule.
     if (run.step > 0 && ['planned', 'escalating'].includes(run.state)) failed(state, run, seconds(record.ts));
     ends('escalated')(state, record);
+  },
+  rerun_requested(state, { fingerprint, rule }) {
+    const episode = state.episodes.get(fingerprint);
+    if (!episode) return;
+    const { [rule]: _, ...released } = episode.released;
+    state.episodes.set(fingerprint, { ...episode, ran: episode.ran.filter((/** @type {string} */ one) => one !== rule), released });
   },
 };

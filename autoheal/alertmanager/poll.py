@@ -14,9 +14,12 @@ from typing import Any, Literal
 from autoheal.alertmanager.peer import Parameters, Peer, Unusable
 from autoheal.clock import Clock
 from autoheal.model import Alert, AlertStatus, parse_rfc3339
+from autoheal.slices import Slices, every, in_turns
 from autoheal.wire import Faults, excerpt, read_alert, read_fingerprint
 
 UNREADABLE_NAMED = 3
+AT_ONCE = 100
+"""Alerts read before others on the event loop get their turn."""
 SETTLED_SECONDS = 300.0
 """How long an Alertmanager must have been up before what it does not list has ended. It does not keep alerts over a
 restart; Prometheus sends firing ones again at least once a minute (`--rules.alert.resend-delay`).
@@ -128,7 +131,7 @@ async def ask(peer: Peer, clock: Clock, filters: Sequence[str], receiver: str | 
 
 async def _list(peer: Peer, answer: Answer, params: Parameters) -> None:
     try:
-        _read(peer, answer, (await peer.get("alerts", params))[0])
+        await in_turns(_read(peer, answer, (await peer.get("alerts", params))[0]))
     except Unusable as error:
         answer.errors.append(f"{peer.name} (alerts): {error}")
 
@@ -145,10 +148,12 @@ async def _status(peer: Peer, answer: Answer, clock: Clock) -> None:
         answer.errors.append(f"{peer.name} (status): does not tell its uptime")
 
 
-def _read(peer: Peer, answer: Answer, raw: Any) -> None:
+def _read(peer: Peer, answer: Answer, raw: Any) -> Slices[None]:
     if not isinstance(raw, list):
         raise Unusable(f"answered {excerpt(raw)} and not a list of alerts")
-    for index, item in enumerate(raw):
+    for index, (pause, item) in enumerate(every(AT_ONCE, raw)):
+        if pause:
+            yield
         _take(peer, answer, index, item)
     if (more := len(answer.unreadable) - UNREADABLE_NAMED) > 0:
         answer.errors.append(f"{peer.name} (alerts): {more:,} more alerts cannot be read")

@@ -24,7 +24,7 @@ from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS
 from autoheal.state import TERMINAL, Episode, Run, State
 
-AT_ONCE = 50
+AT_ONCE = 20
 """Decisions made before others on the event loop get their turn."""
 
 _CONCERN_ALL = frozenset(
@@ -38,6 +38,8 @@ _CONCERN_ALL = frozenset(
     )
 )
 """Kinds of records after which every open episode is decided on anew."""
+_NOT_LIVE = (Reason.DRY_RUN, Reason.HOLD_OUT)
+"""Reasons for which the plan is made and not carried out."""
 _UNBEGUN_ENDS = (Kind.ACTION_CANCELLED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPIRED)
 """Ends of runs that may never have begun."""
 _STORMS = ""
@@ -57,7 +59,8 @@ class Spawn(Protocol):
 class Decider:
     """Decides on every episode that is due, records what is news, and has `begin` carry the runs that follow.
 
-    `look` takes note of what may have been said outside of the log, and raises JournalUnavailable.
+    `look` takes note of what may have been said outside of the log, and raises JournalUnavailable. `turn` is held by
+    whoever takes a notification in.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Decider:
         actions: Mapping[str, Action],
         outlook: Outlook,
         clock: Clock,
+        turn: asyncio.Lock,
         look: Callable[[], None],
         begin: Callable[[str], None],
         spawn: Spawn,
@@ -79,6 +83,7 @@ class Decider:
         self._actions = actions
         self._outlook = outlook
         self._clock = clock
+        self._turn = turn
         self._look = look
         self._begin = begin
         self._spawn = spawn
@@ -123,6 +128,12 @@ class Decider:
             self.mark(self._state.episodes)
         elif record.kind is Kind.CONFIG_LOADED:
             self._stale = True
+        elif record.kind is Kind.STORM_RELEASED:
+            rule = str(record.rule)
+            self.mark([one.fingerprint for one in self._state.episodes.values() if rule in one.released])
+            self._look_at_guards()
+        elif record.kind is Kind.RERUN_REQUESTED:
+            self.mark([str(record.fingerprint)])
         elif record.kind is Kind.ALERT_RESOLVED:
             self._starved.discard(str(record.fingerprint))
             if self._state.storms:
@@ -176,10 +187,22 @@ class Decider:
                 self.mark_all()
 
     async def _decide_all(self) -> None:
+        due = True
+        while due:
+            # In between is the moment for a notification: it must be whole before anything is decided on it.
+            async with self._turn:
+                due = await self._decide_some()
+            await asyncio.sleep(0)
+
+    async def _decide_some(self) -> bool:
+        """Make the next decisions; whether more are due."""
         self._ledger.refresh()
         self._look()
-        done = 0
-        while await self._look_ahead():
+        for _ in range(AT_ONCE):
+            if not await self._look_ahead():
+                # By now there are decisions that tell of all of them.
+                self._survey.named.clear()
+                return False
             fingerprint = next(iter(self._dirty))
             try:
                 self._decide_episode(fingerprint)
@@ -188,11 +211,7 @@ class Decider:
             except Exception:  # noqa: BLE001 one alert that trips a fault of ours must not stop decisions on all others
                 _log.exception("decision_failed", fingerprint=fingerprint)
             del self._dirty[fingerprint]
-            done += 1
-            if done % AT_ONCE == 0:
-                await asyncio.sleep(0)
-        # By now there are decisions that tell of all of them.
-        self._survey.named.clear()
+        return True
 
     async def _look_ahead(self) -> bool:
         """Look at all that has arrived, record what guards have to tell, and say whether a decision is due."""
@@ -261,11 +280,11 @@ class Decider:
         if not begins and not differs(decision, episode.decisions.get(decision.rule or "")):
             return
         run_id = None
-        if begins or decision.reason is Reason.DRY_RUN:
+        if begins or decision.reason in _NOT_LIVE:
             run_id = f"r{self._state.head.seq + 1}"
         drafts = [decision_draft(episode, decision, self._switches(), self._rules().digest, run_id)]
         carried = begins
-        if decision.reason is Reason.DRY_RUN and decision.plan is not None:
+        if decision.reason in _NOT_LIVE and decision.plan is not None:
             carried = can_rehearse(decision.plan, self._actions)
             if not carried:
                 drafts.append(dry_run_draft(episode, decision, run_id))

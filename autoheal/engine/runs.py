@@ -43,6 +43,8 @@ ROOM_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
+_CUT_SHORT = ("gateway_died", "shutdown")
+"""Reasons of `action_interrupted` after which nobody knows how far the action came."""
 _HEALS: Mapping[Outcome, Kind] = {
     Outcome.CONFIRMED: Kind.HEAL_CONFIRMED,
     Outcome.FAILED: Kind.HEAL_FAILED,
@@ -129,16 +131,15 @@ class Runner:
             case RunState.ACTING:
                 await self._close_interrupted()
             case RunState.VERIFYING:
-                await self._verify()
+                if not await self._run_again():
+                    await self._verify()
             case RunState.CANCELLING:
                 await self._ledger.insist(self._cancelled)
             case _:
                 await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
 
     async def _next_step(self) -> None:
-        await self._world.look(self.run)
-        if self._world.winding_down():
-            await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
+        await self._look_before_starting()
         run = self._standing_at(RunState.PLANNED)
         if run is None:
             return
@@ -149,11 +150,19 @@ class Runner:
         if self._obstacle(run) is not None:
             await self._ledger.insist(self._stopped)
             return
-        step = run.steps[run.step]
+        await self._start(run, run.step + 1)
+
+    async def _look_before_starting(self) -> None:
+        await self._world.look(self.run)
+        if self._world.winding_down():
+            await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
+
+    async def _start(self, run: Run, number: int) -> None:
+        step = run.steps[number - 1]
         action = self._world.actions[step["action"]]
         started = self._draft(
             Kind.ACTION_STARTED,
-            step=run.step + 1,
+            step=number,
             action=action.name,
             description=action.describe(step["params"]),
             **asdict(action.traits(step["params"])),
@@ -167,6 +176,30 @@ class Runner:
                 await self._tell(Kind.ACTION_OK if outcome.ok else Kind.ACTION_FAIL, action.name, outcome.detail)
         finally:
             self.idle.set()
+
+    def _may_run_again(self) -> bool:
+        """Whether the gateway died over the last step's action, and its rule says that it may be started once more."""
+        run = self.run
+        if run.reason not in _CUT_SHORT or run.again:
+            return False
+        action = self._world.actions.get(run.steps[run.step - 1]["action"])
+        said = any(rule.name == run.rule and rule.rerun_interrupted for rule in self._world.rules().rules)
+        # The rule that said so was checked; this plan may have been made by another of that name.
+        idempotent = action is not None and action.traits(run.steps[run.step - 1]["params"]).idempotent
+        return said and idempotent
+
+    async def _run_again(self) -> bool:
+        """Start what was cut short once more, guards willing; False: it is to be verified as it is."""
+        if not self._may_run_again():
+            return False
+        await self._look_before_starting()
+        run = self._standing_at(RunState.VERIFYING)
+        if run is None:
+            return True  # people have spoken meanwhile
+        if not self._may_run_again() or self._obstacle(run, run.step) is not None:
+            return False
+        await self._start(run, run.step)
+        return True
 
     def _standing_at(self, state: RunState) -> Run | None:
         """The run, if it stands there still: people may have ended it, or the log given its decision up."""
@@ -276,8 +309,10 @@ class Runner:
         run = self._standing_at(RunState.PLANNED)
         return [] if run is None else self._obstacle(run) or []
 
-    def _obstacle(self, run: Run) -> Sequence[Draft] | None:
-        """The records that end the run instead of its next step, or None when nothing stands in the way."""
+    def _obstacle(self, run: Run, number: int | None = None) -> Sequence[Draft] | None:
+        """The records that end the run instead of step `number` (None: the next), or None when nothing stands in the
+        way.
+        """
         if run.resolved is not None:
             return [self._draft(Kind.ACTION_CANCELLED, reason="resolved", resolved=run.resolved)]
         # After a step that did not help, an alert that still fires is not left in silence.
@@ -296,7 +331,7 @@ class Runner:
         if run.approval is not None and decision.rule_digest != run.approval.rule_digest:
             # What people approve is the rule as they saw it, its guards and verification included.
             return [self._draft(ends, reason="rule_changed", rule_digest=decision.rule_digest)]
-        if run.steps[run.step]["action"] not in self._world.actions:
+        if run.steps[run.step if number is None else number - 1]["action"] not in self._world.actions:
             return [self._draft(ends, reason="unknown_action")]
         return None
 
@@ -437,7 +472,7 @@ class Runner:
         detail = {"action": action, "plan": run.plan, "plan_digest": run.plan_digest}
         if rehearsals:
             detail["rehearsals"] = rehearsals
-        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=Reason.DRY_RUN.value, **detail)]
+        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=run.reason, **detail)]
 
     def _given_up(self) -> Sequence[Draft]:
         run, reason = self.run, "internal_error"

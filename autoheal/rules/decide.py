@@ -19,6 +19,9 @@ from autoheal.rules.render import plan
 from autoheal.rules.schema import Rule
 from autoheal.state import Episode, Run, State
 
+_MODES = list(Mode)
+"""From the one that goes least far on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Switches:
@@ -121,8 +124,14 @@ def decide(
             return conclude(verdict.reason, verdict.ask_again)
     if mode is Mode.DRY_RUN:
         return conclude(Reason.DRY_RUN)
+    # A ladder that was begun is not left half-way because the share has shrunk.
+    if run is None or run.step == 0:
+        verdicts.append(share := guards.hold_out(episode, rule))
+        if not share.passed:
+            mode = Mode.DRY_RUN  # what becomes of it must never act
+            return conclude(Reason.HOLD_OUT)
     if mode is Mode.APPROVE:
-        verdicts.append(approval := guards.approved(run))
+        verdicts.append(approval := guards.approved(run, episode, rule, plan_digest(made)))
         if not approval.passed:
             return conclude(Reason.AWAITING_APPROVAL)
     return conclude(Reason.ACT)
@@ -130,9 +139,15 @@ def decide(
 
 def mode_of(state: State, rule: Rule, switches: Switches) -> Mode:
     """How far the rule may go now, whatever it says itself."""
-    if rule.mode is not Mode.OFF and (switches.dry_run or _demotion(state, rule)):
-        return Mode.DRY_RUN
-    return rule.mode
+    if switches.dry_run:
+        return min(rule.mode, Mode.DRY_RUN, key=_MODES.index)
+    return demoted_to(rule) if _demotion(state, rule) else rule.mode
+
+
+def demoted_to(rule: Rule) -> Mode:
+    """How far the rule may go once it is demoted: never further than it goes by itself."""
+    demote = Mode.DRY_RUN if rule.breaker is None else Mode(rule.breaker.demote)
+    return min(rule.mode, demote, key=_MODES.index)
 
 
 def _demotion(state: State, rule: Rule) -> dict[str, bool]:

@@ -1,10 +1,13 @@
-"""The guards that time, other runs and people can change: each a pure answer with what it looked at."""
+"""The guards that time, other runs, people and chance can change: each a pure answer with what it looked at."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from autoheal.model import Reason, rfc3339
 from autoheal.rules.load import RuleSet
@@ -75,10 +78,13 @@ def paused(state: State, rule: Rule, now: float) -> Verdict:
     return Verdict(Reason.PAUSED, passed=False, saw=saw, ask_again=last.until)
 
 
-def approved(run: Run | None) -> Verdict:
-    """Whether somebody has approved the run."""
+def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str) -> Verdict:
+    """Whether somebody has approved the run, or this plan of this rule with the batch of a storm."""
     approval = None if run is None else run.approval
     by = None if approval is None else approval.by
+    release = episode.released.get(rule.name)
+    if by is None and release is not None and (release.plan_digest, release.rule_digest) == (plan_digest, rule.digest):
+        return Verdict(Reason.AWAITING_APPROVAL, passed=True, saw={"by": release.by, "with": "storm"})
     return Verdict(Reason.AWAITING_APPROVAL, by is not None, {"by": by})
 
 
@@ -151,7 +157,7 @@ def breaker_open(state: State, rule: Rule, now: float, run: Run | None) -> Verdi
     if rule.breaker is None or breaker is None:
         return Verdict(Reason.BREAKER_OPEN, passed=True, saw={"failures": 0 if breaker is None else breaker.failures})
     saw: dict[str, Any] = {"failures": breaker.failures, "of": rule.breaker.failures}
-    # A demoted rule is a dry run: its plans harm nobody, and are what people judge it by.
+    # A demoted rule is a dry run, or asks people each time: its plans are what they judge it by.
     if breaker.demoted or not breaker.blocks(rule.breaker.failures):
         return Verdict(Reason.BREAKER_OPEN, passed=True, saw=saw)
     until = breaker.until(rule.breaker.reset)
@@ -166,6 +172,8 @@ def storm(state: State, episode: Episode, rule: Rule) -> Verdict:
     if rule.storm is None:
         return Verdict(Reason.STORM, passed=True, saw={"of": None})
     saw: dict[str, Any] = {"of": rule.storm.count, "window": rule.storm.seconds}
+    if (release := episode.released.get(rule.name)) is not None:
+        return Verdict(Reason.STORM, passed=True, saw=saw | {"released_by": release.by})
     known = state.storms.get(rule.name)
     if known is None or not known.holds(episode.fingerprint):
         return Verdict(Reason.STORM, passed=True, saw=saw)
@@ -182,6 +190,17 @@ def concurrency(state: State, rule: Rule, max_running: int, run: Run | None) -> 
     running = len(state.at_work(rule.name) - own)
     saw = {"scope": "rule", "running": running, "of": rule.concurrency}
     return Verdict(Reason.CONCURRENCY, running < rule.concurrency, saw)
+
+
+def hold_out(episode: Episode, rule: Rule) -> Verdict:
+    """Whether the episode is in the share on which the rule acts.
+
+    Its place from 0 to 100 is a hash of the rule's name, the fingerprint and the alert's start: always the same for
+    one episode, and whoever is in at 10% is in at 25%.
+    """
+    about = orjson.dumps([rule.name, episode.fingerprint, when(episode.starts_at)])
+    place = int.from_bytes(hashlib.sha256(about).digest()[:8]) / 2**64 * 100
+    return Verdict(Reason.HOLD_OUT, place < rule.rollout, {"rollout": rule.rollout, "place": round(place, 3)})
 
 
 def when(ts: float) -> str | float:

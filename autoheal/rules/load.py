@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from autoheal.errors import ConfigError, Fault
 from autoheal.rules.document import Document, line_column
-from autoheal.rules.faults import combination_faults, shape_faults
+from autoheal.rules.faults import Idempotent, combination_faults, rerun_faults, shape_faults
 from autoheal.rules.fields import Context
 from autoheal.rules.freeze import Freeze
 from autoheal.rules.index import RuleIndex
@@ -61,11 +61,22 @@ class RuleSet:
         return found
 
 
-def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Container[str] = frozenset()) -> RuleSet:
+def _nothing_is_idempotent(_action: str, _params: Mapping[str, Any]) -> bool:
+    return False
+
+
+def load(
+    path: Path,
+    *,
+    actions: Mapping[str, type[BaseModel]],
+    redact: Container[str] = frozenset(),
+    idempotent: Idempotent = _nothing_is_idempotent,
+) -> RuleSet:
     """The rules in the file `path`, or in the `*.yaml` and `*.yml` files of the folder `path` in the order of names.
 
     `actions` maps the name of each action to the model of its parameters; `redact` are names of labels and
-    annotations that no rule may use. Raises ConfigError with every fault as `FILE:LINE:COLUMN`.
+    annotations that no rule may use; `idempotent` says whether an action with such parameters may be done twice.
+    Raises ConfigError with every fault as `FILE:LINE:COLUMN`.
     """
     faults: list[Fault] = []
     documents: list[Document] = []
@@ -84,7 +95,8 @@ def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Containe
     named: dict[str, str] = {}
     for document in documents:
         try:
-            read.append(model.model_validate(document.data, context=context))
+            read.append(made := model.model_validate(document.data, context=context))
+            faults.extend(rerun_faults(document, made, actions, idempotent))
         except ValidationError as error:
             faults.extend(shape_faults(document, model, error))
         faults.extend(combination_faults(document, actions, default_mode, named))
@@ -188,6 +200,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         freeze=text.freeze,
         unless=text.unless,
         mode=defaults.mode if text.mode is None else text.mode,
+        rollout=text.rollout,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
         breaker=text.breaker,
@@ -195,6 +208,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         storm=None if storm == "off" else storm,
         approval=text.approval,
         cancel_on_resolve=text.cancel_on_resolve,
+        rerun_interrupted=text.rerun_interrupted,
         continue_=text.continue_,
         digest=digest,
         redact=redact,

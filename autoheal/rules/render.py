@@ -73,6 +73,12 @@ def plan(rule: Rule, alert: Firing) -> dict[str, Any]:
     return made
 
 
+def outline(params: BaseModel) -> dict[str, Any]:
+    """`params` as they stand in a plan, with the text of each template in the place of its value."""
+    made: dict[str, Any] = _rendered(params, None, "")
+    return made
+
+
 def target_of(rule: Rule, alert: Firing) -> str:
     """The target of `plan` alone. Raises RenderError as that does."""
     return _target(rule, _values(rule, alert))
@@ -128,8 +134,10 @@ def _probe(probe: Probe | None, values: Mapping[str, Any], where: str) -> dict[s
     return {name: value for name, value in made.items() if value is not None}
 
 
-def _rendered(value: Any, values: Mapping[str, Any], where: str) -> Any:
+def _rendered(value: Any, values: Mapping[str, Any] | None, where: str) -> Any:
     if isinstance(value, Template):
+        if values is None:
+            return value.source
         try:
             return value.render(values)
         except RenderError as error:

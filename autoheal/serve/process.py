@@ -71,7 +71,12 @@ def serve(settings: Settings, accept_damage: str | None = None) -> int:
 
 def load_rules(path: Path, redact: HiddenNames, actions: Mapping[str, Action]) -> RuleSet:
     """The rules at `path`, as the engine loads them at start and at each reload. Raises ConfigError."""
-    return load(path, actions={name: action.Params for name, action in actions.items()}, redact=redact)
+    return load(
+        path,
+        actions={name: action.Params for name, action in actions.items()},
+        redact=redact,
+        idempotent=lambda name, params: actions[name].traits(params).idempotent,
+    )
 
 
 async def _serve(

@@ -57,6 +57,7 @@ def _rule(rule: Rule) -> dict[str, object]:
     return {
         "name": rule.name,
         "mode": rule.mode,
+        "rollout": rule.rollout,
         "match": ", ".join(map(str, rule.matchers)),
         "for": rule.for_,
         "cooldown": rule.cooldown,
@@ -71,6 +72,7 @@ def _rule(rule: Rule) -> dict[str, object]:
         "freeze": [str(window) for window in rule.freeze],
         "approval": {"expires": rule.approval.expires},
         "cancel_on_resolve": rule.cancel_on_resolve,
+        "rerun_interrupted": rule.rerun_interrupted,
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

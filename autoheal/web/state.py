@@ -13,14 +13,12 @@ from starlette.responses import Response
 from autoheal.config import Settings
 from autoheal.engine import Engine
 from autoheal.journal import FileJournal
-from autoheal.state import Run, State
+from autoheal.state import Episode, Run, State, Suspect
 from autoheal.web.parameters import parameters
 
 ENDED_SHOWN = 200
 """How many of the runs that have ended are shown, the newest. The console keeps as many (console/fold-runs.js)."""
 SHOWN = (
-    "episodes",
-    "suspects",
     "locks",
     "working",
     "space_low",
@@ -56,9 +54,16 @@ def page(known: State) -> dict[str, Any]:
     gone = set(known.ended_runs[:-ENDED_SHOWN])
     return {
         **{name: getattr(known, name) for name in SHOWN},
+        "episodes": {fingerprint: _open(episode) for fingerprint, episode in known.episodes.items()},
+        "suspects": {fingerprint: _open(suspect) for fingerprint, suspect in known.suspects.items()},
         "runs": {run.id: _run(run) for run in known.runs.values() if run.id not in gone},
         "ended_runs": known.ended_runs[-ENDED_SHOWN:],
     }
+
+
+def _open(known: Episode | Suspect) -> dict[str, Any]:
+    """All but how much memory it may take, which is the service's own business."""
+    return {each.name: getattr(known, each.name) for each in fields(known) if each.name != "size"}
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS, Facts, Others
 from autoheal.state import Charge, Episode, Pause, Run, Silence, State
-from autoheal.storm import Storm
+from autoheal.storm import Release, Storm
 from tests.support.rules import rules_from
 
 NOW = 1_790_000_000.0
 LIVE = Switches(enabled=True, dry_run=False)
+moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.0])
 RULES = rules_from("""
     version: 1
     budget: [5/1h]
@@ -99,6 +100,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.STORM,
         Reason.CONCURRENCY,
         Reason.LOW_SPACE,
+        Reason.HOLD_OUT,
     ]
 
 
@@ -378,6 +380,28 @@ def test_a_storm_holds_its_rules_alerts_and_afterwards_those_it_held() -> None:
     assert ask(state, rules=off).reason is Reason.ACT
 
 
+def test_what_a_storm_let_go_passes_it_and_needs_no_approval_of_its_own() -> None:
+    """By the rule, the plan and the episode that somebody looked at, alone; all other guards stay."""
+    rules = sharing(100, Mode.APPROVE)
+    rule = rules.rules[0]
+    state = State(storms={"restart": Storm(NOW - 60)})
+    about = episode()
+    digest = ask(about=about, rules=rules).plan_digest
+    assert digest is not None
+    about.released["restart"] = release = Release(digest, rule.digest, NOW - 5, "ann")
+    decision = ask(state, about, rules=rules)
+    assert (decision.reason, decision.mode) == (Reason.ACT, Mode.APPROVE)
+    assert decision.verdicts[-1].saw == {"by": "ann", "with": "storm"}
+    assert ask(state, episode(), rules=rules).reason is Reason.STORM
+    assert ask(State(pauses=[a_pause()]), about, rules=rules).reason is Reason.PAUSED
+    for other in (dataclasses.replace(release, plan_digest="0"), dataclasses.replace(release, rule_digest="0")):
+        about.released["restart"] = other
+        assert ask(state, about, rules=rules).reason is Reason.AWAITING_APPROVAL
+        assert ask(state, about).reason is Reason.ACT
+    about.released = {"dry": release}
+    assert ask(state, about, rules=rules).reason is Reason.STORM
+
+
 def test_so_many_runs_are_at_work_at_once() -> None:
     """In all and of one rule; a run is not in its own way, and a step under way is not stopped."""
     state = State()
@@ -412,6 +436,97 @@ def test_a_demoted_rule_is_a_dry_run() -> None:
     assert ask(State(breakers={"off": broken}), episode(alertname="Off")).reason is Reason.RULE_OFF
 
 
+def test_a_demoted_rule_asks_people_where_it_says_so() -> None:
+    """An open breaker is then no obstacle, since each run has somebody's word; nobody goes further than before."""
+    broken = Breaker(failures=5, failed_at=NOW, opened_at=NOW, opens=3, demoted=True)
+    state = State(breakers={"restart": broken})
+
+    def demoted(mode: Mode, demote: str) -> Decision:
+        breaker = RULES.rules[0].breaker.model_copy(update={"demote": demote})  # type: ignore[union-attr]
+        rule = dataclasses.replace(RULES.rules[0], mode=mode, breaker=breaker)
+        return ask(state, rules=dataclasses.replace(RULES, rules=(rule,)))
+
+    asked = demoted(Mode.LIVE, "approve")
+    assert (asked.reason, asked.mode) == (Reason.AWAITING_APPROVAL, Mode.APPROVE)
+    assert demoted(Mode.APPROVE, "approve").mode is Mode.APPROVE
+    for mode in (Mode.LIVE, Mode.APPROVE, Mode.DRY_RUN):
+        assert demoted(mode, "dry_run").reason is Reason.DRY_RUN
+    assert demoted(Mode.DRY_RUN, "approve").reason is Reason.DRY_RUN
+    assert demoted(Mode.OFF, "approve").reason is Reason.RULE_OFF
+
+
+def sharing(percent: float, mode: Mode = Mode.LIVE) -> RuleSet:
+    """RULES with the first rule acting on that share."""
+    return dataclasses.replace(RULES, rules=(dataclasses.replace(RULES.rules[0], rollout=percent, mode=mode),))
+
+
+def an_episode(number: int, ago: float = 100) -> Episode:
+    labels = {"alertname": "Down", "instance": "api-1"}
+    return Episode(f"e{number}", f"f{number}", labels, {}, NOW - ago, NOW - 90, "c")
+
+
+def test_a_rule_acts_on_its_share_of_episodes() -> None:
+    """About so many of them; who is in at a small share is in at every greater one, and at 100% all are."""
+    inside: set[str] = set()
+    for percent in (1, 10, 25, 50, 100):
+        now_in = {f"e{n}" for n in range(2000) if ask(about=an_episode(n), rules=sharing(percent)).reason is Reason.ACT}
+        assert inside <= now_in
+        assert abs(len(now_in) / 2000 - percent / 100) < 0.04
+        inside = now_in
+
+
+@given(
+    fingerprint=st.text(max_size=20),
+    starts_at=moments,
+    shares=st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)),
+    mode=st.sampled_from([Mode.LIVE, Mode.APPROVE]),
+    step=st.sampled_from([None, 0]),
+)
+def test_a_greater_share_only_takes_in(
+    fingerprint: str, starts_at: float, shares: tuple[float, float], mode: Mode, step: int | None
+) -> None:
+    """Whatever the episode: who acts at a share acts at every greater one, and all do at 100%."""
+    about = dataclasses.replace(an_episode(1, ago=0), fingerprint=fingerprint, starts_at=starts_at)
+    run = None if step is None else a_run()
+    small, great, all_of_them = (
+        ask(about=about, rules=sharing(share, mode), run=run).reason is not Reason.HOLD_OUT
+        for share in (*sorted(shares), 100.0)
+    )
+    assert small <= great <= all_of_them is True
+
+
+def test_an_episode_keeps_its_place_and_the_next_gets_another() -> None:
+    """Whenever it is asked and under whatever id; another start, or another rule, is another draw."""
+    place = ask(about=an_episode(1)).verdicts[-1].saw["place"]
+    assert place == 45.806
+    moved = dataclasses.replace(an_episode(1), id="e77", opened_at=NOW - 1)
+    assert ask(about=moved, now=NOW + 900).verdicts[-1].saw["place"] == place
+    assert ask(about=an_episode(1, ago=101)).verdicts[-1].saw["place"] != place
+    other = dataclasses.replace(RULES.rules[0], name="other")
+    again = ask(about=an_episode(1), rules=dataclasses.replace(RULES, rules=(other,)))
+    assert again.verdicts[-1].saw["place"] != place
+
+
+def test_what_is_held_out_is_a_dry_run_with_all_guards_asked_before() -> None:
+    """Its mode says that it must not act; people are not asked to approve it; what is a dry run anyway is just that."""
+    held = an_episode(1)
+    for mode in (Mode.LIVE, Mode.APPROVE):
+        decision = ask(about=held, rules=sharing(45, mode))
+        assert (decision.reason, decision.mode, decision.plan is None) == (Reason.HOLD_OUT, Mode.DRY_RUN, False)
+        assert decision.verdicts[-1].saw == {"rollout": 45, "place": 45.806}
+        assert ask(State(space_low=True), held, rules=sharing(45, mode)).reason is Reason.LOW_SPACE
+    assert ask(about=held, rules=sharing(45.81)).reason is Reason.ACT
+    assert ask(about=held, rules=sharing(45, Mode.DRY_RUN)).reason is Reason.DRY_RUN
+    assert ask(about=held, rules=sharing(45), switches=Switches(enabled=True, dry_run=True)).reason is Reason.DRY_RUN
+
+
+def test_a_share_that_shrinks_stops_what_has_not_begun() -> None:
+    """And leaves a ladder alone that was begun."""
+    held = an_episode(1)
+    assert ask(about=held, rules=sharing(45), run=a_run()).reason is Reason.HOLD_OUT
+    assert ask(about=held, rules=sharing(45), run=a_run(step=1)).reason is Reason.ACT
+
+
 def test_later_steps_are_not_charged_again() -> None:
     """From its second step on a run is bound by neither cooldown nor budget, but still by protection."""
     state = State(last_action={"restart": {"api-1": NOW - 1}}, locks={"api-1": "r9"})
@@ -421,7 +536,6 @@ def test_later_steps_are_not_charged_again() -> None:
 
 
 hostile = st.text(max_size=20) | st.sampled_from(["api-1", "api-2", "kube-system", "gold", "Down", "Dry", "Off"])
-moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.0])
 
 
 @given(

@@ -123,6 +123,7 @@ async def test_rules_in_force(gate: Gateway) -> None:
         {
             "name": "restart-api",
             "mode": "live",
+            "rollout": 100.0,
             "match": 'alertname="ApiDown", job=~"api|web"',
             "for": 5.0,
             "cooldown": 60.0,
@@ -134,6 +135,7 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "freeze": [],
             "approval": {"expires": 900.0},
             "cancel_on_resolve": False,
+            "rerun_interrupted": False,
             "continue": False,
             "steps": ["command"],
             "state": {
