@@ -13,6 +13,7 @@ from autoheal import __version__
 from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine import Engine
+from autoheal.feed import Feed
 from autoheal.metrics import Metrics
 from autoheal.model import Mode
 from autoheal.rules import RuleSet, asking_prometheus
@@ -53,7 +54,7 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     return told
 
 
-async def overview(request: Request, *, settings: Settings, engine: Engine, clock: Clock) -> Response:
+async def overview(request: Request, *, settings: Settings, engine: Engine, feed: Feed, clock: Clock) -> Response:
     """`GET /`: the gateway in a few words."""
     parameters(request, ())
     return _json(
@@ -64,6 +65,7 @@ async def overview(request: Request, *, settings: Settings, engine: Engine, cloc
             "dry_run": settings.dry_run,
             "paused": any(pause.rule is None for pause in engine.paused()),
             "oidc": settings.oidc is not None,
+            "head": feed.head,
             "uptime_seconds": max(0, round(clock.now() - engine.started_at)),
             "warnings": warnings(settings, engine.rules),
         }

@@ -34,6 +34,7 @@ async def test_the_overview(gate: Gateway) -> None:
         "dry_run": True,
         "paused": False,
         "oidc": False,
+        "head": gate.journal.durable.seq,
         "warnings": [],
     }
 
