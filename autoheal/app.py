@@ -45,6 +45,7 @@ from autoheal.web.operate import approve, cancel, deny, pause, reload, rerun, re
 from autoheal.web.rules import reset, rules
 from autoheal.web.runs import run, runs
 from autoheal.web.security import PUBLIC, Access, Door, Identification, LocalAccess, SecurityHeaders
+from autoheal.web.state import state
 from autoheal.web.storms import release, storms
 from autoheal.web.webhook import receive_alert
 
@@ -79,7 +80,7 @@ def build(
     console = Console()
     oidc, access, login = _identities(settings, engine, metrics, provider, clock)
     routes = [
-        Door("GET", "/", PUBLIC, partial(overview, settings=settings, engine=engine, clock=clock)),
+        Door("GET", "/", PUBLIC, partial(overview, settings=settings, engine=engine, feed=feed, clock=clock)),
         Door("GET", "/healthz", PUBLIC, healthz),
         Door("GET", "/readyz", PUBLIC, partial(readyz, engine=engine)),
         Door("GET", "/metrics", PUBLIC, partial(exposition, engine=engine, metrics=metrics, clock=clock)),
@@ -99,6 +100,7 @@ def build(
         Door("POST", "/runs/{id}/approve", Role.APPROVER, partial(approve, engine=engine)),
         Door("POST", "/runs/{id}/deny", Role.OPERATOR, partial(deny, engine=engine)),
         Door("POST", "/runs/{id}/cancel", Role.OPERATOR, partial(cancel, engine=engine)),
+        Door("GET", "/state", Role.VIEWER, partial(state, settings=settings, engine=engine, journal=journal)),
         Door("POST", "/runs/{id}/rerun", Role.OPERATOR, partial(rerun, engine=engine)),
         Door("GET", "/console", Role.VIEWER, console.page),
         Door("GET", "/console/{file}", Role.VIEWER, console.file),

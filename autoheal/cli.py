@@ -42,7 +42,7 @@ examples:
   autoheal check --schema > rules.schema.json     for editors, with the actions that are installed here
 
 AUTOHEAL_REDACT and AUTOHEAL_SSH_HOSTS count, as they do for `autoheal serve`: a rule may not use what the one names,
-nor a host that the other does not allow.""",
+nor a host that the other does not allow. Without PROMETHEUS_URL it warns of rules that ask Prometheus.""",
     "demo": """\
 examples:
   autoheal demo           heals a service that it kills, then keeps serving on 127.0.0.1:9009
@@ -170,12 +170,13 @@ def _refused(faults: Sequence[Fault]) -> int:
 
 def _check(files: Sequence[Path]) -> int:
     from autoheal.config import load_one  # noqa: PLC0415
-    from autoheal.rules import describe  # noqa: PLC0415
+    from autoheal.rules import asking_prometheus, describe  # noqa: PLC0415
     from autoheal.serve import load_rules  # noqa: PLC0415
 
     try:
         # A rule that uses a redacted label is one that `serve` refuses.
         redact = load_one(os.environ, "redact")
+        prometheus = load_one(os.environ, "prometheus_urls")
         actions = _actions()
     except ConfigError as error:
         return _refused(error.faults)
@@ -191,6 +192,8 @@ def _check(files: Sequence[Path]) -> int:
                 print(f"  {fault}", file=sys.stderr)
         else:
             print(f"  {describe(rules)}")
+            for name in () if prometheus else asking_prometheus(rules):
+                print(f"  WARNING: rule {name!r} asks Prometheus, and PROMETHEUS_URL is not set here")
     return 1 if bad else 0
 
 

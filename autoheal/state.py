@@ -121,12 +121,14 @@ class Approval:
     """What a run asked people for, and what came of it.
 
     `rule_digest` is that of the rule as it stood, `expires_at` is in epoch seconds, `by` whoever has approved.
+    `observed` is how that was which the first step would change, where its action could tell.
     """
 
     rule_digest: str
     requested_at: float
     expires_at: float
     by: str | None = None
+    observed: str | None = None
 
 
 @dataclass(slots=True)
@@ -607,7 +609,8 @@ def _storm_ended(state: State, record: Record) -> None:
 
 def _approval_requested(state: State, record: Record) -> None:
     detail = record.detail
-    asked = Approval(detail["rule_digest"], record.ts, parse_rfc3339(detail["expires_at"]))
+    expires_at, observed = parse_rfc3339(detail["expires_at"]), detail.get("observed")
+    asked = Approval(detail["rule_digest"], record.ts, expires_at, observed=observed)
     state.runs[_given(record.run)].approval = asked
 
 

@@ -88,6 +88,21 @@ def test_check_knows_what_is_redacted(tmp_path: Path) -> None:
     assert told.stderr.startswith("autoheal: AUTOHEAL_REDACT: ")
 
 
+def test_check_warns_of_a_prometheus_that_is_not_set(tmp_path: Path) -> None:
+    """Rules that ask it are good ones: the place where they will be used may know it. A bad address is 2."""
+    text = GOOD.replace("    steps", "    fleet: {at_most: 10%, of: count(up)}\n    steps")
+    (tmp_path / "rules.yaml").write_text(text)
+    check = ("check", str(tmp_path / "rules.yaml"))
+    told = autoheal(*check)
+    assert told.returncode == 0
+    assert "  WARNING: rule 'restart' asks Prometheus, and PROMETHEUS_URL is not set here" in told.stdout
+    assert "WARNING" not in autoheal(*check, PROMETHEUS_URL="http://p:9090").stdout
+    told = autoheal(*check, PROMETHEUS_URL="http://user:hunter2@")
+    assert told.returncode == 2
+    assert told.stderr.startswith("autoheal: PROMETHEUS_URL: ")
+    assert "hunter2" not in told.stderr
+
+
 def test_wrong_usage_is_2() -> None:
     """An unknown command, or none, is usage: exit 2."""
     for arguments in ((), ("heal",), ("check",)):

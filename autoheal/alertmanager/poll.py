@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from autoheal.alertmanager.peer import Parameters, Peer, Unusable
 from autoheal.clock import Clock
 from autoheal.model import Alert, AlertStatus, parse_rfc3339
+from autoheal.peer import Parameters, Peer, Unusable
 from autoheal.slices import Slices, every, in_turns
 from autoheal.wire import Faults, excerpt, read_alert, read_fingerprint
 
@@ -32,11 +32,15 @@ _CLASSIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A firing alert as the API lists it; silenced or inhibited only where every Alertmanager that lists it agrees."""
+    """A firing alert as the API lists it; silenced or inhibited only where every Alertmanager that lists it agrees.
+
+    `silenced_by` are the ids of the silences that cover it at any of them.
+    """
 
     alert: Alert
     silenced: bool
     inhibited: bool
+    silenced_by: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def _quoted(text: str) -> str:
 def _merge(first: Seen | None, second: Seen) -> Seen:
     if first is None:
         return second
-    return Seen(first.alert, first.silenced and second.silenced, first.inhibited and second.inhibited)
+    silenced_by = first.silenced_by | second.silenced_by
+    return Seen(first.alert, first.silenced and second.silenced, first.inhibited and second.inhibited, silenced_by)
 
 
 @dataclass(slots=True)
@@ -174,4 +179,6 @@ def _take(peer: Peer, answer: Answer, index: int, item: Any) -> None:
         if len(answer.unreadable) <= UNREADABLE_NAMED:
             answer.errors.append(f"{peer.name} (alerts): {faults.texts()[0]}")
     else:
-        answer.alerts[fingerprint] = Seen(alert, bool(status.get("silencedBy")), bool(status.get("inhibitedBy")))
+        silences = status.get("silencedBy")
+        silenced_by = frozenset(map(str, silences)) if isinstance(silences, list) else frozenset()
+        answer.alerts[fingerprint] = Seen(alert, bool(silences), bool(status.get("inhibitedBy")), silenced_by)

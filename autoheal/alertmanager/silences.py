@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from autoheal.alertmanager.peer import Peer, Unusable
 from autoheal.model import parse_rfc3339, rfc3339
+from autoheal.peer import Peer, Unusable
 from autoheal.rules import Matcher
 from autoheal.wire import excerpt
 

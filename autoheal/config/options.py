@@ -149,6 +149,14 @@ OPTIONS: Sequence[Option] = (
         "How long that alert may stay away; longer than the `repeat_interval` of its route.",
     ),
     Option(
+        "PROMETHEUS_URL",
+        "prometheus_urls",
+        "",
+        parsers.urls,
+        "Prometheus's addresses, comma-separated; may carry a path prefix and `user:password@`.",
+        secret=True,
+    ),
+    Option(
         "AUTOHEAL_ACK_MAX",
         "ack_max",
         "24h",

@@ -48,6 +48,7 @@ class Settings:
     escalate_to_alertmanager: bool
     watchdog: tuple[Matcher, ...]
     watchdog_after: float
+    prometheus_urls: tuple[str, ...] = field(repr=False)
     ack_max: float
     docker_host: str
     docker_certs: Path | None

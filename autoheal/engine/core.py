@@ -19,6 +19,7 @@ from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
 from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.measurements import Measurements
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.own_alerts import OwnAlert, standing
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
@@ -32,6 +33,7 @@ from autoheal.engine.watch import Watch
 from autoheal.engine.watchdog import Watchdog
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
 from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record, Rejected
+from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
 from autoheal.slices import Slices, every, in_turns
@@ -58,6 +60,7 @@ class Engine:
         load_rules: Callable[[], RuleSet],
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
+        prometheus: Prometheus | None,
         redaction: Redaction,
         sign: Callable[[str, Head], Draft],
         clock: Clock,
@@ -90,18 +93,20 @@ class Engine:
         self._watch: Watch | None = None
         self._silences: Silences | None = None
         self._poster: Poster | None = None
-        turn = asyncio.Lock()
-        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn, turn)
+        silencing = asyncio.Lock()
+        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn, silencing)
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._begin_from_api, self._end_from_api)
-            self._silences = Silences(self._ledger, alertmanager, self._watch, clock, turn)
+            self._silences = Silences(self._ledger, alertmanager, self._watch, clock, silencing)
             self._poster = Poster(self._ledger, alertmanager, clock, self._own_alerts)
+        measurements = Measurements(prometheus, clock)
         self._decider = Decider(
             settings=settings,
             ledger=self._ledger,
             rules=lambda: self.rules,
             actions=actions,
             outlook=Outlook(self._watch, redaction, clock),
+            measurements=measurements,
             clock=clock,
             turn=self._turn,
             look=self._pauses.look_at_file,
@@ -115,6 +120,7 @@ class Engine:
             decision=self._decider.record_of,
             actions=actions,
             ask=None if self._watch is None else self._watch.standing,
+            measure=measurements.holds,
             lock_dir=settings.data_dir / "running",
             rehearsal_slots=asyncio.Semaphore(REHEARSALS_AT_ONCE),
             winding_down=lambda: self._winding_down,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -13,7 +12,9 @@ from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
 from autoheal.engine.guards import Survey, breakers_due, storms_due
+from autoheal.engine.inquiries import Inquiries, Spawn
 from autoheal.engine.ledger import Ledger
+from autoheal.engine.measurements import Measurements
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.rehearsal import can_rehearse
 from autoheal.engine.waiting import Alarms, Lines
@@ -48,14 +49,6 @@ _STORMS = ""
 _log = structlog.get_logger(__name__)
 
 
-class Spawn(Protocol):
-    """Runs work beside; `vital` work is what the engine cannot do without."""
-
-    def __call__(self, work: Coroutine[object, object, None], *, vital: bool = False) -> None:
-        """Begin it."""
-        ...
-
-
 class Decider:
     """Decides on every episode that is due, records what is news, and has `begin` carry the runs that follow.
 
@@ -71,6 +64,7 @@ class Decider:
         rules: Callable[[], RuleSet],
         actions: Mapping[str, Action],
         outlook: Outlook,
+        measurements: Measurements,
         clock: Clock,
         turn: asyncio.Lock,
         look: Callable[[], None],
@@ -81,7 +75,6 @@ class Decider:
         self._ledger = ledger
         self._rules = rules
         self._actions = actions
-        self._outlook = outlook
         self._clock = clock
         self._turn = turn
         self._look = look
@@ -100,8 +93,7 @@ class Decider:
         self._stale = True
         """Whether something happened since the guards were last asked what they have to tell."""
         self._survey = Survey()
-        self._looking: set[str] = set()
-        """Who is to be decided on once Alertmanager has said what other alerts fire."""
+        self._inquiries = Inquiries(outlook, measurements, spawn, self.mark)
 
     def start(self) -> None:
         """Begin to decide."""
@@ -151,8 +143,7 @@ class Decider:
 
         Raises JournalUnavailable.
         """
-        if any(rule.name == run.rule and rule.unless for rule in self._rules().rules):
-            await self._outlook.look()
+        await self._inquiries.look_for(run)
         self._ledger.refresh()
         self._look()
 
@@ -253,24 +244,13 @@ class Decider:
 
     def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
         decision = self._decide(episode, rule)
-        if decision.reason is Reason.UNLESS and self._outlook.stale:
-            # It may take seconds, and others need not wait for it.
-            if not self._looking:
-                self._spawn(self._look_at_others())
-            self._looking.add(episode.fingerprint)
+        if self._inquiries.lacking(episode, decision):
             return
         try:
             self._follow(episode, decision)
         except RecordTooLarge as error:
             _log.error("decision_does_not_fit", fingerprint=episode.fingerprint, rule=decision.rule, error=str(error))
             self._follow(episode, unrecordable(decision))
-
-    async def _look_at_others(self) -> None:
-        try:
-            await self._outlook.look()
-        finally:
-            waiting, self._looking = self._looking, set()
-            self.mark(waiting)
 
     def _follow(self, episode: Episode, decision: Decision) -> None:
         """Record the decision if it is news, and do what it says."""
@@ -298,7 +278,7 @@ class Decider:
             self._alarms.set(episode.fingerprint, decision.ask_again)
         if decision.reason is Reason.IN_PROGRESS and decision.target is not None:
             self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
-        if decision.reason is Reason.BREAKER_OPEN and decision.rule is not None:
+        if decision.reason in (Reason.BREAKER_OPEN, Reason.FLEET_GUARD) and decision.rule is not None:
             self._behind.setdefault(decision.rule, set()).add(episode.fingerprint)
         if decision.reason is Reason.CONCURRENCY and decision.rule is not None:
             own = decision.verdicts[-1].saw["scope"] == "rule"
@@ -307,7 +287,7 @@ class Decider:
             self._starved.add(episode.fingerprint)
 
     def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
-        facts = NO_FACTS if rule is None else self._outlook.facts(rule, episode)
+        facts = NO_FACTS if rule is None else self._inquiries.facts(rule, episode)
         return decide(self._state, episode, rule, self._rules(), self._switches(), self._clock.now(), run, facts)
 
     def _switches(self) -> Switches:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,7 @@ def decide(
     verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value, **_demotion(state, rule)}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
-    for verdict in _waits(state, episode, rule, rules, made["target"], mode, switches, now, run, facts):
+    for verdict in _waits(state, episode, rule, rules, made, mode, switches, now, run, facts):
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
@@ -170,7 +170,7 @@ def _waits(
     episode: Episode,
     rule: Rule,
     rules: RuleSet,
-    target: str,
+    made: Mapping[str, Any],
     mode: Mode | None,
     switches: Switches,
     now: float,
@@ -178,6 +178,7 @@ def _waits(
     facts: Facts,
 ) -> Iterator[Verdict]:
     """The guards that time or other runs can change."""
+    target = made["target"]
     # A sender whose clock runs ahead must not delay remediation beyond `for`.
     ripe = min(episode.starts_at, episode.opened_at) + rule.for_
     yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": when(ripe)}, ripe)
@@ -188,6 +189,7 @@ def _waits(
     busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
     yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
     yield guards.acked(state, episode, now)
+    yield guards.human_present(state, episode, rule, facts, now)
     yield guards.frozen(rule, rules, now)
     yield guards.unless(rule, facts, now)
     if run is not None and run.step > 0:
@@ -196,6 +198,7 @@ def _waits(
     yield guards.budget(state, rule, rules, target, now, run)
     yield guards.breaker_open(state, rule, now, run)
     yield guards.storm(state, episode, rule)
+    yield guards.fleet_guard(state, rule, made.get("fleet"), facts, now, run)
     yield guards.concurrency(state, rule, switches.max_running, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is not Mode.DRY_RUN:

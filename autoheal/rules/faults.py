@@ -15,8 +15,8 @@ from autoheal.rules.render import outline
 
 Idempotent = Callable[[str, Mapping[str, Any]], bool]
 
-PROBES = ("tcp", "http", "command")
-OPTIONAL = ("target", "allow_target", "mode", "cooldown", "breaker", "concurrency")
+PROBES = ("tcp", "http", "command", "promql")
+OPTIONAL = ("target", "allow_target", "mode", "cooldown", "breaker", "fleet", "concurrency")
 """Keys of a rule that may be absent but not empty: `allow_target:` and nothing would allow everything."""
 
 _WORDS = {
@@ -113,7 +113,9 @@ def _step_faults(document: Document, at: Path, step: object, actions: Mapping[st
         asked = [key for key in PROBES if probe.get(key) is not None]
         if len(asked) != 1:
             where = document.where((*at, "verify", "probe"), key=True)
-            yield Fault(where, f"a probe is exactly one of tcp, http and command, not {' and '.join(asked) or 'none'}")
+            yield Fault(
+                where, f"a probe is exactly one of tcp, http, command and promql, not {' and '.join(asked) or 'none'}"
+            )
 
 
 def rerun_faults(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,9 @@ TEXT_SHOWN = 1000
 """How much of a rule's own text, or of an error, a guard shows; the rules' whole is kept by their digest."""
 ERRORS_SHOWN = 3
 ASK_OTHERS_SECONDS = 30.0
-"""After so long Alertmanager is asked again about alerts beside which a rule does not act."""
+"""After so long Alertmanager or Prometheus is asked again about what keeps a rule from acting."""
+SILENCES_SHOWN = 3
+SILENCE_SHOWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,40 @@ class Others:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How Alertmanager said that the alert itself stands when it was asked, at `asked_at` (epoch seconds).
+
+    `silenced_by` are the ids of the silences that cover it. `known` is whether it was listed at all: Alertmanager
+    forgets alerts at a restart, and may not answer.
+    """
+
+    asked_at: float
+    known: bool
+    silenced_by: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """What Prometheus said that a query counts when it was asked, at `asked_at` (epoch seconds).
+
+    `count` is finite; None where it could not tell, and `error` says why.
+    """
+
+    asked_at: float
+    count: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What a decision must know of the world beyond the state; None is what nobody asked."""
+    """What a decision must know of the world beyond the state; None is what nobody asked.
+
+    `populations` are by query.
+    """
 
     others: Others | None = None
+    standing: Standing | None = None
+    populations: Mapping[str, Population] = field(default_factory=dict)
 
 
 NO_FACTS = Facts()
@@ -63,6 +95,23 @@ def acked(state: State, episode: Episode, now: float) -> Verdict:
         return Verdict(Reason.ACKED, passed=True, saw={"silences": len(state.silences)})
     saw = {"silence": silence.id, "by": silence.actor, "until": when(silence.ends_at)}
     return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
+
+
+def human_present(state: State, episode: Episode, rule: Rule, facts: Facts, now: float) -> Verdict:
+    """Whether no silence that was made elsewhere says that a person minds the alert.
+
+    What is not known does not stand in the way, unless the last thing known is that somebody was there.
+    """
+    standing = facts.standing
+    if standing is None:
+        return Verdict(Reason.HUMAN_PRESENT, passed=True, saw={"known": False})
+    saw: dict[str, Any] = {"known": standing.known, "asked_at": when(standing.asked_at)}
+    theirs = [silence for silence in standing.silenced_by if silence not in state.silences]
+    if theirs:
+        saw["silences"] = [silence[:SILENCE_SHOWN] for silence in theirs[:SILENCES_SHOWN]]
+    last = episode.decisions.get(rule.name)
+    still = not standing.known and last is not None and last.reason is Reason.HUMAN_PRESENT
+    return Verdict(Reason.HUMAN_PRESENT, not theirs and not still, saw, now + ASK_OTHERS_SECONDS)
 
 
 def paused(state: State, rule: Rule, now: float) -> Verdict:
@@ -178,6 +227,27 @@ def storm(state: State, episode: Episode, rule: Rule) -> Verdict:
     if known is None or not known.holds(episode.fingerprint):
         return Verdict(Reason.STORM, passed=True, saw=saw)
     return Verdict(Reason.STORM, passed=False, saw=saw | {"since": when(known.began_at), "over": known.over})
+
+
+def fleet_guard(state: State, rule: Rule, query: str | None, facts: Facts, now: float, run: Run | None) -> Verdict:
+    """Whether one more of what `query` counts may be under treatment. Not knowing how many there are is a no."""
+    if rule.fleet is None or query is None:
+        return Verdict(Reason.FLEET_GUARD, passed=True, saw={"at_most": None})
+    others = state.at_work(rule.name) - ({run.id} if run else set())
+    treated = 1 + sum(state.runs[other].plan.get("fleet") == query for other in others)
+    population = facts.populations.get(query) or Population(now, None, "not asked yet")
+    saw: dict[str, Any] = {
+        "query": query[:TEXT_SHOWN],
+        "asked_at": when(population.asked_at),
+        "population": population.count,
+        "at_most": str(rule.fleet.at_most),
+        "treated": treated,
+    }
+    if population.count is None:
+        saw["error"] = population.error
+    else:
+        saw["allowed"] = rule.fleet.at_most.of(population.count)
+    return Verdict(Reason.FLEET_GUARD, treated <= saw.get("allowed", 0), saw, now + ASK_OTHERS_SECONDS)
 
 
 def concurrency(state: State, rule: Rule, max_running: int, run: Run | None) -> Verdict:

@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from autoheal.errors import ConfigError, Fault
+from autoheal.model import Mode
 from autoheal.rules.document import Document, line_column
 from autoheal.rules.faults import Idempotent, combination_faults, rerun_faults, shape_faults
 from autoheal.rules.fields import Context
@@ -104,6 +105,16 @@ def load(
         raise ConfigError(sorted(set(faults), key=_order))
     digests = [_digest(rule, shared) for document in documents for rule in document.data["rules"]]
     return _rule_set(read, {name: text for name, (_, text) in texts.items()}, redact, digests)
+
+
+def asking_prometheus(rules: RuleSet) -> list[str]:
+    """The names of the rules, those that are off aside, whose `fleet` or probes only Prometheus can answer."""
+    return [
+        rule.name
+        for rule in rules.rules
+        if rule.mode is not Mode.OFF
+        and (rule.fleet or any(step.verify.probe and step.verify.probe.promql for step in rule.steps))
+    ]
 
 
 def describe(rules: RuleSet) -> str:
@@ -204,6 +215,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
         breaker=text.breaker,
+        fleet=text.fleet,
         concurrency=text.concurrency,
         storm=None if storm == "off" else storm,
         approval=text.approval,

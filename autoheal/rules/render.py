@@ -44,14 +44,17 @@ class Firing(Protocol):
 def plan(rule: Rule, alert: Firing) -> dict[str, Any]:
     """What `rule` would do about `alert`: `{"target", "steps": [{"action", "params", "verify"}]}`, ready for JSON.
 
-    Durations are seconds; a secret is a marker that `reveal` replaces. Raises RenderError, naming the place, when a
+    With a `fleet` its query stands there as `fleet`: runs with the same one are counted together. Durations are
+    seconds; a secret is a marker that `reveal` replaces. Raises RenderError, naming the place, when a
     template has no safe value, the target is blank or not allowed, or the plan is longer than 32 KiB as JSON.
     """
     values = _values(rule, alert)
     target = _target(rule, values)
     values["target"] = target
+    fleet = {} if rule.fleet is None else {"fleet": _rendered(rule.fleet.of, values, "fleet.of")}
     made = {
         "target": target,
+        **fleet,
         "steps": [
             {
                 "action": step.action,

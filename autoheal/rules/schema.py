@@ -24,7 +24,8 @@ from pydantic import (
 )
 
 from autoheal.model import Mode
-from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeUrl, Strict, TargetText
+from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeQuery, ProbeUrl, Strict, TargetText
+from autoheal.rules.fleet import Fleet
 from autoheal.rules.freeze import Freeze
 from autoheal.rules.match import Matcher, Regex
 from autoheal.rules.matching import MATCHERS_SCHEMA, Match, MatcherText
@@ -137,7 +138,7 @@ class CommandProbe(Strict):
 
 
 class Probe(Strict):
-    """A question asked of the world after a step: exactly one of `tcp`, `http` and `command` is there.
+    """A question asked of the world after a step: exactly one of `tcp`, `http`, `command` and `promql` is there.
 
     It must first hold before `within` is over, then go on to hold for `stable`.
     """
@@ -145,6 +146,7 @@ class Probe(Strict):
     tcp: ProbeEndpoint | None = None
     http: Annotated[HttpProbe | None, BeforeValidator(_long_http)] = None
     command: CommandProbe | None = None
+    promql: ProbeQuery | None = None
     within: Timeout = 60.0
     stable: Duration = 0.0
 
@@ -204,6 +206,7 @@ class Rule:
     budget: RuleBudget = field(default_factory=RuleBudget)
     breaker: Breaker | None = None
     storm: Window | None = DEFAULT_STORM
+    fleet: Fleet | None = None
     concurrency: int | None = None
     approval: Approval = field(default_factory=Approval)
     cancel_on_resolve: bool = False
@@ -231,6 +234,7 @@ class RuleText(Strict):
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
     breaker: Breaker | None = None
     storm: Storm = DEFAULT_STORM
+    fleet: Fleet | None = None
     concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     approval: Approval = Approval()
     cancel_on_resolve: StrictBool = False

@@ -67,6 +67,7 @@ def _rule(rule: Rule) -> dict[str, object]:
         },
         "breaker": None if rule.breaker is None else rule.breaker.model_dump(),
         "storm": None if rule.storm is None else _window(rule.storm),
+        "fleet": None if rule.fleet is None else {"at_most": str(rule.fleet.at_most), "of": rule.fleet.of.source},
         "concurrency": rule.concurrency,
         "unless": [str(unless) for unless in rule.unless],
         "freeze": [str(window) for window in rule.freeze],

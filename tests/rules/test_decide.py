@@ -12,8 +12,8 @@ from autoheal.breaker import Breaker
 from autoheal.model import Mode, Reason, rfc3339
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
-from autoheal.rules.guards import NO_FACTS, Facts, Others
-from autoheal.state import Charge, Episode, Pause, Run, Silence, State
+from autoheal.rules.guards import NO_FACTS, Facts, Others, Population, Standing
+from autoheal.state import Charge, Episode, LastDecision, Pause, Run, Silence, State
 from autoheal.storm import Release, Storm
 from tests.support.rules import rules_from
 
@@ -92,12 +92,14 @@ def test_all_guards_passed_is_act() -> None:
         Reason.RUN_ENDED,
         Reason.IN_PROGRESS,
         Reason.ACKED,
+        Reason.HUMAN_PRESENT,
         Reason.FROZEN,
         Reason.UNLESS,
         Reason.COOLDOWN,
         Reason.BUDGET,
         Reason.BREAKER_OPEN,
         Reason.STORM,
+        Reason.FLEET_GUARD,
         Reason.CONCURRENCY,
         Reason.LOW_SPACE,
         Reason.HOLD_OUT,
@@ -295,6 +297,126 @@ def test_beside_another_alert_a_rule_acts_only_where_it_is_known_not_to_fire() -
             assert (decision.reason, decision.ask_again) == (Reason.UNLESS, NOW + 30)
     assert ask(rules=CAREFUL, facts=unknown).verdicts[-1].saw["errors"] == ["am: did not answer"]
     assert ask(facts=firing).reason is Reason.ACT
+
+
+def standing(*silences: str, known: bool = True) -> Facts:
+    return Facts(standing=Standing(NOW - 2, known, silences))
+
+
+def test_a_silence_that_was_made_elsewhere_is_a_person() -> None:
+    """Live or dry, at every step; what nobody asked or could tell stands in nobody's way, and the record says so."""
+    for about in (episode(), episode(alertname="Dry")):
+        for run in (None, a_run(step=1)):
+            decision = ask(about=about, facts=standing("s1", "s2"), run=run)
+            assert (decision.reason, decision.ask_again) == (Reason.HUMAN_PRESENT, NOW + 30)
+    assert decision.verdicts[-1].saw == {"known": True, "asked_at": rfc3339(NOW - 2), "silences": ["s1", "s2"]}
+    for facts, known in ((NO_FACTS, False), (standing(known=False), False), (standing(), True)):
+        decision = ask(facts=facts)
+        assert decision.reason is Reason.ACT
+        (verdict,) = [verdict for verdict in decision.verdicts if verdict.reason is Reason.HUMAN_PRESENT]
+        assert verdict.saw["known"] is known
+
+
+def test_a_silence_of_ours_is_none_elsewhere() -> None:
+    """It is `acked` while it covers the alert, and of no matter here; another one beside it is."""
+    state = State(silences={"s1": Silence("s1", 'alertname="Other"', "ann", NOW + 60)})
+    assert ask(state, facts=standing("s1")).reason is Reason.ACT
+    assert ask(state, facts=standing("s1", "s2")).verdicts[-1].saw["silences"] == ["s2"]
+    state.silences["s1"].matchers = 'alertname="Down"'
+    assert ask(state, facts=standing("s1", "s2")).reason is Reason.ACKED
+
+
+def test_who_was_seen_is_there_until_that_is_known_to_be_over() -> None:
+    """An Alertmanager that restarts has forgotten the alert, and with it that somebody silenced it."""
+    about = episode()
+    about.decisions["restart"] = LastDecision(Reason.HUMAN_PRESENT, "api-1", Mode.LIVE, "d")
+    assert ask(about=about, facts=standing(known=False)).reason is Reason.HUMAN_PRESENT
+    assert ask(about=about, facts=standing()).reason is Reason.ACT
+    # Without Alertmanager nobody could ever tell.
+    assert ask(about=about).reason is Reason.ACT
+
+
+QUERY = 'count(up{job="api"})'
+
+
+def fleet_rules(at_most: str) -> RuleSet:
+    return rules_from(f"""
+    version: 1
+    rules:
+      - name: restart
+        match: alertname="Down"
+        target: '{{{{ labels.instance }}}}'
+        mode: live
+        fleet: {{at_most: {at_most}, of: 'count(up{{job="{{{{ labels.job }}}}"}})'}}
+        steps: [{{fake: {{do: x}}}}]
+    """)
+
+
+def counted(count: float | None, query: str = QUERY) -> Facts:
+    return Facts(populations={query: Population(NOW - 2, count, None if count is not None else "down")})
+
+
+def at_work(*queries: str, rule: str = "restart") -> State:
+    state = State()
+    for number, query in enumerate(queries):
+        run = dataclasses.replace(a_run(rule=rule), id=f"r{number}", plan={"fleet": query, "steps": []})
+        state.runs[run.id], state.working[run.id] = run, rule
+    return state
+
+
+@pytest.mark.parametrize(
+    ("at_most", "count", "others", "passes"),
+    [
+        ("10%", 10.0, 0, True),
+        ("10%", 10.0, 1, False),
+        ("10%", 9.9, 0, False),
+        ("10%", 5.0, 0, False),
+        ("29%", 100.0, 28, True),
+        ("29%", 100.0, 29, False),
+        ("100%", 3.0, 2, True),
+        ("2", 100.0, 1, True),
+        ("2", 100.0, 2, False),
+        ("2", 1.0, 0, True),
+        ("2", 1.0, 1, False),
+        ("2", 0.0, 0, False),
+        ("2", 0.5, 0, False),
+        ("2", -5.0, 0, False),
+        ("100%", 0.0, 0, False),
+        ("100%", -3.0, 0, False),
+        ("2", None, 0, False),
+        ("100%", None, 0, False),
+        ("100%", 2.0**53, 3, True),
+    ],
+)
+def test_at_most_so_much_of_a_population(at_most: str, count: float | None, others: int, passes: bool) -> None:
+    """Rounded down, this run included; what is no positive number allows nothing."""
+    state = at_work(*[QUERY] * others)
+    decision = ask(state, episode(job="api"), rules=fleet_rules(at_most), facts=counted(count))
+    (verdict,) = [verdict for verdict in decision.verdicts if verdict.reason is Reason.FLEET_GUARD]
+    assert (verdict.passed, decision.reason) == ((True, Reason.ACT) if passes else (False, Reason.FLEET_GUARD))
+    assert verdict.saw["treated"] == others + 1
+    assert (verdict.saw["query"], verdict.saw["population"], verdict.saw["at_most"]) == (QUERY, count, at_most)
+    assert verdict.saw.get("error") == ("down" if count is None else None)
+    assert decision.ask_again == (None if passes else NOW + 30)
+
+
+def test_of_another_population_or_rule_is_not_counted() -> None:
+    """Nor is the run itself that asks again; a population that nobody asked for is unknown."""
+    about, rules = episode(job="api"), fleet_rules("1")
+    assert ask(at_work("count(x)"), about, rules=rules, facts=counted(9.0)).reason is Reason.ACT
+    assert ask(at_work(QUERY, rule="other"), about, rules=rules, facts=counted(9.0)).reason is Reason.ACT
+    state = at_work(QUERY)
+    assert ask(state, about, rules=rules, facts=counted(9.0), run=state.runs["r0"]).reason is Reason.ACT
+    assert ask(State(), about, rules=rules, facts=counted(9.0, "count(x)")).reason is Reason.FLEET_GUARD
+    assert ask(State(), about, rules=rules).verdicts[-1].saw["error"] == "not asked yet"
+    assert ask(State(), about, rules=rules, run=a_run(step=1)).reason is Reason.ACT
+
+
+def test_a_label_stays_within_the_query() -> None:
+    """Whatever it holds, it is one value of one matcher."""
+    decision = ask(about=episode(job='x"}) or vector(1e9) #'), rules=fleet_rules("10%"))
+    assert decision.plan is not None
+    assert decision.plan["fleet"] == 'count(up{job="x\\"}) or vector(1e9) #"})'
 
 
 def test_cooldown_is_per_rule_and_target() -> None:

@@ -192,6 +192,7 @@ class World:
 
     target: Target
     prometheus: str
+    alertmanager: str
     gateway: str
     log: Path
 
@@ -218,6 +219,7 @@ def world(folder: Path, rules: str, *, dry_run: bool) -> Iterator[World]:
     env = {
         "AUTOHEAL_DRY_RUN": "true" if dry_run else "false",
         "ALERTMANAGER_URL": f"http://127.0.0.1:{alertmanager_port}",
+        "PROMETHEUS_URL": f"http://127.0.0.1:{prometheus_port}",
     }
     with ExitStack() as stack:
         watched = stack.enter_context(target(folder))
@@ -229,6 +231,7 @@ def world(folder: Path, rules: str, *, dry_run: bool) -> Iterator[World]:
         made = World(
             target=watched,
             prometheus=f"http://127.0.0.1:{prometheus_port}",
+            alertmanager=f"http://127.0.0.1:{alertmanager_port}",
             gateway=f"http://127.0.0.1:{gateway_port}",
             log=folder / "data" / "audit.jsonl",
         )

@@ -104,6 +104,7 @@ async def operating(
         load_rules=lambda: load(file, actions={name: one.Params for name, one in can.items()}),
         actions=can,
         alertmanager=None,
+        prometheus=None,
         redaction=Redaction(settings.redact, b"key"),
         sign=lambda *_: Draft(kind=Kind.CHECKPOINT),
         clock=clock,

@@ -189,6 +189,7 @@ PROTECTED = [
     ("GET", "/storms"),
     ("GET", "/runs"),
     ("GET", "/runs/r3"),
+    ("GET", "/state"),
     ("GET", "/console"),
     ("GET", "/console/main.js"),
     ("GET", "/whoami"),

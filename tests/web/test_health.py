@@ -37,6 +37,7 @@ async def test_the_overview(gate: Gateway) -> None:
         "dry_run": True,
         "paused": False,
         "oidc": False,
+        "head": gate.journal.durable.seq,
         "warnings": [],
     }
 
@@ -174,6 +175,23 @@ async def test_acknowledgements_in_force_are_counted(gate: Gateway) -> None:
     samples = dict(line.rsplit(" ", 1) for line in (await gate.client.get("/metrics")).text.splitlines())
     assert float(samples["autoheal_acks"]) == 2
     assert float(samples["autoheal_ack_oldest_timestamp_seconds"]) == pytest.approx(now - 100)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("for: 5s", "fleet: {at_most: 1, of: count(up)}"), ("}}]", "}, verify: {probe: {promql: up}}}]")],
+)
+async def test_a_rule_that_asks_a_prometheus_that_is_not_there_is_a_warning(tmp_path: Path, old: str, new: str) -> None:
+    """With `fleet` it never acts, and what a `promql` probe is to tell stays unknown; one that is off asks nothing."""
+    text = RULES.replace(old, new)
+    (tmp_path / "rules.yaml").write_text(text)
+    params = {name: action.Params for name, action in ACTIONS.items()}
+    rules = load(tmp_path / "rules.yaml", actions=params)
+    (told,) = told_of(load_settings({}), rules)
+    assert told.startswith("Rule 'restart-api' asks Prometheus, and PROMETHEUS_URL is not set")
+    assert told_of(load_settings({"PROMETHEUS_URL": "http://p:9090"}), rules) == []
+    (tmp_path / "rules.yaml").write_text(text.replace("mode: live", "mode: off"))
+    assert told_of(load_settings({}), load(tmp_path / "rules.yaml", actions=params)) == []
 
 
 async def test_a_rule_that_nobody_can_answer_is_a_warning(tmp_path: Path) -> None:

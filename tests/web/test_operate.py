@@ -13,6 +13,7 @@ from autoheal.actions import Command
 from autoheal.clock import SystemClock
 from autoheal.model import Kind, parse_rfc3339
 from tests.support.clock import FakeClock
+from tests.support.engine import FakeAction, Watched
 from tests.support.gateway import until
 from tests.support.logins import OIDC, LoginProvider, bearer
 from tests.support.operating import Operated, operating
@@ -148,6 +149,18 @@ async def test_without_a_log_there_is_no_reload(here: Operated, monkeypatch: pyt
     answer = await here.client.post("/-/reload")
     assert answer.status_code == 503
     assert here.engine.rules.digest == digest
+
+
+async def test_how_the_target_is_stands_beside_the_plan(tmp_path: Path) -> None:
+    """Who is to approve sees what it was like when they were asked; null where the action cannot tell."""
+    for action, observed in ((Watched(), "as it was"), (FakeAction(), None)):
+        folder = tmp_path / str(observed)
+        folder.mkdir()
+        async with operating(folder, APPROVE, actions={"fake": action}) as here:
+            await here.fire()
+            await until(lambda here=here: any(run.approval for run in here.engine.state.runs.values()))
+            run = await here.run("awaiting_approval")
+            assert run["approval"]["observed"] == observed
 
 
 async def test_a_plan_is_looked_at_and_approved(tmp_path: Path) -> None:

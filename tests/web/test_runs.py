@@ -130,6 +130,7 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "budget": {"target": [{"count": 3, "seconds": 3600.0}], "rule": []},
             "breaker": None,
             "storm": {"count": 30, "seconds": 600.0},
+            "fleet": None,
             "concurrency": None,
             "unless": [],
             "freeze": [],
