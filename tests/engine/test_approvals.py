@@ -392,3 +392,14 @@ async def test_what_waits_holds_its_target_and_its_share_of_the_budget(tmp_path:
     assert stage.story().count("approval_requested") == 2
     assert list(stage.engine.state.locks) == ["api-2"]
     await stage.engine.stop()
+
+
+async def test_a_rule_that_asks_nobody_any_more_takes_its_question_back(tmp_path: Path) -> None:
+    """A reload made it live: the request is void (`rule_changed`), and the rule acts by what it says now."""
+    stage = await waiting(tmp_path)
+    stage.rules = ONE_RULE
+    await stage.engine.reload()
+    await settle()
+    assert "action_cancelled rule_changed" in stage.story()
+    assert [do for *_, do in stage.action.done] == ["restart api-1"]
+    await stage.engine.stop()

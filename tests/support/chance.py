@@ -1,5 +1,5 @@
-"""A world around one engine, for games of chance: alerts that fire, people, a disk, a clock; and a model that watches.
-"""
+"""A world around one engine for games of chance: alerts that fire, people, a disk, a clock; a model watches it all."""
+
 from __future__ import annotations
 
 import asyncio
