@@ -223,7 +223,7 @@ class Chance(RuleBasedStateMachine):
     def set_clock(self, seconds: float) -> None:
         self.world.set_clock(seconds)
 
-    @rule(how=st.sampled_from(["works", "works", "is slow", "takes some", "fails", "has room", "is full"]), count=which)
+    @rule(how=st.sampled_from(["works", "works", "is slow", "takes some", "fails"]), count=which)
     def disk(self, how: str, count: int) -> None:
         match how:
             case "works":
@@ -232,10 +232,18 @@ class Chance(RuleBasedStateMachine):
                 self.world.journal.held = True
             case "takes some":
                 self.world.disk_takes(count)
-            case "fails":
-                self.world.disk_fails()
             case _:
-                self.world.journal.free_bytes = 0 if how == "is full" else 2**40
+                self.world.disk_fails()
+
+    @rule(number=alerts, then=st.sampled_from(["there is room", "it dies", "it stays full"]))
+    def disk_is_full(self, number: int, then: str) -> None:
+        self.world.journal.free_bytes = 0
+        self.world.wait(1.0)
+        self.world.fire([number])
+        if then == "it dies":
+            self.world.die(0, from_snapshot=True)
+        if then != "it stays full":
+            self.world.journal.free_bytes = 2**40
 
     @rule()
     def log_is_rotated(self) -> None:

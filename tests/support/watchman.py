@@ -330,7 +330,8 @@ class Watchman:
         self.results[id_, step] = ok
 
     def _forbidden(self, run: Seen, step: int, text: str, book: Laws) -> str | None:
-        now, law = self._now(), book.named(run.rule)
+        # To the microsecond, as records tell times.
+        now, law = round(self._now(), 6), book.named(run.rule)
         if law is None or law.mode not in ("live", "approve"):
             return "no such rule"
         if step > len(law.does) or text != law.text(step, run.target):
