@@ -109,7 +109,7 @@ def test_one_that_takes_its_own_place_has_a_new_end() -> None:
 
 
 def test_silences_that_are_over_are_forgotten() -> None:
-    """At the next one a day later (the clock may have been set back): a log of years keeps those that may still last."""
+    """At the next one a day later, as the clock may have been set back: a log of years keeps those that may last."""
     state, day = State(), CLOCK_SET_BACK + 60
     for number in range(5):
         state.apply(
