@@ -36,6 +36,9 @@ LAST_ACTIONS_KEPT = 366 * 86400.0
 """How long the last action on a target is kept, seconds: no cooldown may be longer."""
 TARGETS_KEPT = 86400.0
 """How long it is kept that a rule's alert was about a target, seconds: no storm's window may be longer."""
+CLOCK_SET_BACK = 86400.0
+"""How far a machine's clock may have been set back before a start, seconds: until it has caught up, `ts` runs ahead of
+the time by which decisions are made, and what seems to be over may last."""
 ENDED_RUNS_KEPT = 1000
 REMEMBERED = 100_000
 """How many ends, and how many targets of a rule, are kept at most, the newest: whoever makes up alerts must not fill
@@ -321,9 +324,9 @@ class State:
     failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
     """Runs that were left to people, by the fingerprint of their alert, which still fires, and by rule."""
     pauses: list[Pause] = field(default_factory=list)
-    """At most one for each rule, or for all, and way. One whose time is over stays until the next is made."""
+    """At most one for each rule, or for all, and way. One whose time is long over stays until the next is made."""
     silences: dict[str, Silence] = field(default_factory=dict)
-    """By id. One whose time is over stays until the next is made."""
+    """By id. One whose time is long over stays until the next is made."""
     silence_requests: list[int] = field(default_factory=list)
     """Seqs of the requests for a silence of which no outcome is recorded yet."""
     waiting: dict[str, Charge] = field(default_factory=dict)
@@ -775,7 +778,7 @@ def _silence_created(state: State, record: Record) -> None:
     _silence_failed(state, record)
     known, detail = state.silences, record.detail
     known.pop(detail.get("replaces", ""), None)
-    for silence in [silence for silence in known.values() if silence.ends_at <= record.ts]:
+    for silence in [silence for silence in known.values() if silence.ends_at <= record.ts - CLOCK_SET_BACK]:
         del known[silence.id]
     made = Silence(
         id=detail["silence_id"],
@@ -815,7 +818,7 @@ def _paused(state: State, record: Record) -> None:
     _resumed(state, record)
     detail = record.detail
     until = parse_rfc3339(detail["until"]) if "until" in detail else None
-    state.pauses = [pause for pause in state.pauses if pause.lasts(record.ts)]
+    state.pauses = [pause for pause in state.pauses if pause.lasts(record.ts - CLOCK_SET_BACK)]
     state.pauses.append(Pause(record.rule, detail["how"], record.actor, detail["reason"], record.ts, until))
 
 

@@ -110,8 +110,9 @@ class Decider:
 
     def mark_all(self) -> None:
         """A decision is due on every open episode, and guards may have something to tell."""
-        self._stale = True
         self.mark(self._state.episodes)
+        # Also where no episode is open: after a restart a storm may be over.
+        self._look_at_guards()
 
     def changed(self, record: Record) -> None:
         """Ask again where what was folded with `record` was, or is now, in the way."""

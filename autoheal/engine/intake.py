@@ -197,13 +197,18 @@ def rejections(rejected: Sequence[Rejected], correlation_id: str | None) -> list
 def _ends(state: State, episode: Episode | None, alert: Alert, now: float) -> bool:
     """Whether a resolved alert tells something new."""
     if episode is not None:
-        # A slow peer may still tell the end of the firing before this one, however short a time ago that began.
-        same = abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS and not _stale(state, alert, now)
+        same = abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS and not _of_before(state, episode, alert)
         return same or _ends_at(alert, now) >= _began(episode)
     if alert.fingerprint in state.suspects:
         return True
     known = state.ends.get(alert.fingerprint)
     return known is None or now - known.ts > ENDS_KEPT or _ends_at(alert, now) > known.ends_at
+
+
+def _of_before(state: State, episode: Episode, alert: Alert) -> bool:
+    """Whether a slow peer still tells the end of the firing before this one, however short a time ago that began."""
+    end = state.ends.get(alert.fingerprint)
+    return end is not None and alert.starts_at <= end.ends_at < episode.starts_at
 
 
 def _same_firing(episode: Episode, alert: Alert, now: float) -> bool:

@@ -336,9 +336,11 @@ class Runner:
             return [self._draft(ends, reason="rule_removed")]
         due = Reason.AWAITING_APPROVAL if run.state is RunState.AWAITING_APPROVAL else Reason.ACT
         if decision.reason is not due:
+            # No guard says no: what stands in the way is that the rule asks people now, or no longer.
+            moved = decision.reason in (Reason.ACT, Reason.AWAITING_APPROVAL)
             return [
                 self._world.decision(run, decision),
-                self._draft(ends, reason=decision.reason.value),
+                self._draft(ends, reason="rule_changed" if moved else decision.reason.value),
             ]
         if decision.plan_digest != run.plan_digest:
             return [self._draft(ends, reason="plan_changed", plan_digest=decision.plan_digest)]

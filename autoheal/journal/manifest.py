@@ -95,7 +95,17 @@ class Tally:
 
     def add(self, record: Record) -> None:
         """Count the file's next record."""
-        self.extend([record], record.line + b"\n")
+        # As `extend` does for many, in half the time for one: a start counts all that it reads.
+        if not self.first_seq:
+            self.first_seq, self.first_ts = record.seq, record.ts
+        self.last = record.head
+        self.size += len(record.line) + 1
+        self.sha256.update(record.line)
+        self.sha256.update(b"\n")
+        self.kinds[record.kind.value] += 1
+        if self.alertnames is not None and record.alertname is not None:
+            self.alertnames.add(record.alertname)
+            self._bound()
 
     def extend(self, records: Sequence[Record], lines: bytes) -> None:
         """Count the file's next records, whose lines with their newlines are `lines`; at least one."""
@@ -107,8 +117,11 @@ class Tally:
         self.kinds.update([record.kind.value for record in records])
         if self.alertnames is not None:
             self.alertnames.update([record.alertname for record in records if record.alertname is not None])
-            if len(self.alertnames) > MAX_ALERTNAMES:
-                self.alertnames = None
+            self._bound()
+
+    def _bound(self) -> None:
+        if self.alertnames is not None and len(self.alertnames) > MAX_ALERTNAMES:
+            self.alertnames = None
 
     def copy(self) -> Self:
         """One that goes its own way from here."""

@@ -101,6 +101,8 @@ def decide(
         return conclude(Reason.NO_RULE)
     verdicts.append(pause := guards.paused(state, rule, now))
     if not pause.passed:
+        # A storm is no smaller for being paused: it counts, and goes on to hold, what the rule would act on.
+        made = _plan_or_none(rule, episode, rules, mode)
         return conclude(Reason.PAUSED, pause.ask_again)
     verdicts.append(protected(episode, rule, rules))
     if not verdicts[-1].passed:
@@ -135,6 +137,16 @@ def decide(
         if not approval.passed:
             return conclude(Reason.AWAITING_APPROVAL)
     return conclude(Reason.ACT)
+
+
+def _plan_or_none(rule: Rule, episode: Episode, rules: RuleSet, mode: Mode | None) -> dict[str, Any] | None:
+    """The plan of a rule that may act on that alert and has a safe target for it."""
+    if mode is Mode.OFF or rule.target is None or not protected(episode, rule, rules).passed:
+        return None
+    try:
+        return plan(rule, episode)
+    except RenderError:
+        return None
 
 
 def mode_of(state: State, rule: Rule, switches: Switches) -> Mode:

@@ -435,3 +435,14 @@ async def test_a_storm_voids_what_people_were_asked(tmp_path: Path) -> None:
     assert the_run(stage).state is RunState.CANCELLED
     assert (the(stage, Kind.ACTION_CANCELLED).reason, set(stage.decided().values())) == ("storm", {"storm"})
     await stage.engine.stop()
+
+
+async def test_a_rule_that_asks_nobody_any_more_takes_its_question_back(tmp_path: Path) -> None:
+    """A reload made it live: the request is void (`rule_changed`), and the rule acts by what it says now."""
+    stage = await waiting(tmp_path)
+    stage.rules = ONE_RULE
+    await stage.engine.reload()
+    await settle()
+    assert "action_cancelled rule_changed" in stage.story()
+    assert [do for *_, do in stage.action.done] == ["restart api-1"]
+    await stage.engine.stop()

@@ -101,6 +101,22 @@ async def test_the_last_word_counts(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_pause_lasts_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    """The gateway was restarted behind the time of its log: what is recorded next does not make the pause look over."""
+    stage = await stage_with(tmp_path, TWO_RULES)
+    await stage.crash()
+    stage.clock.set_now(stage.clock.now() - 3600.0)
+    await stage.start()
+    await stage.engine.pause(None, "ten minutes", 600.0, ANN)
+    await stage.engine.pause("other", "too", None, ANN)
+    assert [pause.rule for pause in stage.engine.paused()] == [None, "other"]
+    await stage.tell()
+    assert done(stage) == []
+    await stage.clock.advance(601)
+    assert done(stage) == ["restart api-1"]
+    await stage.engine.stop()
+
+
 async def test_what_runs_is_let_finish_and_takes_no_further_step(tmp_path: Path) -> None:
     """Its action ends and is judged; where the next would follow, people are told."""
     stage = await stage_with(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoheal.engine import guards
-from autoheal.model import Kind
+from autoheal.model import By, Kind
 from autoheal.rules import Rule
 from autoheal.rules.render import Firing
 from autoheal.state import fold
@@ -96,6 +96,35 @@ async def test_a_storm_whose_alerts_are_gone_ends_by_time(tmp_path: Path) -> Non
     assert story_of_storms(stage) == ["storm_began", "escalated storm"]
     await stage.clock.advance(2)
     assert story_of_storms(stage)[2:] == ["storm_ended"]
+    await stage.engine.stop()
+
+
+async def test_a_storm_ends_after_a_restart_with_nothing_left_to_decide(tmp_path: Path) -> None:
+    """Its alerts resolved, and the gateway died: time alone ends it, without another alert."""
+    stage = Stage(tmp_path, STORM)
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(4)))
+    await stage.tell(*(stage.alert(f"api-{n}", resolved=True) for n in range(4)))
+    await stage.crash()
+    await stage.start()
+    await stage.clock.advance(601)
+    assert story_of_storms(stage)[2:] == ["storm_ended"]
+    await stage.engine.stop()
+
+
+async def test_a_storm_under_a_pause_holds_what_it_hits(tmp_path: Path) -> None:
+    """Who pauses everything in the middle of it, and resumes later, finds no crowd of actions let loose."""
+    stage = Stage(tmp_path, STORM)
+    await stage.start()
+    await stage.engine.pause(None, "what happens here?", None, By("ann", "c7"))
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(4)))
+    assert stage.decided() == {f"api-{n}": "paused" for n in range(4)}
+    await stage.clock.advance(601)
+    assert story_of_storms(stage) == ["storm_began", "escalated storm"]
+    await stage.engine.resume(None, "", By("ann", "c8"))
+    await settle()
+    assert stage.decided() == {f"api-{n}": "storm" for n in range(4)}
+    assert stage.action.done == []
     await stage.engine.stop()
 
 

@@ -14,6 +14,7 @@ from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Record
 from autoheal.redaction import HiddenNames, Redaction
+from autoheal.rules import RuleSet
 from autoheal.state import fold
 from tests.support.clock import FakeClock, settle
 from tests.support.journal import MemoryJournal
@@ -78,12 +79,16 @@ class Stage:
         self.environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
         self.engine: Engine
 
-    async def start(self) -> Engine:
-        self.engine = Engine(
+    def load_rules(self) -> RuleSet:
+        return rules_from(self.rules)
+
+    def build(self) -> Engine:
+        """A new life from the durable log; it is yet to be started."""
+        return Engine(
             settings=load_settings(self.environ),
             journal=self.journal,
             state=fold(self.journal.replay()),
-            load_rules=lambda: rules_from(self.rules),
+            load_rules=self.load_rules,
             actions={"fake": self.action},
             alertmanager=self.alertmanager,
             prometheus=self.prometheus,
@@ -91,6 +96,9 @@ class Stage:
             sign=lambda _, head: Draft(kind=Kind.CHECKPOINT, detail={"seq": head.seq, "hash": head.hash}),
             clock=self.clock,
         )
+
+    async def start(self) -> Engine:
+        self.engine = self.build()
         await self.engine.start()
         await settle()
         return self.engine

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
+from autoheal.clock import Clock
 from autoheal.errors import JournalConflict, JournalUnavailable
 from autoheal.journal.record import seal_all
 from autoheal.model import Draft, Head, Kind, Record
-from tests.support.clock import FakeClock
 
 
 class MemoryJournal:
     """Makes batches durable at the next turn of the event loop, or on `release()` while `held`."""
 
-    def __init__(self, clock: FakeClock, records: Sequence[Record] = ()) -> None:
+    def __init__(self, clock: Clock, records: Sequence[Record] = ()) -> None:
         self._clock = clock
         self.records = list(records)
         self._pending: list[Record] = []
@@ -67,12 +67,13 @@ class MemoryJournal:
     def replay(self) -> Iterator[Record]:
         return iter(list(self.records))
 
-    def release(self, until: Kind | None = None) -> None:
-        """Make what is pending durable: all of it unless held, or the records up to the first of a kind."""
-        if self.held and until is None:
+    def release(self, until: Kind | None = None, count: int | None = None) -> None:
+        """Make what is pending durable: all of it unless held, or the records up to the first of a kind, or so many."""
+        if self.held and until is None and count is None:
             return
         kinds = [record.kind for record in self._pending]
-        count = len(kinds) if until is None else kinds.index(until) + 1
+        if count is None:
+            count = len(kinds) if until is None else kinds.index(until) + 1
         self.records += self._pending[:count]
         self._pending = self._pending[count:]
         self._wake(None)
