@@ -66,6 +66,7 @@ class Oidc:
         """
         digest = _digest(token)
         if (known := self._remembered(digest)) is not None:
+            self._metrics.jwt_validations.inc()
             return known
         claims = await self._judged(token, self._check_access)
         operator = self.operator(claims)
@@ -128,7 +129,9 @@ class Oidc:
         """The claims of a token that is signed and passes `check`; why another does not is counted and logged."""
         began = self._clock.monotonic()
         try:
-            return await self._verified_claims(token, check)
+            claims = await self._verified_claims(token, check)
+            self._metrics.jwt_validations.inc()
+            return claims
         except Unauthenticated as error:
             self._tell(error)
             raise
@@ -190,6 +193,7 @@ class Oidc:
     def _tell(self, error: Unauthenticated, unexpected: str | None = None) -> None:
         self._metrics.jwt_auth_failures.labels(error.reason).inc()
         if error.reason is not FailureReason.MISSING_TOKEN:
+            self._metrics.jwt_validations.inc()
             self._refusals.tell(error, unexpected=unexpected)
 
 

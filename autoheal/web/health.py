@@ -16,6 +16,7 @@ from autoheal.engine import Engine
 from autoheal.metrics import Metrics
 from autoheal.model import Mode
 from autoheal.rules import RuleSet
+from autoheal.state import RunState
 from autoheal.web.parameters import parameters
 
 
@@ -84,9 +85,16 @@ async def readyz(request: Request, *, engine: Engine) -> Response:
 async def exposition(request: Request, *, engine: Engine, metrics: Metrics) -> Response:
     """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
     parameters(request, ())
-    metrics.runs_in_progress.set(sum(not run.ended for run in engine.state.runs.values()))
+    state = engine.state
+    metrics.runs_in_progress.set(sum(not run.ended for run in state.runs.values()))
+    metrics.approvals_waiting.set(sum(run.state is RunState.AWAITING_APPROVAL for run in state.runs.values()))
     metrics.set_paused({pause.rule or "" for pause in engine.paused()})
-    metrics.audit_space_low.set(engine.state.space_low)
+    breakers = state.breakers.items()
+    metrics.set_breakers(
+        {rule for rule, breaker in breakers if breaker.opened_at is not None},
+        {rule for rule, breaker in breakers if breaker.demoted},
+    )
+    metrics.audit_space_low.set(state.space_low)
     if (free := engine.free_bytes) is not None:
         metrics.audit_free.set(free)
     # Thousands of series take longer to write than a webhook may wait.
