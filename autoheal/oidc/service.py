@@ -130,8 +130,6 @@ class Oidc:
         began = self._clock.monotonic()
         try:
             claims = await self._verified_claims(token, check)
-            self._metrics.jwt_validations.inc()
-            return claims
         except Unauthenticated as error:
             self._tell(error)
             raise
@@ -143,6 +141,9 @@ class Oidc:
             refusal = Unauthenticated(FailureReason.MALFORMED)
             self._tell(refusal, unexpected=type(error).__name__)
             raise refusal from None
+        else:
+            self._metrics.jwt_validations.inc()
+            return claims
         finally:
             self._metrics.jwt_validation_duration.observe(self._clock.monotonic() - began)
 
