@@ -146,11 +146,14 @@ def test_the_sidecar_rotates_and_sees_no_key(gateway: Running) -> None:
         "run", "-d", "--name", "sidecar", *HARDENED, *SIDECAR, "-v", "data:/var/lib/autoheal", "autoheal-logrotate:test"
     )
     command = (ROOT / "logrotate" / "crontab").read_text().splitlines()[-1].split(maxsplit=5)[5]
-    for _ in range(2):
+    for number in (1, 2):
+        # By name, a file is put away once a second at most.
+        second = docker("exec", "sidecar", "date", "+%s")
+        wait_until(lambda before=second: docker("exec", "sidecar", "date", "+%s") != before, what="the next second")
         # Nothing of the log is old enough yet.
         docker("exec", "sidecar", *shlex.split(command), "--force")
-        said = httpx.post(f"{gateway.url}/alert", json=body(alert("b" * 16, instance="db")), trust_env=False)
-        assert said.status_code == 200
+        told = body(alert(f"{number:016x}", instance="db"))
+        assert httpx.post(f"{gateway.url}/alert", json=told, trust_env=False).status_code == 200
         wait_until(lambda: "log_opened" in gateway.run("cat", "/var/lib/autoheal/audit.jsonl"), what="a fresh file")
     put_away = gateway.run("sh", "-c", "ls /var/lib/autoheal/").split()
     assert any(name.startswith("audit.jsonl-") and name.endswith(".gz") for name in put_away)

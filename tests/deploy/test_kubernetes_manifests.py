@@ -150,3 +150,12 @@ def test_rights_are_those_of_the_page() -> None:
     told = next(iter(yaml.load_all(page[0])))
     made = next(iter(yaml.load_all(FOLDER / "remediation" / "role.yaml")))
     assert made == told
+
+
+def test_the_line_that_makes_a_prometheusrule() -> None:
+    """What docs/deployment.md shows makes of the alerts what the Prometheus operator takes, as they are."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    (line,) = re.findall(r"^    (\{ printf .*) \| kubectl", page, re.MULTILINE)
+    made = YAML(typ="safe").load(checked("sh", "-c", line, cwd=ROOT))
+    assert (made["apiVersion"], made["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert made["spec"] == YAML(typ="safe").load(ROOT / "deploy" / "prometheus" / "autoheal.rules.yml")

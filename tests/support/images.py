@@ -20,6 +20,7 @@ from tests.support.dockers import DockerEngine
 from tests.support.tools import checked
 
 ROOT = Path(__file__).parents[2]
+PIECE_BYTES = 64 * 1024
 LEFT_OUT = frozenset(("test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "__pycache__"))
 LEFT_OUT |= {"site-packages", "dist-packages"}
 NEEDED_BY_WHEELS = (
@@ -120,7 +121,9 @@ def _files(folder: Path) -> Iterator[Path]:
 def load(engine: DockerEngine, name: str, rootfs: bytes) -> None:
     """Make `rootfs` the image `name`."""
     repository, _, tag = name.partition(":")
-    engine.ask("POST", "/images/create", params={"fromSrc": "-", "repo": repository, "tag": tag}, content=rootfs)
+    # In pieces: httpx copies what is left of a whole body at each write.
+    pieces = (rootfs[at : at + PIECE_BYTES] for at in range(0, len(rootfs), PIECE_BYTES))
+    engine.ask("POST", "/images/create", params={"fromSrc": "-", "repo": repository, "tag": tag}, content=pieces)
 
 
 def build(engine: DockerEngine, name: str, context: Path, **arguments: str) -> None:
