@@ -5,7 +5,10 @@ UV ?= uv
 COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm chromium dockerd=docker.io \
 	busybox=busybox-static systemctl=systemd ssh=openssh-client sshd=openssh-server kubectl=kubernetes-client \
 	nginx shellcheck yamllint
+# Folders with a package-lock.json: what tests need from npm.
 PROVIDER := tests/support/provider
+CONSOLE := tests/support/console
+TSC := $(CONSOLE)/node_modules/.bin/tsc
 
 BIN := .venv/bin
 # Where Debian puts logrotate; not everybody's shell looks there.
@@ -27,11 +30,14 @@ demo: .venv/.run ## kill a small service and watch it being healed; ONCE=1 ends 
 test: .venv/.dev components ## the whole suite with branch coverage; ARGS="…" for pytest
 	$(BIN)/pytest -m "not hammer" --cov --cov-report=term:skip-covered $(ARGS)
 
-check: .venv/.dev ## format, lint, types, layers
+check: .venv/.dev ## format, lint, types (the console's too), layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if [ -x $(TSC) ] && command -v node >/dev/null; then echo "$(TSC) -p $(CONSOLE)"; $(TSC) -p $(CONSOLE); \
+	elif [ "$$CI" = true ]; then echo "the console's types cannot be checked: run make components" >&2; exit 1; \
+	else echo "SKIPPED: the console's types; make components installs what checks them" >&2; fi
 
 fix: .venv/.dev ## format, and mend what the linter can
 	$(BIN)/ruff format
@@ -58,9 +64,10 @@ components:
 		echo "installing$$missing"; $(call apt-install,$$missing) \
 		|| echo "could not install$$missing: the tests that need them cannot run" >&2; \
 	else echo "not installed:$$missing: the tests that need them cannot run" >&2; fi
-	@if command -v npm >/dev/null && ! [ $(PROVIDER)/node_modules/.package-lock.json -nt $(PROVIDER)/package-lock.json ]; then \
-		npm ci --prefix $(PROVIDER) --ignore-scripts --no-audit --no-fund --loglevel=error \
-		|| echo "could not install the identity provider of some tests: they cannot run" >&2; fi
+	@for folder in $(PROVIDER) $(CONSOLE); do \
+		if command -v npm >/dev/null && ! [ $$folder/node_modules/.package-lock.json -nt $$folder/package-lock.json ]; then \
+		npm ci --prefix $$folder --ignore-scripts --no-audit --no-fund --loglevel=error \
+		|| echo "could not install what $$folder names: the tests that need it cannot run" >&2; fi; done
 
 .venv/.dev: .venv/.run requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt

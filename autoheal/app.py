@@ -41,10 +41,12 @@ from autoheal.web.errors import Errors
 from autoheal.web.events import Events
 from autoheal.web.health import exposition, healthz, overview, readyz
 from autoheal.web.identity import protected_resource, refresh_jwks, whoami
-from autoheal.web.operate import approve, cancel, deny, pause, reload, resume
+from autoheal.web.operate import approve, cancel, deny, pause, reload, rerun, resume
 from autoheal.web.rules import reset, rules
 from autoheal.web.runs import run, runs
 from autoheal.web.security import PUBLIC, Access, Door, Identification, LocalAccess, SecurityHeaders
+from autoheal.web.state import state
+from autoheal.web.storms import release, storms
 from autoheal.web.webhook import receive_alert
 
 SCANS = 2
@@ -78,7 +80,7 @@ def build(
     console = Console()
     oidc, access, login = _identities(settings, engine, metrics, provider, clock)
     routes = [
-        Door("GET", "/", PUBLIC, partial(overview, settings=settings, engine=engine, clock=clock)),
+        Door("GET", "/", PUBLIC, partial(overview, settings=settings, engine=engine, feed=feed, clock=clock)),
         Door("GET", "/healthz", PUBLIC, healthz),
         Door("GET", "/readyz", PUBLIC, partial(readyz, engine=engine)),
         Door("GET", "/metrics", PUBLIC, partial(exposition, engine=engine, metrics=metrics)),
@@ -91,11 +93,15 @@ def build(
         Door("POST", "/-/reload", Role.ADMIN, partial(reload, engine=engine)),
         Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
         Door("POST", "/rules/{name}/reset", Role.OPERATOR, partial(reset, engine=engine)),
+        Door("GET", "/storms", Role.VIEWER, partial(storms, engine=engine)),
+        Door("POST", "/rules/{name}/release", Role.APPROVER, partial(release, engine=engine)),
         Door("GET", "/runs", Role.VIEWER, partial(runs, engine=engine)),
         Door("GET", "/runs/{id}", Role.VIEWER, partial(run, engine=engine, journal=journal, clock=clock, scans=scans)),
         Door("POST", "/runs/{id}/approve", Role.APPROVER, partial(approve, engine=engine)),
         Door("POST", "/runs/{id}/deny", Role.OPERATOR, partial(deny, engine=engine)),
         Door("POST", "/runs/{id}/cancel", Role.OPERATOR, partial(cancel, engine=engine)),
+        Door("GET", "/state", Role.VIEWER, partial(state, settings=settings, engine=engine, journal=journal)),
+        Door("POST", "/runs/{id}/rerun", Role.OPERATOR, partial(rerun, engine=engine)),
         Door("GET", "/console", Role.VIEWER, console.page),
         Door("GET", "/console/{file}", Role.VIEWER, console.file),
         Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),

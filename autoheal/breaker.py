@@ -15,7 +15,7 @@ class Breaker:
 
     A failure is a live run that acted, was judged `heal_failed` or `heal_inconclusive` and left to people. `failures`
     counts those in a row; `opens` how often it has opened since it was last closed, and `trial_failed` says that it is
-    to open again. `digest` is that of the rule by which it opened; `demoted` says that this rule is a dry run now.
+    to open again. `digest` is that of the rule by which it opened; `demoted` says that it must not act by itself.
     """
 
     failures: int = 0

@@ -13,12 +13,15 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import shtab
-from pydantic import BaseModel
 
 from autoheal import __version__, audit
 from autoheal.errors import AutohealError, ConfigError, Fault
+
+if TYPE_CHECKING:
+    from autoheal.actions import Action
 
 _OF_ACTIONS = ("docker_host", "docker_certs", "kubeconfig", "ssh_hosts")
 """The settings that `available` takes."""
@@ -39,7 +42,7 @@ examples:
   autoheal check --schema > rules.schema.json     for editors, with the actions that are installed here
 
 AUTOHEAL_REDACT and AUTOHEAL_SSH_HOSTS count, as they do for `autoheal serve`: a rule may not use what the one names,
-nor a host that the other does not allow.""",
+nor a host that the other does not allow. Without PROMETHEUS_URL it warns of rules that ask Prometheus.""",
     "demo": """\
 examples:
   autoheal demo           heals a service that it kills, then keeps serving on 127.0.0.1:9009
@@ -167,19 +170,21 @@ def _refused(faults: Sequence[Fault]) -> int:
 
 def _check(files: Sequence[Path]) -> int:
     from autoheal.config import load_one  # noqa: PLC0415
-    from autoheal.rules import describe, load  # noqa: PLC0415
+    from autoheal.rules import asking_prometheus, describe  # noqa: PLC0415
+    from autoheal.serve import load_rules  # noqa: PLC0415
 
     try:
         # A rule that uses a redacted label is one that `serve` refuses.
         redact = load_one(os.environ, "redact")
-        params = _params()
+        prometheus = load_one(os.environ, "prometheus_urls")
+        actions = _actions()
     except ConfigError as error:
         return _refused(error.faults)
     bad = 0
     for path in files:
         print(f"Checking {path}")
         try:
-            rules = load(path, actions=params, redact=redact)
+            rules = load_rules(path, redact, actions)
         except ConfigError as error:
             bad += 1
             print(f"  FAILED: {len(error.faults)} faults", file=sys.stderr)
@@ -187,6 +192,8 @@ def _check(files: Sequence[Path]) -> int:
                 print(f"  {fault}", file=sys.stderr)
         else:
             print(f"  {describe(rules)}")
+            for name in () if prometheus else asking_prometheus(rules):
+                print(f"  WARNING: rule {name!r} asks Prometheus, and PROMETHEUS_URL is not set here")
     return 1 if bad else 0
 
 
@@ -194,19 +201,19 @@ def _schema() -> int:
     from autoheal.rules import json_schema  # noqa: PLC0415
 
     try:
-        print(json.dumps(json_schema(_params()), indent=2, ensure_ascii=False))
+        params = {name: action.Params for name, action in _actions().items()}
+        print(json.dumps(json_schema(params), indent=2, ensure_ascii=False))
     except ConfigError as error:
         return _refused(error.faults)
     return 0
 
 
-def _params() -> Mapping[str, type[BaseModel]]:
-    """The parameters of every action that `serve` would have."""
+def _actions() -> Mapping[str, Action]:
+    """Every action that `serve` would have."""
     from autoheal.actions import available  # noqa: PLC0415
     from autoheal.config import load_one  # noqa: PLC0415
 
-    actions = available(**{name: load_one(os.environ, name) for name in _OF_ACTIONS})
-    return {name: action.Params for name, action in actions.items()}
+    return available(**{name: load_one(os.environ, name) for name in _OF_ACTIONS})
 
 
 def _demo(*, once: bool, port: int) -> int:

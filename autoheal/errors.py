@@ -12,11 +12,13 @@
     │   ├── JournalUnread        a file that bears a name of the log cannot be placed in it
     │   │   └── JournalEncrypted a file of the log is encrypted, and no key that was given opens it
     │   └── RecordTooLarge       a record would exceed 64 KiB
+    ├── TooManyOpen              so many alerts are open that no other one can be; try again later
     ├── NoEpisode                no open episode has this fingerprint
     ├── NoRule                   no rule in force has this name
     ├── NoRun                    no run that is still known has this id
     ├── WrongTurn                a run does not stand where the request takes it to stand
     ├── ApprovalExpired          nobody approved in time
+    │   └── OtherBatch           a storm's batch is not the one that was looked at
     ├── OwnRun                   whoever caused a run asks to approve it
     ├── CannotSilence            no silence can be made for this alert
     ├── UpstreamError            another program did not answer as it should
@@ -126,6 +128,10 @@ class RecordTooLarge(JournalError):
     """A record would exceed the 64 KiB that one line may have."""
 
 
+class TooManyOpen(AutohealError):
+    """The alerts that are open take all the memory that they may; none was opened, and each end makes room."""
+
+
 class NoEpisode(AutohealError):
     """No alert with this fingerprint fires, as far as autoheal knows."""
 
@@ -140,6 +146,14 @@ class NoRun(AutohealError):
 
 class WrongTurn(AutohealError):
     """A run does not stand where the request takes it to stand: over, decided on by somebody else, another plan."""
+
+
+class OtherBatch(WrongTurn):
+    """What a storm holds is not what was looked at; `digest` is that of the batch as it is now."""
+
+    def __init__(self, rule: str, digest: str) -> None:
+        self.digest = digest
+        super().__init__(f"what the storm of the rule {rule!r} holds is another batch now: its digest is {digest}")
 
 
 class ApprovalExpired(AutohealError):

@@ -15,7 +15,8 @@ from autoheal.errors import JournalDamaged
 from autoheal.model import Record
 
 RING_RECORDS = 4096
-RING_BYTES = 16 * 1024 * 1024
+RING_BYTES = 2 * 1024 * 1024
+"""Of lines: as objects, records take several times as much memory."""
 PAGE_RECORDS = 512
 PAGE_BYTES = 256 * 1024
 TICK_SECONDS = 0.05
@@ -25,7 +26,7 @@ class Feed:
     """Fans out what `publish` gets; belongs to one event loop.
 
     `head` is the last durable seq when it is made. `read(after, limit)` gives the log's records that follow seq
-    `after`, at least one when there is one. The ring holds 4,096 records or 16 MiB of lines, whichever is less.
+    `after`, at least one when there is one. The ring holds 4,096 records or 2 MiB of lines, whichever is less.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ from autoheal import snapshot
 from autoheal.breaker import Breaker
 from autoheal.errors import JournalDamaged
 from autoheal.model import Draft, Head, Kind, Mode, Reason, Record, parse_rfc3339
-from autoheal.storm import Storm
+from autoheal.storm import Release, Storm
 
 T = TypeVar("T")
 
@@ -37,6 +37,10 @@ LAST_ACTIONS_KEPT = 366 * 86400.0
 TARGETS_KEPT = 86400.0
 """How long it is kept that a rule's alert was about a target, seconds: no storm's window may be longer."""
 ENDED_RUNS_KEPT = 1000
+REMEMBERED = 100_000
+"""How many ends, and how many targets of a rule, are kept at most, the newest: whoever makes up alerts must not fill
+the memory.
+"""
 
 
 class RunState(StrEnum):
@@ -100,7 +104,11 @@ class Episode:
     runs: dict[str, str] = field(default_factory=dict)
     """Unfinished run by rule."""
     ran: list[str] = field(default_factory=list)
-    """Rules whose run on this episode has ended: a rule has at most one."""
+    """Rules whose run on this episode has ended: a rule has at most one, unless somebody asks for another."""
+    released: dict[str, Release] = field(default_factory=dict)
+    """By rule, of those whose storm does not hold it any more by somebody's word."""
+    size: int = 0
+    """Of the record of its first firing, bytes."""
 
     @property
     def alertname(self) -> str:
@@ -113,12 +121,14 @@ class Approval:
     """What a run asked people for, and what came of it.
 
     `rule_digest` is that of the rule as it stood, `expires_at` is in epoch seconds, `by` whoever has approved.
+    `observed` is how that was which the first step would change, where its action could tell.
     """
 
     rule_digest: str
     requested_at: float
     expires_at: float
     by: str | None = None
+    observed: str | None = None
 
 
 @dataclass(slots=True)
@@ -148,6 +158,8 @@ class Run:
     acted_at: float | None = None
     """When the last step's action ended."""
     action_ok: bool | None = None
+    again: bool = False
+    """Whether the last step's action was started a second time, after the gateway had died over it."""
     resolved: str | None = None
     """How the alert's episode ended, once it has: `webhook`, `api` or `superseded`."""
     reason: str | None = None
@@ -177,6 +189,8 @@ class Suspect:
     starts_at: float
     seen_at: float
     correlation_id: str | None
+    size: int = 0
+    """Of the record that tells of it, bytes."""
 
 
 @dataclass(slots=True)
@@ -254,6 +268,8 @@ class State:
     suspects: dict[str, Suspect] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     """All unfinished runs and the last 1,000 ended, oldest first."""
+    open_bytes: int = 0
+    """The sizes of all episodes and suspects together: the memory that they take is some times as much."""
     ended_runs: list[str] = field(default_factory=list)
     locks: dict[str, str] = field(default_factory=dict)
     """The unfinished run of each target."""
@@ -317,6 +333,19 @@ class State:
     def at_work(self, rule: str | None = None) -> set[str]:
         """The live runs that have not ended, of all rules or of one; without those that people have not let begin."""
         return {run for run, of in self.working.items() if rule in (None, of)}
+
+    def batch(self, rule: str) -> list[Episode]:
+        """What a storm of `rule` holds and people may let go: alerts with a plan, on which the rule has not begun."""
+        storm = self.storms.get(rule)
+        held = [] if storm is None else [self.episodes[fingerprint] for fingerprint in storm.held]
+        return [
+            episode
+            for episode in held
+            if rule not in episode.runs
+            and rule not in episode.ran
+            and (decision := episode.decisions.get(rule)) is not None
+            and decision.plan_digest is not None
+        ]
 
     def paused(self, now: float) -> list[Pause]:
         """The pauses that last at `now` (epoch seconds), the oldest first."""
@@ -400,7 +429,8 @@ def _space(*, low: bool) -> Callable[[State, Record], None]:
 
 def _alert_firing(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
-    state.suspects.pop(fingerprint, None)
+    _close(state, fingerprint)
+    state.open_bytes += len(record.line)
     state.episodes[fingerprint] = Episode(
         id=_given(record.episode),
         fingerprint=fingerprint,
@@ -410,13 +440,20 @@ def _alert_firing(state: State, record: Record) -> None:
         opened_at=record.ts,
         correlation_id=record.correlation_id,
         caused_by=record.actor,
+        size=len(record.line),
     )
+
+
+def _close(state: State, fingerprint: str) -> Episode | None:
+    """Nothing is open about that alert any more: the episode that was."""
+    episode, suspect = state.episodes.pop(fingerprint, None), state.suspects.pop(fingerprint, None)
+    state.open_bytes -= sum(known.size for known in (episode, suspect) if known is not None)
+    return episode
 
 
 def _alert_resolved(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
-    state.suspects.pop(fingerprint, None)
-    episode = state.episodes.pop(fingerprint, None)
+    episode = _close(state, fingerprint)
     if episode is not None:
         for run_id in episode.runs.values():
             state.runs[run_id].resolved = record.detail["how"]
@@ -426,20 +463,25 @@ def _alert_resolved(state: State, record: Record) -> None:
     known = state.ends.pop(fingerprint, None)
     ends_at = parse_rfc3339(record.detail["ends_at"])
     state.ends[fingerprint] = End(max(ends_at, known.ends_at) if known else ends_at, record.ts)
-    _forget(state.ends, record.ts, lambda end: end.ts)
+    _forget(state.ends, record.ts, lambda end: end.ts, at_most=REMEMBERED)
 
 
 def _alert_suspect(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
-    state.suspects.pop(fingerprint, None)
+    if (known := state.suspects.pop(fingerprint, None)) is not None:
+        state.open_bytes -= known.size
+    state.open_bytes += len(record.line)
     state.suspects[fingerprint] = Suspect(
         labels=dict(record.labels or {}),
         annotations=dict(record.annotations or {}),
         starts_at=parse_rfc3339(record.detail["starts_at"]),
         seen_at=record.ts,
         correlation_id=record.correlation_id,
+        size=len(record.line),
     )
-    _forget(state.suspects, record.ts, lambda suspect: suspect.seen_at)
+    state.open_bytes -= sum(
+        suspect.size for suspect in _forget(state.suspects, record.ts, lambda suspect: suspect.seen_at)
+    )
 
 
 def _decision(state: State, record: Record) -> None:
@@ -475,6 +517,8 @@ def _decision(state: State, record: Record) -> None:
         state.locks[run.target] = run.id
         if reason is Reason.ACT:
             state.working[run.id] = rule
+            if run.mode is Mode.APPROVE and (release := episode.released.get(rule)) is not None:
+                run.approval = Approval(release.rule_digest, release.ts, release.ts, release.by)
         state.reserve(run.id, Charge(record.ts, rule, run.target))
 
 
@@ -483,8 +527,8 @@ def _named(state: State, rule: str, target: str, episode: Episode, now: float) -
     targets = state.targets.setdefault(rule, {})
     since = max(targets.pop(target, episode.opened_at), episode.opened_at)
     targets[target] = since
-    _forget(targets, now, float, TARGETS_KEPT)
-    if (storm := state.storms.get(rule)) is not None and not storm.over:
+    _forget(targets, now, float, TARGETS_KEPT, REMEMBERED)
+    if (storm := state.storms.get(rule)) is not None and not storm.over and rule not in episode.released:
         storm.held[episode.fingerprint] = target
 
 
@@ -494,8 +538,20 @@ def _storm_began(state: State, record: Record) -> None:
     storm = state.storms[rule] = Storm(record.ts, held={} if known is None else known.held)
     for episode in state.episodes.values():
         decision = episode.decisions.get(rule)
-        if decision is not None and decision.target is not None:
+        if decision is not None and decision.target is not None and rule not in episode.released:
             storm.held[episode.fingerprint] = decision.target
+
+
+def _storm_released(state: State, record: Record) -> None:
+    rule, digest = _given(record.rule), record.detail["rule_digest"]
+    storm = state.storms[rule]
+    # Not listed in the record, which could not hold ten thousand: it was made from this very state.
+    for episode in state.batch(rule):
+        plan = _given(episode.decisions[rule].plan_digest)
+        episode.released[rule] = Release(plan, digest, record.ts, record.actor)
+        del storm.held[episode.fingerprint]
+    if storm.over and not storm.held:
+        del state.storms[rule]
 
 
 def _storm_ended(state: State, record: Record) -> None:
@@ -507,7 +563,8 @@ def _storm_ended(state: State, record: Record) -> None:
 
 def _approval_requested(state: State, record: Record) -> None:
     detail = record.detail
-    asked = Approval(detail["rule_digest"], record.ts, parse_rfc3339(detail["expires_at"]))
+    expires_at, observed = parse_rfc3339(detail["expires_at"]), detail.get("observed")
+    asked = Approval(detail["rule_digest"], record.ts, expires_at, observed=observed)
     state.runs[_given(record.run)].approval = asked
 
 
@@ -524,6 +581,7 @@ def _cancel_requested(state: State, record: Record) -> None:
 
 def _action_started(state: State, record: Record) -> None:
     run = state.runs[_given(record.run)]
+    run.again = record.step == run.step
     run.state, run.step, run.acted_at, run.action_ok = RunState.ACTING, record.step or 1, None, None
     run.reason = None
     state.working[run.id] = run.rule
@@ -591,6 +649,13 @@ def _escalated(state: State, record: Record) -> None:
     if run.step and run.state in (RunState.PLANNED, RunState.ESCALATING):
         state.breakers.setdefault(run.rule, Breaker()).fail(run.created_at, record.ts)
     _ends(RunState.ESCALATED)(state, record)
+
+
+def _rerun_requested(state: State, record: Record) -> None:
+    episode = state.episodes[_given(record.fingerprint)]
+    episode.ran.remove(_given(record.rule))
+    # What a storm's batch was let go for is done.
+    episode.released.pop(_given(record.rule), None)
 
 
 def _breaker_opened(state: State, record: Record) -> None:
@@ -663,10 +728,12 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.HEAL_FAILED: _heal_failed,
     Kind.HEAL_INCONCLUSIVE: _heal_inconclusive,
     Kind.ESCALATED: _escalated,
+    Kind.RERUN_REQUESTED: _rerun_requested,
     Kind.BREAKER_OPENED: _breaker_opened,
     Kind.BREAKER_CLOSED: _breaker_closed,
     Kind.RULE_DEMOTED: _rule_demoted,
     Kind.STORM_BEGAN: _storm_began,
+    Kind.STORM_RELEASED: _storm_released,
     Kind.STORM_ENDED: _storm_ended,
     Kind.SILENCE_REQUESTED: _silence_requested,
     Kind.SILENCE_CREATED: _silence_created,
@@ -682,10 +749,19 @@ def _given(value: T | None) -> T:
     return value
 
 
-def _forget(entries: dict[str, T], now: float, since: Callable[[T], float], kept: float = ENDS_KEPT) -> None:
+def _forget(
+    entries: dict[str, T],
+    now: float,
+    since: Callable[[T], float],
+    kept: float = ENDS_KEPT,
+    at_most: float = float("inf"),
+) -> list[T]:
+    """Drop the entries that are older than `kept` seconds, and the oldest beyond `at_most`; those that were dropped."""
     # Entries are in the order of their times (ts never decreases), so the old ones stand first.
+    dropped: list[T] = []
     while entries:
         oldest = next(iter(entries))
-        if now - since(entries[oldest]) <= kept:
-            return
-        del entries[oldest]
+        if now - since(entries[oldest]) <= kept and len(entries) <= at_most:
+            break
+        dropped.append(entries.pop(oldest))
+    return dropped

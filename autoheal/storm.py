@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 class Storm:
     """One rule's. `began_at` is in epoch seconds; `held` are the targets by the fingerprints of their alerts.
 
-    While it is not `over`, every alert of the rule is held. Those stay held until they resolve, also beyond its end.
+    While it is not `over`, every alert of the rule is held. Those stay held, also beyond its end, until they resolve or
+    somebody lets them go.
     """
 
     began_at: float
@@ -19,3 +20,16 @@ class Storm:
     def holds(self, fingerprint: str) -> bool:
         """Whether the rule must leave that alert alone."""
         return not self.over or fingerprint in self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Somebody's word at `ts` (epoch seconds) that one alert of a storm need not be held any more.
+
+    It was given on the plan and the rule of these digests: what they are is approved, another plan or rule is not.
+    """
+
+    plan_digest: str
+    rule_digest: str
+    ts: float
+    by: str

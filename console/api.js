@@ -1,31 +1,86 @@
 // What the page asks the gateway. Whoever is logged in no more is sent to the login, and comes back here.
 
+/** @import { Entry, Fields } from './fold.js' */
+
+/** An answer that is none: `status` is HTTP's, 0 when nobody answered; `fields` what else its problem tells (RFC 9457). */
+export class Refused extends Error {
+  /** @param {string} message @param {number} status @param {Fields} [fields] */
+  constructor(message, status, fields = {}) {
+    super(message);
+    this.status = status;
+    this.fields = fields;
+  }
+}
+
+const PATIENCE_MS = 30_000;
+
 /** Go to the login; the page ends. */
 export function toLogin() {
   location.assign('/login?return_to=/console');
 }
 
-/** @param {string} path */
-async function get(path) {
-  const answer = await fetch(path, { headers: { Accept: 'application/json' } });
+/**
+ * The JSON of an answer. Raises Refused for any that is not a 2xx. @param {string} path @param {RequestInit} [options]
+ * @returns {Promise<any>}
+ */
+async function ask(path, options = {}) {
+  const headers = { Accept: 'application/json', ...options.headers };
+  let answer;
+  try {
+    answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers });
+  } catch {
+    throw new Refused('The gateway does not answer.', 0);
+  }
   if (answer.status === 401) {
     toLogin();
     // The page is about to go: nothing that waits for the answer is to run on.
     return new Promise(() => {});
   }
-  if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
-  return answer.json();
+  const body = await answer.json().catch(() => ({}));
+  if (answer.ok) return body;
+  const errors = Array.isArray(body.errors) ? body.errors.map(String) : [];
+  throw new Refused([body.detail ?? `${path} answers ${answer.status}`, ...errors].join(' '), answer.status, body);
 }
 
-/** Who is logged in. @returns {Promise<{subject: string, name: string | null, role: string, login: boolean}>} */
-export const whoami = () => get('/whoami');
+/** `GET` with these parameters, less those that are undefined. @param {string} path @param {Record<string, string | number | undefined>} [given] */
+export function get(path, given = {}) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, String(value));
+  return ask(query.size ? `${path}?${query}` : path);
+}
 
-/** The newest records, newest first. @param {number} count */
-export const newest = async (count) => (await get(`/audit?n=${count}`)).records;
+/** @param {string} path @param {Fields} body */
+export const post = (path, body) =>
+  ask(path, { method: 'POST', headers: { 'X-Autoheal-CSRF': '1' }, body: JSON.stringify(body) });
+
+/**
+ * `GET /`, without credentials: asking whether the gateway lives must not keep a session alive.
+ * @param {number} patience milliseconds @returns {Promise<Fields>}
+ */
+export const overview = (patience) => ask('/', { credentials: 'omit', signal: AbortSignal.timeout(patience) });
+
+/** The newest records before a seq, newest first. @param {number} n @param {number} [before] @returns {Promise<Entry[]>} */
+export const newest = async (n, before) => (await get('/audit', { n, before })).records;
+
+/**
+ * The records after seq `after` and before seq `before`, oldest first, as many of them as the log has.
+ * @param {number} after @param {number} before @returns {Promise<Entry[]>}
+ */
+export async function between(after, before) {
+  /** @type {Entry[]} */
+  const found = [];
+  /** @type {number | null} */
+  let next = before;
+  while (next !== null && next > after + 1) {
+    const page = await get('/audit', { n: Math.min(5000, next - after - 1), before: next });
+    found.push(...page.records);
+    // A page may be empty and go on.
+    next = page.next;
+  }
+  return found.filter(({ seq }) => seq > after).reverse();
+}
 
 /** End the session, and go on where the gateway says: to the provider, so that it ends there as well. */
 export async function logOut() {
-  const answer = await fetch('/logout', { method: 'POST', headers: { 'X-Autoheal-CSRF': '1' } });
-  if (!answer.ok) throw new Error(`/logout answers ${answer.status}`);
-  location.assign((await answer.json()).next);
+  location.assign((await post('/logout', {})).next);
 }

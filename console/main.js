@@ -1,41 +1,91 @@
-import { logOut, newest, whoami } from './api.js';
-import { Log } from './log.js';
-import { follow } from './stream.js';
+// The page: what is always there, and the view that its address names.
 
-const SHOWN_AT_FIRST = 100;
-const AGAIN_MS = 3000;
-const WORDS = { live: 'live', waiting: 'connecting', lost: 'not connected' };
+import { logOut } from './api.js';
+import { announce, h, on, put, say } from './dom.js';
+import { startKeys } from './keys.js';
+import { startNotices } from './notices.js';
+import { pauseDialog } from './pause.js';
+import { ROUTES, address, parse } from './routes.js';
+import { Store } from './store.js';
+import { Stream } from './stream.js';
+import { themeSwitch } from './theme.js';
+import { clock, local } from './time.js';
 
-const connection = document.getElementById('connection');
-const logout = document.getElementById('logout');
-const log = new Log(document.getElementById('records'));
+/** @import { Shown } from './routes.js' */
 
-function show(state) {
-  connection.dataset.state = state;
-  connection.textContent = WORDS[state];
-}
+const at = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const store = new Store();
+const stream = new Stream(store);
+const main = at('view');
+/** @type {Shown} */
+let shown = { update() {}, close() {} };
 
-async function begin() {
-  show('waiting');
-  try {
-    const [who, records] = await Promise.all([whoami(), newest(SHOWN_AT_FIRST)]);
-    document.getElementById('who').textContent = `${who.name ?? who.subject} (${who.role})`;
-    logout.hidden = !who.login;
-    log.replace(records);
-    follow(records[0]?.seq ?? 0, { record: (record) => log.add(record), reset: begin, state: show });
-  } catch (error) {
-    console.error(error);
-    show('lost');
-    setTimeout(begin, AGAIN_MS);
+function showView() {
+  const { route, params } = parse(location.hash);
+  shown.close();
+  document.title = `${route.view.title} · autoheal`;
+  for (const link of at('nav').querySelectorAll('a')) {
+    if (link.dataset.name === route.name) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
   }
+  put(main);
+  shown = { update() {}, close() {} };
+  shown = route.view.render(main, store, params);
+  shown.update();
 }
 
-logout.addEventListener('click', () => {
-  logout.disabled = true;
-  logOut().catch((error) => {
-    console.error(error);
-    logout.disabled = false;
-  });
-});
+function showShell() {
+  const { status, heard } = store.connection;
+  const connection = at('connection');
+  if (connection.dataset.status !== status) announce(`Connection: ${status}`);
+  connection.dataset.status = status;
+  const now = Date.now() / 1000;
+  say(connection, status === 'down' && heard !== null ? `down since ${local(heard, now)}` : status);
+  connection.title = heard === null ? '' : `Last sign of life at ${clock(heard)}`;
+  const { who } = store;
+  say(at('who'), who.role === null ? '' : `${who.name ?? who.subject} (${who.role})`);
+  at('logout').hidden = !who.login;
+  at('pause').hidden = !store.may('operator');
+}
 
-begin();
+function startNavigation() {
+  const links = ROUTES.filter(({ nav }) => nav !== false).map(({ name, view }, index) =>
+    h('a', { href: address(name), 'data-name': name, 'aria-keyshortcuts': index + 1 }, view.title),
+  );
+  put(at('nav'), links);
+  addEventListener('hashchange', () => {
+    showView();
+    // Whoever reads with their ears is to be where the new view begins.
+    main.focus();
+  });
+  on(document, 'click', '#skip', (_, event) => {
+    event.preventDefault();
+    main.focus();
+  });
+}
+
+function startButtons() {
+  themeSwitch(at('theme'));
+  startKeys(at('keys'));
+  at('pause').addEventListener('click', pauseDialog);
+  at('logout').addEventListener('click', ({ currentTarget }) => {
+    const button = /** @type {HTMLButtonElement} */ (currentTarget);
+    button.disabled = true;
+    logOut().catch((error) => {
+      announce(error.message);
+      button.disabled = false;
+    });
+  });
+}
+
+startNavigation();
+startButtons();
+showView();
+startNotices(at('notices'), store);
+store.subscribe(showShell);
+store.subscribe(() => shown.update());
+// Ages and countdowns go on when nothing else does.
+setInterval(() => store.changed(), 1000);
+for (const type of ['online', 'pageshow', 'focus']) addEventListener(type, () => stream.wake());
+document.addEventListener('visibilitychange', () => (document.hidden ? stream.rest() : stream.wake()));
+stream.start();

@@ -187,6 +187,7 @@ async def test_one_webhook_and_all_that_tells_of_it(tmp_path: Path) -> None:
         load_rules=lambda: load(rules, actions={name: action.Params for name, action in ACTIONS.items()}),
         actions=ACTIONS,
         alertmanager=None,
+        prometheus=None,
         redaction=Redaction(settings.redact, b"key"),
         sign=lambda *_: Draft(kind=Kind.CHECKPOINT),
         clock=clock,

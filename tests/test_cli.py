@@ -60,6 +60,21 @@ def test_check_names_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "SUCCESS: 1 rule found" in said.out
 
 
+def test_check_knows_what_may_be_done_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`rerun_interrupted` by what each step's own parameters make of it."""
+
+    def checked(step: str) -> int:
+        about = "{name: a, match: a=b, target: t, rerun_interrupted: true, steps: [STEP]}".replace("STEP", step)
+        (tmp_path / "rules.yaml").write_text(f"version: 1\nrules:\n  - {about}\n")
+        return main(["check", str(tmp_path / "rules.yaml")])
+
+    assert checked("{kubernetes: {scale: 'deployment/{{ target }}', namespace: shop, replicas: 2}}") == 0
+    assert checked("{kubernetes: {scale: 'deployment/{{ target }}', namespace: shop, by: 2, max: 10}}") == 1
+    assert "rules.yaml:3:72: kubernetes: to do this twice may not be the same as once" in capsys.readouterr().err
+    assert checked("{docker: {restart: '{{ target }}'}}, {docker: {kill: '{{ target }}'}}") == 1
+    assert "rules.yaml:3:109: docker: to do this twice" in capsys.readouterr().err
+
+
 def test_check_knows_what_is_redacted(tmp_path: Path) -> None:
     """A rule that uses a label named in AUTOHEAL_REDACT is as bad as `serve` will find it; a bad value of that is 2."""
     (tmp_path / "rules.yaml").write_text(GOOD)
@@ -71,6 +86,21 @@ def test_check_knows_what_is_redacted(tmp_path: Path) -> None:
     told = autoheal(*check, AUTOHEAL_REDACT="password instance")
     assert told.returncode == 2
     assert told.stderr.startswith("autoheal: AUTOHEAL_REDACT: ")
+
+
+def test_check_warns_of_a_prometheus_that_is_not_set(tmp_path: Path) -> None:
+    """Rules that ask it are good ones: the place where they will be used may know it. A bad address is 2."""
+    text = GOOD.replace("    steps", "    fleet: {at_most: 10%, of: count(up)}\n    steps")
+    (tmp_path / "rules.yaml").write_text(text)
+    check = ("check", str(tmp_path / "rules.yaml"))
+    told = autoheal(*check)
+    assert told.returncode == 0
+    assert "  WARNING: rule 'restart' asks Prometheus, and PROMETHEUS_URL is not set here" in told.stdout
+    assert "WARNING" not in autoheal(*check, PROMETHEUS_URL="http://p:9090").stdout
+    told = autoheal(*check, PROMETHEUS_URL="http://user:hunter2@")
+    assert told.returncode == 2
+    assert told.stderr.startswith("autoheal: PROMETHEUS_URL: ")
+    assert "hunter2" not in told.stderr
 
 
 def test_wrong_usage_is_2() -> None:

@@ -17,7 +17,7 @@ from autoheal import snapshot
 from autoheal.errors import JournalDamaged
 from autoheal.journal.record import parse, seal, seal_all
 from autoheal.model import Draft, Kind, Mode, Reason, Record, rfc3339
-from autoheal.state import CHARGES_KEPT, ENDED_RUNS_KEPT, RunState, State, fold
+from autoheal.state import CHARGES_KEPT, ENDED_RUNS_KEPT, ENDS_KEPT, RunState, State, fold
 
 NOW = 1_790_000_000.0
 ADAPTER = TypeAdapter(State)
@@ -39,14 +39,24 @@ def legal(state: State) -> list[Draft]:
             continue
         base |= {"episode": episode.id}
         drafts.append(Draft(kind=Kind.ALERT_RESOLVED, detail=times, **base))
-        drafts.append(Draft(kind=Kind.DECISION, rule="r", reason=Reason.COOLDOWN, target="t1", **base))
+        about = base | {"rule": "r", "target": "t1", "detail": {"plan_digest": "d"}}
+        drafts.append(Draft(kind=Kind.DECISION, reason=Reason.COOLDOWN, **about))
         for rule, target in (("r", "t1"), ("q", "t1"), ("q", "t2")):
             detail = {"plan": {**PLAN, "target": target}, "plan_digest": "d"}
             begun = base | {"rule": rule, "target": target, "run": f"r{seq}", "detail": detail}
             if rule not in episode.runs and rule not in episode.ran and target not in state.locks:
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, **begun))
                 drafts.append(Draft(kind=Kind.DECISION, reason=Reason.AWAITING_APPROVAL, mode=Mode.APPROVE, **begun))
+                if rule in episode.released:
+                    drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.APPROVE, **begun))
     drafts += legal_silences(state) + legal_pauses(state) + legal_breakers(state) + legal_storms(state)
+    return drafts + legal_runs(state)
+
+
+def legal_runs(state: State) -> list[Draft]:
+    """What may become of the runs."""
+    drafts: list[Draft] = []
+    seq = state.head.seq + 1
     for run in state.runs.values():
         about: dict[str, Any] = {
             "fingerprint": run.fingerprint,
@@ -56,6 +66,9 @@ def legal(state: State) -> list[Draft]:
             "run": run.id,
             "reason": "because",
         }
+        episode = state.episodes.get(run.fingerprint)
+        if run.ended and episode is not None and episode.id == run.episode and run.rule in episode.ran:
+            drafts.append(Draft(kind=Kind.RERUN_REQUESTED, actor="ann", **about))
         if run.state is RunState.AWAITING_APPROVAL:
             asked = {"rule_digest": "d", "expires_at": rfc3339(NOW + seq)}
             drafts.append(Draft(kind=Kind.APPROVAL_REQUESTED, detail=asked, **about))
@@ -84,6 +97,8 @@ def legal(state: State) -> list[Draft]:
             drafts += [
                 Draft(kind=kind, **about) for kind in (Kind.HEAL_CONFIRMED, Kind.HEAL_FAILED, Kind.HEAL_INCONCLUSIVE)
             ]
+            if run.action_ok is None and not run.again:
+                drafts.append(Draft(kind=Kind.ACTION_STARTED, **about))
         if run.state is RunState.ESCALATING:
             drafts.append(Draft(kind=Kind.ESCALATED, **about))
     return drafts
@@ -108,6 +123,8 @@ def legal_storms(state: State) -> list[Draft]:
     lasting = {rule for rule, storm in state.storms.items() if not storm.over}
     drafts = [Draft(kind=Kind.STORM_BEGAN, rule=rule) for rule in ("r", "q") if rule not in lasting]
     drafts += [Draft(kind=Kind.ESCALATED, rule=rule, reason="storm") for rule in lasting]
+    about: dict[str, Any] = {"actor": "ann", "detail": {"rule_digest": "d"}}
+    drafts += [Draft(kind=Kind.STORM_RELEASED, rule=rule, **about) for rule in state.storms if state.batch(rule)]
     return drafts + [Draft(kind=Kind.STORM_ENDED, rule=rule) for rule in lasting]
 
 
@@ -174,6 +191,10 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
     assert set(state.waiting) == {run.id for run in live.values() if run.step == 0}
     for episode in state.episodes.values():
         assert episode.runs == {run.rule: run.id for run in live.values() if run.episode == episode.id}
+    firings = {record.episode: len(record.line) for record in records if record.kind is Kind.ALERT_FIRING}
+    sizes = [firings[episode.id] for episode in state.episodes.values()]
+    assert state.open_bytes == sum(sizes) + sum(suspect.size for suspect in state.suspects.values())
+    assert all(suspect.size > 0 for suspect in state.suspects.values())
     times = [charge.ts for charge in state.charges]
     assert times == sorted(times)
     for key, spent in state.spent.items():
@@ -183,8 +204,12 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
-    for storm in state.storms.values():
+    for episode in state.episodes.values():
+        assert len(set(episode.ran)) == len(episode.ran)
+        assert not set(episode.ran) & episode.runs.keys()
+    for rule, storm in state.storms.items():
         assert storm.held.keys() <= state.episodes.keys()
+        assert not any(rule in state.episodes[fingerprint].released for fingerprint in storm.held)
         assert storm.held or not storm.over
     for rule, targets in state.targets.items():
         decided = [record for record in records if record.kind is Kind.DECISION and record.rule == rule]
@@ -287,6 +312,33 @@ def test_old_charges_are_forgotten() -> None:
     assert len(state.charges) == 1
     assert len(state.spent_on("r").times) == 1
     assert len(state.spent_on("r", "t").times) == 1
+
+
+def test_ends_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are kept, however many alerts somebody makes up; those that are a day old are forgotten as well."""
+    monkeypatch.setattr("autoheal.state.REMEMBERED", 3)
+    told = State()
+
+    def end(number: int, now: float) -> None:
+        detail = {"how": "webhook", "ends_at": rfc3339(now)}
+        told.apply(seal(Draft(kind=Kind.ALERT_RESOLVED, fingerprint=f"f{number}", detail=detail), told.head, now))
+
+    for number in range(5):
+        end(number, NOW + number)
+    assert list(told.ends) == ["f2", "f3", "f4"]
+    end(9, NOW + ENDS_KEPT + 3.5)
+    assert list(told.ends) == ["f4", "f9"]
+
+
+def test_suspects_of_yesterday_take_no_room() -> None:
+    """What was never settled is forgotten after a day, and no longer counts among what is open."""
+    told = State()
+    detail = {"starts_at": rfc3339(NOW)}
+    for number, now in ((1, NOW), (2, NOW + ENDS_KEPT + 1)):
+        about = Draft(kind=Kind.ALERT_SUSPECT, fingerprint=f"f{number}", labels={"alertname": "Down"}, detail=detail)
+        told.apply(last := seal(about, told.head, now))
+    assert list(told.suspects) == ["f2"]
+    assert told.open_bytes == len(last.line)
 
 
 def opened(state: State) -> list[Record]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from autoheal.actions.command import Command
-from autoheal.actions.contract import DEFAULT_TIMEOUT, Action, Context, Outcome, Rehearsing, Traits
+from autoheal.actions.contract import DEFAULT_TIMEOUT, Action, Context, Observing, Outcome, Rehearsing, Traits
 from autoheal.actions.docker import DEFAULT_HOST, Docker
 from autoheal.actions.http import Http
 from autoheal.actions.kubernetes import Kubernetes
@@ -24,6 +24,7 @@ __all__ = [
     "Docker",
     "Http",
     "Kubernetes",
+    "Observing",
     "Outcome",
     "Rehearsing",
     "Secrets",

@@ -96,6 +96,22 @@ class Rehearsing(Protocol):
         ...
 
 
+@runtime_checkable
+class Observing(Protocol):
+    """What an `Action` may offer besides: to tell how that is which `run` would change.
+
+    People approve what they saw. When that has changed before the approved run begins, somebody else was at work.
+    """
+
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:
+        """A short text that differs once somebody has replaced, restarted or altered it; None when that is not known.
+
+        What changes without anybody's doing does not belong into it, nor does a secret: it is recorded. Changes
+        nothing, and may be asked again. It has five seconds; whatever it raises is not known.
+        """
+        ...
+
+
 def one_line(text: str) -> str:
     """`text` with line breaks and other control characters escaped, and not too long to read."""
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[: ONE_LINE_CHARS + 1])

@@ -126,6 +126,20 @@ class Docker:
             options = ["--time", f"{params['stop_timeout']:g}"]
         return one_line(shlex.join(["docker", *host, verb, *options, container]))
 
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:  # noqa: ARG002 as `Observing`
+        """See `Observing`: which container has the name, and when it was started unless the Engine itself does that."""
+        _, asked = order(params, _VERBS)
+        try:
+            check_container(asked)
+            async with connected(params.get("host") or self.host, self.certs) as engine:
+                found = await engine.container(asked)
+        except NoSuchContainer:
+            return "no such container"
+        except (EngineError, RenderError):
+            return None
+        by_itself = found.state["restarts"] > 0
+        return f"{found.id} {'restarts by itself' if by_itself else found.state['started_at']}"
+
     async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """See `Action.run`. It is a success when the Engine says that it has done it, or that nothing was to do."""
         verb, asked = order(params, _VERBS)

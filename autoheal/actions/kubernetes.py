@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from autoheal.actions import kubernetes_orders as orders
 from autoheal.actions.contract import DEFAULT_TIMEOUT, Context, Outcome, Traits, milliseconds, one_line
-from autoheal.actions.kubernetes_api import connected
+from autoheal.actions.kubernetes_api import Refused, at, connected, number, text
 from autoheal.actions.kubernetes_config import SERVICE_ACCOUNT, Access, KubernetesError, from_kubeconfig, in_cluster
 from autoheal.actions.secret import Secrets
 from autoheal.actions.verbs import one_of, order, the_one
@@ -184,6 +184,18 @@ class Kubernetes:
     async def rehearse(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """See `Rehearsing`. The API server goes through all of it but the change (`dryRun=All`)."""
         return await self._do(params, context, rehearsal=True)
+
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:  # noqa: ARG002 as `Observing`
+        """See `Observing`: which object it is, and which version of what people want of it."""
+        try:
+            path, _ = _path(params)
+            access = await asyncio.to_thread(self._access, params.get("context"))
+            async with connected(access) as api:
+                found = await api.ask("GET", path)
+        except (KubernetesError, RenderError) as error:
+            return "no such object" if isinstance(error, Refused) and error.status == 404 else None
+        cordoned = " cordoned" if at(found, "spec", "unschedulable") is True else ""
+        return f"{text(found, 'metadata', 'uid')} generation {number(found, 'metadata', 'generation')}{cordoned}"
 
     async def _do(self, params: Mapping[str, Any], context: Context, *, rehearsal: bool) -> Outcome:
         timeout = params.get("timeout") or DEFAULT_TIMEOUT

@@ -23,6 +23,7 @@ from autoheal.actions.contract import (
     DEFAULT_TIMEOUT,
     Action,
     Context,
+    Observing,
     Outcome,
     Rehearsing,
     Traits,
@@ -94,6 +95,18 @@ class Foreign:
     async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """See `Action.run`."""
         return await self._kept(self._action.run, params, context)
+
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:
+        """See `Observing`; one that is not cannot tell."""
+        observing: object = self._action
+        if not isinstance(observing, Observing):
+            return None
+
+        async def look(params: Mapping[str, Any], context: Context) -> Outcome:
+            return Outcome(ok=True, detail={"observed": await observing.observe(params, context)})
+
+        told = (await self._kept(look, params, context)).detail.get("observed")
+        return told if isinstance(told, str) else None
 
     async def _kept(self, method: Method, params: Mapping[str, Any], context: Context) -> Outcome:
         timeout = params.get("timeout") or DEFAULT_TIMEOUT
@@ -221,6 +234,8 @@ def _problems(action: Any, name: str) -> Iterable[str]:
         yield "its `run` is not an `async def`"
     if isinstance(action, Rehearsing) and not inspect.iscoroutinefunction(action.rehearse):
         yield "its `rehearse` is not an `async def`"
+    if isinstance(action, Observing) and not inspect.iscoroutinefunction(action.observe):
+        yield "its `observe` is not an `async def`"
 
 
 def _plain(outcome: Outcome) -> Any:

@@ -88,6 +88,21 @@ class Systemd:
         """What one would type for it."""
         return one_line(shlex.join(self._argv(params)))
 
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:
+        """See `Observing`: the unit's invocation, unless systemd itself restarts it."""
+        _, unit = order(params, _VERBS)
+        try:
+            check_unit(unit)
+        except RenderError:
+            return None
+        argv = [self.systemctl, "show", "--property=InvocationID,NRestarts", "--", unit]
+        outcome = await execute(lambda _: argv, {}, context)
+        if not outcome.ok:
+            return None
+        told = dict(line.partition("=")[::2] for line in outcome.detail["output"].splitlines())
+        by_itself = told.get("NRestarts", "0") != "0"
+        return "restarts by itself" if by_itself else f"invocation {told.get('InvocationID') or 'none'}"
+
     async def run(self, params: Mapping[str, Any], context: Context) -> Outcome:
         """See `Action.run`. It is a success when systemctl says so: systemd's job has been done."""
         try:

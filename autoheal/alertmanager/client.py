@@ -8,15 +8,16 @@ from collections.abc import Collection, Sequence
 import httpx
 
 from autoheal.alertmanager import silences
-from autoheal.alertmanager.peer import Peer, Unusable
 from autoheal.alertmanager.poll import Poll, ask, together
 from autoheal.alertmanager.silences import Silenced, Wanted
 from autoheal.clock import Clock
 from autoheal.errors import UpstreamError
+from autoheal.peer import Peer, Unusable
 
 TIMEOUT_SECONDS = 5.0
 """From a request to the last byte of its answer: a server that drips its answer is cut as well."""
 MAX_BODY_BYTES = 32 * 1024 * 1024
+API = "api/v2"
 
 
 class Alertmanager:
@@ -35,7 +36,7 @@ class Alertmanager:
         max_body: int = MAX_BODY_BYTES,
     ) -> None:
         self._clock = clock
-        self._peers = [Peer(url, client, timeout, max_body) for url in urls]
+        self._peers = [Peer(url, client, timeout, max_body, API) for url in urls]
 
     async def poll(self, *, filters: Sequence[str] = (), receiver: str | None = None) -> Poll:
         """Ask all of them at once for what fires, silenced and inhibited alerts included.

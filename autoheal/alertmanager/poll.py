@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from autoheal.alertmanager.peer import Parameters, Peer, Unusable
 from autoheal.clock import Clock
 from autoheal.model import Alert, AlertStatus, parse_rfc3339
+from autoheal.peer import Parameters, Peer, Unusable
+from autoheal.slices import Slices, every, in_turns
 from autoheal.wire import Faults, excerpt, read_alert, read_fingerprint
 
 UNREADABLE_NAMED = 3
+AT_ONCE = 100
+"""Alerts read before others on the event loop get their turn."""
 SETTLED_SECONDS = 300.0
 """How long an Alertmanager must have been up before what it does not list has ended. It does not keep alerts over a
 restart; Prometheus sends firing ones again at least once a minute (`--rules.alert.resend-delay`).
@@ -29,11 +32,15 @@ _CLASSIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A firing alert as the API lists it; silenced or inhibited only where every Alertmanager that lists it agrees."""
+    """A firing alert as the API lists it; silenced or inhibited only where every Alertmanager that lists it agrees.
+
+    `silenced_by` are the ids of the silences that cover it at any of them.
+    """
 
     alert: Alert
     silenced: bool
     inhibited: bool
+    silenced_by: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,8 @@ def _quoted(text: str) -> str:
 def _merge(first: Seen | None, second: Seen) -> Seen:
     if first is None:
         return second
-    return Seen(first.alert, first.silenced and second.silenced, first.inhibited and second.inhibited)
+    silenced_by = first.silenced_by | second.silenced_by
+    return Seen(first.alert, first.silenced and second.silenced, first.inhibited and second.inhibited, silenced_by)
 
 
 @dataclass(slots=True)
@@ -128,7 +136,7 @@ async def ask(peer: Peer, clock: Clock, filters: Sequence[str], receiver: str | 
 
 async def _list(peer: Peer, answer: Answer, params: Parameters) -> None:
     try:
-        _read(peer, answer, (await peer.get("alerts", params))[0])
+        await in_turns(_read(peer, answer, (await peer.get("alerts", params))[0]))
     except Unusable as error:
         answer.errors.append(f"{peer.name} (alerts): {error}")
 
@@ -145,10 +153,12 @@ async def _status(peer: Peer, answer: Answer, clock: Clock) -> None:
         answer.errors.append(f"{peer.name} (status): does not tell its uptime")
 
 
-def _read(peer: Peer, answer: Answer, raw: Any) -> None:
+def _read(peer: Peer, answer: Answer, raw: Any) -> Slices[None]:
     if not isinstance(raw, list):
         raise Unusable(f"answered {excerpt(raw)} and not a list of alerts")
-    for index, item in enumerate(raw):
+    for index, (pause, item) in enumerate(every(AT_ONCE, raw)):
+        if pause:
+            yield
         _take(peer, answer, index, item)
     if (more := len(answer.unreadable) - UNREADABLE_NAMED) > 0:
         answer.errors.append(f"{peer.name} (alerts): {more:,} more alerts cannot be read")
@@ -169,4 +179,6 @@ def _take(peer: Peer, answer: Answer, index: int, item: Any) -> None:
         if len(answer.unreadable) <= UNREADABLE_NAMED:
             answer.errors.append(f"{peer.name} (alerts): {faults.texts()[0]}")
     else:
-        answer.alerts[fingerprint] = Seen(alert, bool(status.get("silencedBy")), bool(status.get("inhibitedBy")))
+        silences = status.get("silencedBy")
+        silenced_by = frozenset(map(str, silences)) if isinstance(silences, list) else frozenset()
+        answer.alerts[fingerprint] = Seen(alert, bool(silences), bool(status.get("inhibitedBy")), silenced_by)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoheal.alertmanager.peer import Peer, Unusable
 from autoheal.model import rfc3339
+from autoheal.peer import Peer, Unusable
 from autoheal.rules import Matcher
 from autoheal.wire import excerpt
 

@@ -128,6 +128,14 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "PROMETHEUS_URL",
+        "prometheus_urls",
+        "",
+        parsers.urls,
+        "Prometheus's addresses, comma-separated; may carry a path prefix and `user:password@`.",
+        secret=True,
+    ),
+    Option(
         "AUTOHEAL_ACK_MAX",
         "ack_max",
         "24h",

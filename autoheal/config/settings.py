@@ -44,6 +44,7 @@ class Settings:
     insecure: bool
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
+    prometheus_urls: tuple[str, ...] = field(repr=False)
     ack_max: float
     docker_host: str
     docker_certs: Path | None

@@ -1,4 +1,4 @@
-"""People's word on single runs: approve, deny, cancel.
+"""People's word on single runs: approve, deny, cancel, ask again.
 
 The first word on a run wins: it is folded before anybody else's is looked at, and whoever comes later is told so once
 that is durable. What a word does is the run's own business, which looks at the folded state.
@@ -15,6 +15,7 @@ from autoheal.engine.deciding import run_draft
 from autoheal.engine.ledger import Ledger
 from autoheal.errors import ApprovalExpired, AutohealError, NoRun, OwnRun, WrongTurn
 from autoheal.model import RESERVED_ACTORS, By, Draft, Kind, rfc3339
+from autoheal.rules import RuleSet
 from autoheal.state import CANCELLED_BY_PEOPLE, Run, RunState
 
 _NOT_BEGUN = (RunState.AWAITING_APPROVAL, RunState.PLANNED)
@@ -36,8 +37,11 @@ class Control:
     or another than what was looked at, and JournalUnavailable.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, expect_running: Callable[[], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, rules: Callable[[], RuleSet], expect_running: Callable[[], None]
+    ) -> None:
         self._ledger = ledger
+        self._rules = rules
         self._clock = clock
         self._expect_running = expect_running
 
@@ -63,6 +67,22 @@ class Control:
             return run
         kind = Kind.ACTION_CANCELLED if run.state in _NOT_BEGUN else Kind.CANCEL_REQUESTED
         return await self._record(run, kind, word, reason=CANCELLED_BY_PEOPLE)
+
+    async def rerun(self, run_id: str, word: Word) -> Run:
+        """Let the rule of a run that is over try once more on the same episode, guards willing."""
+        run = self._known(run_id, word)
+        if not run.ended:
+            await self._refuse(WrongTurn(f"the run {run.id} goes on: {_standing(run)}"))
+        episode = self._ledger.state.episodes.get(run.fingerprint)
+        if episode is None or episode.id != run.episode:
+            await self._refuse(WrongTurn(f"the alert that the run {run.id} was about has ended"))
+        elif run.rule not in episode.ran:
+            other = episode.runs.get(run.rule)
+            why = "nothing has to be asked for" if other is None else f"its run {other} goes on"
+            await self._refuse(WrongTurn(f"the rule {run.rule!r} may act on this alert already: {why}"))
+        elif all(rule.name != run.rule for rule in self._rules().match(episode.labels)):
+            await self._refuse(WrongTurn(f"no rule {run.rule!r} that is for this alert is in force"))
+        return await self._record(run, Kind.RERUN_REQUESTED, word)
 
     async def end_resolved(self, run_id: str) -> None:
         """The alert has ended, and the rule says that what the run does is to end with it."""

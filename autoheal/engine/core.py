@@ -17,18 +17,22 @@ from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, una
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
-from autoheal.engine.intake import batches, hide, rejections, take_in
+from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
+from autoheal.engine.measurements import Measurements
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
+from autoheal.engine.release import Releases
 from autoheal.engine.runs import World
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
-from autoheal.errors import ConfigError, JournalUnavailable, NoRule
-from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record
+from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
+from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record, Rejected
+from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
+from autoheal.slices import Slices, every, in_turns
 from autoheal.state import Pause, State
 
 REHEARSALS_AT_ONCE = 8
@@ -52,6 +56,7 @@ class Engine:
         load_rules: Callable[[], RuleSet],
         actions: Mapping[str, Action],
         alertmanager: Alertmanager | None,
+        prometheus: Prometheus | None,
         redaction: Redaction,
         sign: Callable[[str, Head], Draft],
         clock: Clock,
@@ -68,22 +73,29 @@ class Engine:
         """Set when work that the engine cannot do without has died: the process is to end, and to be started anew."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        """Of notifications and of decisions: a slice of one must not fall between two of another."""
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
         self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
-        self.control = Control(self._ledger, clock, self._expect_running)
+        self.control = Control(self._ledger, clock, lambda: self.rules, self._expect_running)
         """People's word on single runs."""
+        self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
+        """People's word on what storms hold."""
         self._watch: Watch | None = None
         if alertmanager is not None:
-            self._watch = Watch(alertmanager, clock, lambda: self.state, self._take_from_api)
+            self._watch = Watch(alertmanager, clock, lambda: self.state, self._begin_from_api, self._end_from_api)
+        measurements = Measurements(prometheus, clock)
         self._decider = Decider(
             settings=settings,
             ledger=self._ledger,
             rules=lambda: self.rules,
             actions=actions,
             outlook=Outlook(self._watch, redaction, clock),
+            measurements=measurements,
             clock=clock,
+            turn=self._turn,
             look=self._pauses.look_at_file,
             begin=self._begin,
             spawn=self._spawn,
@@ -95,6 +107,7 @@ class Engine:
             decision=self._decider.record_of,
             actions=actions,
             ask=None if self._watch is None else self._watch.standing,
+            measure=measurements.holds,
             lock_dir=settings.data_dir / "running",
             rehearsal_slots=asyncio.Semaphore(REHEARSALS_AT_ONCE),
             winding_down=lambda: self._winding_down,
@@ -171,37 +184,24 @@ class Engine:
         except JournalUnavailable as error:
             _log.error("stop_not_recorded", error=str(error))
 
-    async def receive(self, notification: Notification, correlation_id: str) -> Receipt:
-        """Take a notification in; returns once what it changed is durable.
+    async def receive(self, sent: Notification | Slices[Notification], correlation_id: str) -> Receipt:
+        """Take a notification in, also one that is yet to be read; returns once what it changed is durable.
 
-        Raises JournalUnavailable when it is not: the sender is to try again, and repeats change nothing.
+        They are read and taken in one after the other, and others get their turn meanwhile: however much is sent at
+        the same time, one is unpacked, and all alerts of each are in before any is decided on.
+
+        Raises JournalUnavailable when it is not durable, and TooManyOpen when there is no room for the alerts that
+        begin in it (those that end in it do): the sender is to try again, and repeats change nothing. Raises what the
+        reading raises, too.
         """
-        self._expect_running()
-        asked = notification
-        notification = hide(notification, self._redaction)
-        self._ledger.refresh()
-        if drafts := rejections(notification.rejected, correlation_id):
-            self._ledger.commit(drafts)
-        opened: list[str] = []
-        suspects: list[str] = []
-        try:
-            for batch in batches(notification.alerts):
-                intake = take_in(
-                    self.state,
-                    batch,
-                    now=self._clock.now(),
-                    how="webhook",
-                    correlation_id=correlation_id,
-                    can_ask=self._watch is not None,
-                )
-                if intake.drafts:
-                    self._ledger.commit(intake.drafts)
-                opened += intake.opened
-                suspects += intake.suspects
-        finally:
-            # All alerts of a body are in before any is decided; when the log refuses half-way, those that are in count.
-            self._decider.mark(opened)
+        async with self._turn:
+            asked = sent if isinstance(sent, Notification) else await in_turns(sent)
+            notification = await in_turns(hide(asked, self._redaction))
+            alerts = with_room(self.state, notification.alerts)
+            suspects = await self._take(alerts, correlation_id, notification.rejected)
         await self._ledger.settle()
+        if refused := len(notification.alerts) - len(alerts):
+            raise TooManyOpen(f"{len(self.state.episodes):,} alerts are open, and {refused:,} more cannot be now")
         if self._watch is not None and self._running:
             if suspects:
                 self._spawn(self._watch.suspects(suspects))
@@ -216,6 +216,49 @@ class Engine:
             resolved=len(notification.alerts) - firing,
             rejected=len(notification.rejected),
         )
+
+    async def _take(
+        self,
+        alerts: Sequence[Alert],
+        correlation_id: str | None,
+        rejected: Sequence[Rejected] = (),
+        how: str = "webhook",
+    ) -> list[str]:
+        """Hand their records to the log; the fingerprints of the suspects among them. The last word to the log is the
+        last thing that is done, so that whoever waits for it waits for the right one. To be called in `_turn`.
+        """
+        self._expect_running()
+        self._ledger.refresh()
+        state = self.state
+        if drafts := rejections(rejected, correlation_id):
+            self._ledger.commit(drafts)
+        opened: list[str] = []
+        suspects: list[str] = []
+        try:
+            for pause, batch in every(1, batches(alerts)):
+                if pause:
+                    await asyncio.sleep(0)
+                    self._expect_running()
+                    self._ledger.refresh()
+                    if self.state is not state:
+                        raise JournalUnavailable("the log gave up the first part of the notification")
+                intake = take_in(
+                    self.state,
+                    batch,
+                    now=self._clock.now(),
+                    how=how,
+                    correlation_id=correlation_id,
+                    confirmed=how == "api",
+                    can_ask=self._watch is not None,
+                )
+                if intake.drafts:
+                    self._ledger.commit(intake.drafts)
+                opened += intake.opened
+                suspects += intake.suspects
+        finally:
+            # When the log refuses half-way, those that are in count.
+            self._decider.mark(opened)
+        return suspects
 
     async def note(self, draft: Draft) -> None:
         """Record what somebody did who is no part of the engine; durable on return. Raises JournalUnavailable."""
@@ -322,22 +365,22 @@ class Engine:
         self._crew.take_up()
         self._decider.mark_all()
 
-    def _take_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
+    async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
+        async with self._turn:
+            told = await in_turns(hide(Notification(alerts=tuple(alerts)), self._redaction))
+            if told.rejected:
+                _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
+            admitted = with_room(self.state, told.alerts)
+            if refused := len(told.alerts) - len(admitted):
+                _log.error("too_many_open", refused=refused, open=len(self.state.episodes))
+            await self._take(admitted, correlation_id, how="api")
+
+    def _end_from_api(self, alerts: Sequence[Alert]) -> None:
         self._ledger.refresh()
-        told = hide(Notification(alerts=tuple(alerts)), self._redaction)
-        if told.rejected:
-            _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
-        intake = take_in(
-            self.state,
-            told.alerts,
-            now=self._clock.now(),
-            how="api",
-            correlation_id=correlation_id,
-            confirmed=True,
-        )
+        # The labels and annotations are those of records.
+        intake = take_in(self.state, alerts, now=self._clock.now(), how="api")
         if intake.drafts:
             self._ledger.commit(intake.drafts)
-        self._decider.mark(intake.opened)
 
     def _keep_texts(self) -> None:
         try:

@@ -9,7 +9,7 @@ import structlog
 
 from autoheal.clock import Clock
 from autoheal.engine.control import Control
-from autoheal.engine.decider import Spawn
+from autoheal.engine.inquiries import Spawn
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.runs import Runner, World
 from autoheal.errors import JournalUnavailable

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -13,7 +12,9 @@ from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.deciding import decision_draft, differs, dry_run_draft, unrecordable
 from autoheal.engine.guards import Survey, breakers_due, storms_due
+from autoheal.engine.inquiries import Inquiries, Spawn
 from autoheal.engine.ledger import Ledger
+from autoheal.engine.measurements import Measurements
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.rehearsal import can_rehearse
 from autoheal.engine.waiting import Alarms, Lines
@@ -24,7 +25,7 @@ from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS
 from autoheal.state import TERMINAL, Episode, Run, State
 
-AT_ONCE = 50
+AT_ONCE = 20
 """Decisions made before others on the event loop get their turn."""
 
 _CONCERN_ALL = frozenset(
@@ -38,6 +39,8 @@ _CONCERN_ALL = frozenset(
     )
 )
 """Kinds of records after which every open episode is decided on anew."""
+_NOT_LIVE = (Reason.DRY_RUN, Reason.HOLD_OUT)
+"""Reasons for which the plan is made and not carried out."""
 _UNBEGUN_ENDS = (Kind.ACTION_CANCELLED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPIRED)
 """Ends of runs that may never have begun."""
 _STORMS = ""
@@ -46,18 +49,11 @@ _STORMS = ""
 _log = structlog.get_logger(__name__)
 
 
-class Spawn(Protocol):
-    """Runs work beside; `vital` work is what the engine cannot do without."""
-
-    def __call__(self, work: Coroutine[object, object, None], *, vital: bool = False) -> None:
-        """Begin it."""
-        ...
-
-
 class Decider:
     """Decides on every episode that is due, records what is news, and has `begin` carry the runs that follow.
 
-    `look` takes note of what may have been said outside of the log, and raises JournalUnavailable.
+    `look` takes note of what may have been said outside of the log, and raises JournalUnavailable. `turn` is held by
+    whoever takes a notification in.
     """
 
     def __init__(
@@ -68,7 +64,9 @@ class Decider:
         rules: Callable[[], RuleSet],
         actions: Mapping[str, Action],
         outlook: Outlook,
+        measurements: Measurements,
         clock: Clock,
+        turn: asyncio.Lock,
         look: Callable[[], None],
         begin: Callable[[str], None],
         spawn: Spawn,
@@ -77,8 +75,8 @@ class Decider:
         self._ledger = ledger
         self._rules = rules
         self._actions = actions
-        self._outlook = outlook
         self._clock = clock
+        self._turn = turn
         self._look = look
         self._begin = begin
         self._spawn = spawn
@@ -95,8 +93,7 @@ class Decider:
         self._stale = True
         """Whether something happened since the guards were last asked what they have to tell."""
         self._survey = Survey()
-        self._looking: set[str] = set()
-        """Who is to be decided on once Alertmanager has said what other alerts fire."""
+        self._inquiries = Inquiries(outlook, measurements, spawn, self.mark)
 
     def start(self) -> None:
         """Begin to decide."""
@@ -123,6 +120,12 @@ class Decider:
             self.mark(self._state.episodes)
         elif record.kind is Kind.CONFIG_LOADED:
             self._stale = True
+        elif record.kind is Kind.STORM_RELEASED:
+            rule = str(record.rule)
+            self.mark([one.fingerprint for one in self._state.episodes.values() if rule in one.released])
+            self._look_at_guards()
+        elif record.kind is Kind.RERUN_REQUESTED:
+            self.mark([str(record.fingerprint)])
         elif record.kind is Kind.ALERT_RESOLVED:
             self._starved.discard(str(record.fingerprint))
             if self._state.storms:
@@ -140,8 +143,7 @@ class Decider:
 
         Raises JournalUnavailable.
         """
-        if any(rule.name == run.rule and rule.unless for rule in self._rules().rules):
-            await self._outlook.look()
+        await self._inquiries.look_for(run)
         self._ledger.refresh()
         self._look()
 
@@ -176,10 +178,22 @@ class Decider:
                 self.mark_all()
 
     async def _decide_all(self) -> None:
+        due = True
+        while due:
+            # In between is the moment for a notification: it must be whole before anything is decided on it.
+            async with self._turn:
+                due = await self._decide_some()
+            await asyncio.sleep(0)
+
+    async def _decide_some(self) -> bool:
+        """Make the next decisions; whether more are due."""
         self._ledger.refresh()
         self._look()
-        done = 0
-        while await self._look_ahead():
+        for _ in range(AT_ONCE):
+            if not await self._look_ahead():
+                # By now there are decisions that tell of all of them.
+                self._survey.named.clear()
+                return False
             fingerprint = next(iter(self._dirty))
             try:
                 self._decide_episode(fingerprint)
@@ -188,11 +202,7 @@ class Decider:
             except Exception:  # noqa: BLE001 one alert that trips a fault of ours must not stop decisions on all others
                 _log.exception("decision_failed", fingerprint=fingerprint)
             del self._dirty[fingerprint]
-            done += 1
-            if done % AT_ONCE == 0:
-                await asyncio.sleep(0)
-        # By now there are decisions that tell of all of them.
-        self._survey.named.clear()
+        return True
 
     async def _look_ahead(self) -> bool:
         """Look at all that has arrived, record what guards have to tell, and say whether a decision is due."""
@@ -234,24 +244,13 @@ class Decider:
 
     def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
         decision = self._decide(episode, rule)
-        if decision.reason is Reason.UNLESS and self._outlook.stale:
-            # It may take seconds, and others need not wait for it.
-            if not self._looking:
-                self._spawn(self._look_at_others())
-            self._looking.add(episode.fingerprint)
+        if self._inquiries.lacking(episode, decision):
             return
         try:
             self._follow(episode, decision)
         except RecordTooLarge as error:
             _log.error("decision_does_not_fit", fingerprint=episode.fingerprint, rule=decision.rule, error=str(error))
             self._follow(episode, unrecordable(decision))
-
-    async def _look_at_others(self) -> None:
-        try:
-            await self._outlook.look()
-        finally:
-            waiting, self._looking = self._looking, set()
-            self.mark(waiting)
 
     def _follow(self, episode: Episode, decision: Decision) -> None:
         """Record the decision if it is news, and do what it says."""
@@ -261,11 +260,11 @@ class Decider:
         if not begins and not differs(decision, episode.decisions.get(decision.rule or "")):
             return
         run_id = None
-        if begins or decision.reason is Reason.DRY_RUN:
+        if begins or decision.reason in _NOT_LIVE:
             run_id = f"r{self._state.head.seq + 1}"
         drafts = [decision_draft(episode, decision, self._switches(), self._rules().digest, run_id)]
         carried = begins
-        if decision.reason is Reason.DRY_RUN and decision.plan is not None:
+        if decision.reason in _NOT_LIVE and decision.plan is not None:
             carried = can_rehearse(decision.plan, self._actions)
             if not carried:
                 drafts.append(dry_run_draft(episode, decision, run_id))
@@ -279,7 +278,7 @@ class Decider:
             self._alarms.set(episode.fingerprint, decision.ask_again)
         if decision.reason is Reason.IN_PROGRESS and decision.target is not None:
             self._blocked.setdefault(decision.target, set()).add(episode.fingerprint)
-        if decision.reason is Reason.BREAKER_OPEN and decision.rule is not None:
+        if decision.reason in (Reason.BREAKER_OPEN, Reason.FLEET_GUARD) and decision.rule is not None:
             self._behind.setdefault(decision.rule, set()).add(episode.fingerprint)
         if decision.reason is Reason.CONCURRENCY and decision.rule is not None:
             own = decision.verdicts[-1].saw["scope"] == "rule"
@@ -288,7 +287,7 @@ class Decider:
             self._starved.add(episode.fingerprint)
 
     def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
-        facts = NO_FACTS if rule is None else self._outlook.facts(rule, episode)
+        facts = NO_FACTS if rule is None else self._inquiries.facts(rule, episode)
         return decide(self._state, episode, rule, self._rules(), self._switches(), self._clock.now(), run, facts)
 
     def _switches(self) -> Switches:

@@ -13,12 +13,13 @@ from autoheal.breaker import Breaker
 from autoheal.errors import RenderError
 from autoheal.model import Draft, Kind, Mode, rfc3339
 from autoheal.rules import Rule, RuleSet
-from autoheal.rules.decide import Switches, mode_of, protected
+from autoheal.rules.decide import Switches, demoted_to, mode_of, protected
 from autoheal.rules.render import target_of
 from autoheal.state import Episode, State
+from autoheal.storm import Storm
 
 DEMOTED_AFTER = 3
-"""Openings of a rule's breaker without a heal between them after which the rule is a dry run."""
+"""Openings of a rule's breaker without a heal between them after which the rule is demoted."""
 TARGETS_NAMED = 20
 TARGET_SHOWN = 200
 """How many targets the record of a storm names, and how many characters of each."""
@@ -40,16 +41,19 @@ def _due(rule: Rule, breaker: Breaker) -> Iterator[Draft]:
         yield Draft(kind=Kind.BREAKER_CLOSED, rule=rule.name, reason="rule_changed")
     elif breaker.opened_at is not None and breaker.failures == 0 and not breaker.demoted:
         yield Draft(kind=Kind.BREAKER_CLOSED, rule=rule.name, reason="healed")
-    elif rule.breaker is not None and (
-        breaker.trial_failed or (breaker.opened_at is None and breaker.failures >= rule.breaker.failures)
+    elif (
+        rule.breaker is not None
+        and not breaker.demoted
+        and (breaker.trial_failed or (breaker.opened_at is None and breaker.failures >= rule.breaker.failures))
     ):
         opens = breaker.opens + 1
         about = {"failures": breaker.failures, "opens": opens, "rule_digest": rule.digest}
         until = rfc3339(breaker.until(rule.breaker.reset))
         yield Draft(kind=Kind.BREAKER_OPENED, rule=rule.name, detail={**about, "until": until})
-        if opens >= DEMOTED_AFTER and not breaker.demoted:
+        to = demoted_to(rule)
+        if opens >= DEMOTED_AFTER and to is not rule.mode:
             yield Draft(
-                kind=Kind.RULE_DEMOTED, rule=rule.name, detail={**about, "from": rule.mode.value, "to": "dry_run"}
+                kind=Kind.RULE_DEMOTED, rule=rule.name, detail={**about, "from": rule.mode.value, "to": to.value}
             )
 
 
@@ -97,6 +101,16 @@ def _aims(episode: Episode, rules: RuleSet) -> Iterator[tuple[str, str]]:
                 yield rule.name, target_of(rule, episode)
 
 
+def _hold_more(storm: Storm, count: int) -> bool:
+    """Whether the alerts that the storm holds are about more than `count` targets."""
+    held: set[str] = set()
+    for target in storm.held.values():
+        held.add(target)
+        if len(held) > count:
+            return True
+    return False
+
+
 def storms_due(
     state: State, rules: Mapping[str, Rule], named: Mapping[str, Mapping[str, float]], switches: Switches, now: float
 ) -> tuple[list[Draft], float | None]:
@@ -108,6 +122,8 @@ def storms_due(
     for name in {**named, **state.storms}:
         rule, storm = rules.get(name), state.storms.get(name)
         limit = None if rule is None else rule.storm
+        if storm is not None and not storm.over and limit is not None and _hold_more(storm, limit.count):
+            continue  # whatever else there is: this is asked for each alert of a storm, and there may be thousands
         span = 0.0 if limit is None else limit.seconds
         seen = {**state.targets.get(name, {}), **named.get(name, {})}
         recent = {target: ts for target, ts in seen.items() if ts > now - span}

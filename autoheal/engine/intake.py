@@ -11,11 +11,18 @@ from dataclasses import dataclass, field, replace
 
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Rejected, rfc3339
 from autoheal.redaction import Redaction, without_userinfo
+from autoheal.slices import Slices, every
 from autoheal.state import ENDS_KEPT, Episode, State
 from autoheal.wire import MAX_ALERT_BYTES, alert_size
 
 SKEW_SECONDS = 60.0
 """A `startsAt` that differs less is the same firing seen by another replica, or too soon to tell."""
+MAX_OPEN_BYTES = 64 * 1024 * 1024
+"""Of the records of open alerts, after which none is opened: some 50,000 as Kubernetes has them. One notification more
+may be open, and the memory that they take is some four times as much.
+"""
+AT_ONCE = 100
+"""Alerts taken in before others on the event loop get their turn."""
 REJECTED_RECORDED = 100
 """Bad alerts of one notification that get a record each; the last one tells how many more there were."""
 
@@ -29,7 +36,7 @@ class Intake:
     suspects: list[str] = field(default_factory=list)
 
 
-def hide(notification: Notification, redaction: Redaction) -> Notification:
+def hide(notification: Notification, redaction: Redaction) -> Slices[Notification]:
     """`notification` with all values replaced that must not be recorded: the first thing that is done with it.
 
     A token may be longer than what it stands for; an alert that no record could hold then is rejected, not cut.
@@ -39,7 +46,9 @@ def hide(notification: Notification, redaction: Redaction) -> Notification:
         replace(one, alertname=one.alertname and redaction.of("alertname", one.alertname))
         for one in notification.rejected
     ]
-    for index, alert in enumerate(notification.alerts):
+    for index, (pause, alert) in enumerate(every(AT_ONCE, notification.alerts)):
+        if pause:
+            yield
         hidden = hide_alert(alert, redaction)
         if (size := alert_size(hidden.labels, hidden.annotations, hidden.generator_url)) > MAX_ALERT_BYTES:
             fault = f"alerts[{index}]: too large once redacted: {size:,} bytes, at most {MAX_ALERT_BYTES:,}"
@@ -59,11 +68,27 @@ def hide_alert(alert: Alert, redaction: Redaction) -> Alert:
     )
 
 
+def with_room(state: State, alerts: Sequence[Alert]) -> tuple[Alert, ...]:
+    """Those of `alerts` for which there is room: all, or when too much is open those that open nothing more."""
+    if state.open_bytes < MAX_OPEN_BYTES:
+        return tuple(alerts)
+    return tuple(
+        alert
+        for alert in alerts
+        if alert.status is AlertStatus.RESOLVED
+        or alert.fingerprint in state.episodes
+        or alert.fingerprint in state.suspects
+    )
+
+
 def batches(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
-    """Split so that no fingerprint occurs twice in a batch: a second word on one alert must see the first folded."""
+    """Split so that no fingerprint occurs twice in a batch: a second word on one alert must see the first folded.
+
+    None has more than `AT_ONCE`.
+    """
     batch: dict[str, Alert] = {}
     for alert in alerts:
-        if alert.fingerprint in batch:
+        if alert.fingerprint in batch or len(batch) == AT_ONCE:
             yield list(batch.values())
             batch = {}
         batch[alert.fingerprint] = alert
@@ -144,7 +169,7 @@ def take_in(
     return intake
 
 
-def rejections(rejected: Sequence[Rejected], correlation_id: str) -> list[Draft]:
+def rejections(rejected: Sequence[Rejected], correlation_id: str | None) -> list[Draft]:
     """An `alert_rejected` for each bad alert among good ones, bounded: a sender must not fill the disk with them."""
     drafts = [
         Draft(
@@ -172,8 +197,9 @@ def rejections(rejected: Sequence[Rejected], correlation_id: str) -> list[Draft]
 def _ends(state: State, episode: Episode | None, alert: Alert, now: float) -> bool:
     """Whether a resolved alert tells something new."""
     if episode is not None:
-        # A slow peer may still tell the end of the firing before this one.
-        return _ends_at(alert, now) >= _began(episode) or abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS
+        # A slow peer may still tell the end of the firing before this one, however short a time ago that began.
+        same = abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS and not _stale(state, alert, now)
+        return same or _ends_at(alert, now) >= _began(episode)
     if alert.fingerprint in state.suspects:
         return True
     known = state.ends.get(alert.fingerprint)

@@ -1,4 +1,4 @@
-"""What Alertmanager says of other alerts, as facts for decisions by rules that are not to act beside them."""
+"""What Alertmanager says of alerts, as facts for decisions: whether others fire, and whether people mind one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoheal.engine.watch import Watch
 from autoheal.model import Alert
 from autoheal.redaction import Redaction
 from autoheal.rules import Rule
-from autoheal.rules.guards import NO_FACTS, Facts, Others
+from autoheal.rules.guards import Others, Standing
 from autoheal.rules.unless import Unless
 from autoheal.state import Episode
 
@@ -46,22 +46,34 @@ class Outlook:
             self._looked_at = self._clock.monotonic()
             self._met = {}
 
-    def facts(self, rule: Rule, episode: Episode) -> Facts:
-        """What a decision on `episode` by `rule` is to know of other alerts; nothing while that is `stale`."""
-        if not rule.unless or self.stale:
-            return NO_FACTS
+    def facts(self, rule: Rule, episode: Episode) -> tuple[Others | None, Standing | None]:
+        """What a decision on `episode` by `rule` is to know of other alerts, where it asks for them, and of its own.
+
+        Nothing while that is `stale`.
+        """
+        if self.stale:
+            return None, None
+        return self._others(rule, episode) if rule.unless else None, self._standing(episode)
+
+    def _standing(self, episode: Episode) -> Standing | None:
         if self._watch is None:
-            return Facts(others=Others(self._clock.now(), known=False, errors=("ALERTMANAGER_URL is not set",)))
+            return None
+        seen = self._poll.alerts.get(episode.fingerprint)
+        # An inhibited alert is no person's doing.
+        silenced_by = sorted(seen.silenced_by) if seen is not None and seen.silenced else ()
+        return Standing(self._asked_at, seen is not None, silenced_by)
+
+    def _others(self, rule: Rule, episode: Episode) -> Others:
+        if self._watch is None:
+            return Others(self._clock.now(), known=False, errors=("ALERTMANAGER_URL is not set",))
         for unless in rule.unless:
             for alert in self._meeting(unless):
                 if alert.fingerprint != episode.fingerprint and unless.same(episode.labels, alert.labels):
                     name = hide_alert(alert, self._redaction).alertname[:NAME_SHOWN]
-                    return Facts(
-                        others=Others(self._asked_at, known=True, firing=(alert.fingerprint, name, str(unless)))
-                    )
+                    return Others(self._asked_at, known=True, firing=(alert.fingerprint, name, str(unless)))
         if self._poll.complete:
-            return Facts(others=Others(self._asked_at, known=True))
-        return Facts(others=Others(self._asked_at, known=False, errors=self._poll.errors or (_YOUNG,)))
+            return Others(self._asked_at, known=True)
+        return Others(self._asked_at, known=False, errors=self._poll.errors or (_YOUNG,))
 
     def _meeting(self, unless: Unless) -> Sequence[Alert]:
         """The alerts of which `unless` speaks; a silenced one is none: a person said that it does not matter now."""

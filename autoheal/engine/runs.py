@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from autoheal.actions.probes import probe
 from autoheal.clock import Clock
 from autoheal.engine.deciding import run_draft
 from autoheal.engine.ledger import Ledger
+from autoheal.engine.observation import observed
 from autoheal.engine.rehearsal import rehearse
 from autoheal.engine.verification import Evidence, Outcome, Standing, verify
 from autoheal.engine.waiting import event_or_time
@@ -43,6 +44,8 @@ ROOM_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
+_CUT_SHORT = ("gateway_died", "shutdown")
+"""Reasons of `action_interrupted` after which nobody knows how far the action came."""
 _HEALS: Mapping[Outcome, Kind] = {
     Outcome.CONFIRMED: Kind.HEAL_CONFIRMED,
     Outcome.FAILED: Kind.HEAL_FAILED,
@@ -63,6 +66,8 @@ class World:
     """The record of a decision that stopped a run."""
     actions: Mapping[str, Action]
     ask: Callable[[str], Awaitable[Standing]] | None
+    measure: Callable[[str], Awaitable[tuple[bool | None, dict[str, Any]]]]
+    """Whether a PromQL expression holds now, None where that cannot be known, and what was seen."""
     lock_dir: Path
     rehearsal_slots: asyncio.Semaphore
     """Bounds the rehearsals, which must not keep actions waiting."""
@@ -129,16 +134,15 @@ class Runner:
             case RunState.ACTING:
                 await self._close_interrupted()
             case RunState.VERIFYING:
-                await self._verify()
+                if not await self._run_again():
+                    await self._verify()
             case RunState.CANCELLING:
                 await self._ledger.insist(self._cancelled)
             case _:
                 await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
 
     async def _next_step(self) -> None:
-        await self._world.look(self.run)
-        if self._world.winding_down():
-            await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
+        now = await self._look_before_starting()
         run = self._standing_at(RunState.PLANNED)
         if run is None:
             return
@@ -146,14 +150,24 @@ class Runner:
             self.changed.clear()
             await event_or_time(self._clock, self.changed, ROOM_SECONDS)
             return
-        if self._obstacle(run) is not None:
-            await self._ledger.insist(self._stopped)
+        if self._obstacle(run, now=now) is not None:
+            await self._ledger.insist(lambda: self._stopped(now))
             return
-        step = run.steps[run.step]
+        await self._start(run, run.step + 1)
+
+    async def _look_before_starting(self) -> str | None:
+        await self._world.look(self.run)
+        now = await self._observed_now()
+        if self._world.winding_down():
+            await asyncio.Event().wait()  # until `stop` ends this task; the next life goes on from here
+        return now
+
+    async def _start(self, run: Run, number: int) -> None:
+        step = run.steps[number - 1]
         action = self._world.actions[step["action"]]
         started = self._draft(
             Kind.ACTION_STARTED,
-            step=run.step + 1,
+            step=number,
             action=action.name,
             description=action.describe(step["params"]),
             **asdict(action.traits(step["params"])),
@@ -168,6 +182,37 @@ class Runner:
         finally:
             self.idle.set()
 
+    def _may_run_again(self) -> bool:
+        """Whether the gateway died over the last step's action, and its rule says that it may be started once more."""
+        run = self.run
+        if run.reason not in _CUT_SHORT or run.again:
+            return False
+        action = self._world.actions.get(run.steps[run.step - 1]["action"])
+        said = any(rule.name == run.rule and rule.rerun_interrupted for rule in self._world.rules().rules)
+        # The rule that said so was checked; this plan may have been made by another of that name.
+        idempotent = action is not None and action.traits(run.steps[run.step - 1]["params"]).idempotent
+        return said and idempotent
+
+    async def _run_again(self) -> bool:
+        """Start what was cut short once more, guards willing; False: it is to be verified as it is."""
+        if not self._may_run_again():
+            return False
+        await self._look_before_starting()
+        run = self._standing_at(RunState.VERIFYING)
+        if run is None:
+            return True  # people have spoken meanwhile
+        if not self._may_run_again() or self._obstacle(run, run.step) is not None:
+            return False
+        await self._start(run, run.step)
+        return True
+
+    async def _observed_now(self) -> str | None:
+        """How that is which people have approved to change, before the first step; None where it is not known."""
+        run = self._standing_at(RunState.PLANNED)
+        if run is None or run.step or run.approval is None or run.approval.observed is None or self._crowded(run):
+            return None
+        return await observed(run.steps[0], self._world.actions, self._context("observation"))
+
     def _standing_at(self, state: RunState) -> Run | None:
         """The run, if it stands there still: people may have ended it, or the log given its decision up."""
         run = self._ledger.state.runs.get(self.run_id)
@@ -178,42 +223,44 @@ class Runner:
         if run.approval is None or run.resolved is not None:
             return False
         decision = self._world.decide_again(run)
-        return decision is not None and decision.reason is Reason.CONCURRENCY
+        return decision is not None and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)
 
     async def _await_approval(self) -> None:
         """Ask people, and wait until they have spoken, their time is over, or what they were asked about is no more."""
         self.changed.clear()
         await self._world.look(self.run)
-        await self._ledger.insist(self._asked_or_void)
+        now = None
+        if (run := self._standing_at(RunState.AWAITING_APPROVAL)) is not None and run.approval is None:
+            now = await observed(run.steps[0], self._world.actions, self._context("observation"))
+        await self._ledger.insist(lambda: self._asked_or_void(now))
         run = self._standing_at(RunState.AWAITING_APPROVAL)
         if run is not None and run.approval is not None:
             await event_or_time(self._clock, self.changed, run.approval.expires_at - self._clock.now())
 
-    def _asked_or_void(self) -> Sequence[Draft]:
+    def _asked_or_void(self, now: str | None) -> Sequence[Draft]:
         run = self._standing_at(RunState.AWAITING_APPROVAL)
         if run is None:
             return []
         if (drafts := self._obstacle(run)) is not None:
             return drafts
         if run.approval is None:
-            return self._request(run)
+            return self._request(run, now)
         if self._clock.now() >= run.approval.expires_at:
             return [self._draft(Kind.APPROVAL_EXPIRED, reason="expired")]
         return []
 
-    def _request(self, run: Run) -> Sequence[Draft]:
+    def _request(self, run: Run, now: str | None) -> Sequence[Draft]:
         decision = self._world.decide_again(run)
         assert decision is not None, "nothing stands in the way, so there is a rule"
         assert decision.approval_seconds is not None, "and what it says of approvals"
-        return [
-            self._draft(
-                Kind.APPROVAL_REQUESTED,
-                plan=run.plan,
-                plan_digest=run.plan_digest,
-                rule_digest=decision.rule_digest,
-                expires_at=rfc3339(self._clock.now() + decision.approval_seconds),
-            )
-        ]
+        asked = self._draft(
+            Kind.APPROVAL_REQUESTED,
+            plan=run.plan,
+            plan_digest=run.plan_digest,
+            rule_digest=decision.rule_digest,
+            expires_at=rfc3339(self._clock.now() + decision.approval_seconds),
+        )
+        return [asked if now is None else replace(asked, detail={**asked.detail, "observed": now})]
 
     async def _begin(self, action: Action, started: Draft, params: Mapping[str, Any]) -> ActionOutcome | None:
         try:
@@ -272,12 +319,14 @@ class Runner:
             _log.error("outcome_cannot_be_recorded", run=self.run_id, error=str(error))
             await self._tell(kind, action, {"error": "what the action answered does not fit a record"})
 
-    def _stopped(self) -> Sequence[Draft]:
+    def _stopped(self, now: str | None) -> Sequence[Draft]:
         run = self._standing_at(RunState.PLANNED)
-        return [] if run is None else self._obstacle(run) or []
+        return [] if run is None else self._obstacle(run, now=now) or []
 
-    def _obstacle(self, run: Run) -> Sequence[Draft] | None:
-        """The records that end the run instead of its next step, or None when nothing stands in the way."""
+    def _obstacle(self, run: Run, number: int | None = None, now: str | None = None) -> Sequence[Draft] | None:
+        """The records that end the run instead of step `number` (None: the next), or None when nothing stands in the
+        way. `now` is how that is which an approved run is about to change, where it is known.
+        """
         if run.resolved is not None:
             return [self._draft(Kind.ACTION_CANCELLED, reason="resolved", resolved=run.resolved)]
         # After a step that did not help, an alert that still fires is not left in silence.
@@ -296,7 +345,9 @@ class Runner:
         if run.approval is not None and decision.rule_digest != run.approval.rule_digest:
             # What people approve is the rule as they saw it, its guards and verification included.
             return [self._draft(ends, reason="rule_changed", rule_digest=decision.rule_digest)]
-        if run.steps[run.step]["action"] not in self._world.actions:
+        if run.approval is not None and now is not None and now != run.approval.observed:
+            return [self._draft(ends, reason="human_present", approved=run.approval.observed, observed=now)]
+        if run.steps[run.step if number is None else number - 1]["action"] not in self._world.actions:
             return [self._draft(ends, reason="unknown_action")]
         return None
 
@@ -383,7 +434,9 @@ class Runner:
         ask = self._world.ask
         context = self._context("probe")
 
-        async def try_probe(spec: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+        async def try_probe(spec: Mapping[str, Any]) -> tuple[bool | None, dict[str, Any]]:
+            if "promql" in spec:
+                return await self._world.measure(spec["promql"])
             try:
                 result = await probe(spec, context)
             except Exception as error:  # noqa: BLE001 a probe that breaks must not leave a run open
@@ -437,7 +490,7 @@ class Runner:
         detail = {"action": action, "plan": run.plan, "plan_digest": run.plan_digest}
         if rehearsals:
             detail["rehearsals"] = rehearsals
-        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=Reason.DRY_RUN.value, **detail)]
+        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=run.reason, **detail)]
 
     def _given_up(self) -> Sequence[Draft]:
         run, reason = self.run, "internal_error"

@@ -42,13 +42,13 @@ class Evidence:
 
     `resolution` tells how the episode ended (`webhook`, `api`, `superseded`) or None while it is open, and `changed`
     is set when that may have changed. `ask` asks Alertmanager's API how the alert stands (None: no API configured).
-    `probe` tries a rendered probe once and tells whether it held, and what it saw.
+    `probe` tries a rendered probe once and tells whether it held (None: that cannot be known), and what it saw.
     """
 
     resolution: Callable[[], str | None]
     changed: asyncio.Event
     ask: Callable[[], Awaitable[Standing]] | None
-    probe: Callable[[Mapping[str, Any]], Awaitable[tuple[bool, dict[str, Any]]]]
+    probe: Callable[[Mapping[str, Any]], Awaitable[tuple[bool | None, dict[str, Any]]]]
 
 
 async def verify(spec: Mapping[str, Any], acted_at: float, evidence: Evidence, clock: Clock) -> Verdict:
@@ -120,6 +120,8 @@ async def _probe(spec: Mapping[str, Any], passed: float, evidence: Evidence, clo
             held_since = None
         # It must begin to hold in time; `stable` may then run past `within`.
         if held_since is None and now >= deadline:
+            if held is None:
+                return Verdict(Outcome.INCONCLUSIVE, "prometheus_unknown", {"probe": saw})
             return Verdict(Outcome.FAILED, "probe_failed", {"probe": saw})
         until = PROBE_SECONDS if held_since is None else min(PROBE_SECONDS, stable - (now - held_since))
         await clock.sleep(until)

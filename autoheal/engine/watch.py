@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -20,23 +20,31 @@ OPEN_SECONDS = 300.0
 """How often open episodes and suspects are asked about."""
 FRESH_SECONDS = 5.0
 """A poll this young answers for others too: a hundred runs under verification are one request."""
+AT_ONCE = 100
+"""Ends told before others on the event loop get their turn."""
 REST_TRIES = 5
 """Tries to fetch what a truncated group left out; Alertmanager itself sends again every `repeat_interval`."""
 
 _log = structlog.get_logger(__name__)
 
 _Group = tuple[str, frozenset[tuple[str, str]]]
-Take = Callable[[Sequence[Alert], str | None], None]
+Begin = Callable[[Sequence[Alert], str | None], Awaitable[None]]
+End = Callable[[Sequence[Alert]], None]
 
 
 class Watch:
-    """Asks Alertmanager and hands what it learns to the engine's intake (`take`, as alerts that `api` told of)."""
+    """Asks Alertmanager and hands what it learns to the engine's intake: alerts that fire to `begin`, with the
+    correlation id of what they follow from, and resolved ones to `end`.
+    """
 
-    def __init__(self, alertmanager: Alertmanager, clock: Clock, state: Callable[[], State], take: Take) -> None:
+    def __init__(
+        self, alertmanager: Alertmanager, clock: Clock, state: Callable[[], State], begin: Begin, end: End
+    ) -> None:
         self._alertmanager = alertmanager
         self._clock = clock
         self._state = state
-        self._take = take
+        self._tell_begin = begin
+        self._tell_end = end
         self._poll: asyncio.Future[Poll] | None = None
         self._polled_at = float("-inf")
         self._begun = 0.0
@@ -49,7 +57,7 @@ class Watch:
         poll, begun = await self._fresh(since=episode.opened_at if episode else 0.0)
         verdict = poll.verdict(fingerprint)
         if verdict == "ended":
-            self._end([fingerprint], begun)
+            await self._end([fingerprint], begun)
         return verdict
 
     async def now(self) -> tuple[Poll, float]:
@@ -60,11 +68,11 @@ class Watch:
         """At start: end what ended while nobody listened, before anything is decided on it."""
         if self._state().episodes:
             poll, begun = await self._fresh(since=self._clock.now())
-            self._end([f for f in self._state().episodes if poll.verdict(f) == "ended"], begun)
+            await self._end([f for f in self._state().episodes if poll.verdict(f) == "ended"], begun)
 
     async def suspects(self, fingerprints: Sequence[str]) -> None:
         """Settle suspects: open an episode for those that fire, forget those that do not, hold the rest."""
-        self._settle(*await self._fresh(since=self._clock.now()), fingerprints)
+        await self._settle(*await self._fresh(since=self._clock.now()), fingerprints)
 
     async def rest(self, notification: Notification, correlation_id: str) -> None:
         """Fetch the alerts that `max_alerts` cut off a notification.
@@ -91,7 +99,7 @@ class Watch:
             # Silenced and inhibited alerts would not have been notified.
             firing = [seen.alert for seen in poll.alerts.values() if not (seen.silenced or seen.inhibited)]
             if firing:
-                self._offer(firing, correlation_id)
+                await self._open(firing, correlation_id)
             if poll.answered:
                 return
             _log.warning("truncated_group_not_fetched", errors=poll.errors, attempt=attempt + 1)
@@ -110,19 +118,39 @@ class Watch:
                 _log.warning("alertmanager_did_not_answer", errors=poll.errors)
             # An episode younger than the poll's own reach may simply not be there yet.
             old = [e for e in self._state().episodes.values() if self._clock.now() - e.opened_at > OPEN_SECONDS]
-            self._end([e.fingerprint for e in old if poll.verdict(e.fingerprint) == "ended"], begun)
-            self._settle(poll, begun, list(self._state().suspects))
+            await self._end([e.fingerprint for e in old if poll.verdict(e.fingerprint) == "ended"], begun)
+            await self._settle(poll, begun, list(self._state().suspects))
 
-    def _settle(self, poll: Poll, begun: float, fingerprints: Sequence[str]) -> None:
+    async def _settle(self, poll: Poll, begun: float, fingerprints: Sequence[str]) -> None:
         suspects = self._state().suspects
         asked = [fingerprint for fingerprint in fingerprints if fingerprint in suspects]
-        self._offer([poll.alerts[f].alert for f in asked if poll.verdict(f) in ("firing", "silenced")], None)
-        self._end([f for f in asked if poll.verdict(f) == "ended"], begun)
+        await self._open([poll.alerts[f].alert for f in asked if poll.verdict(f) in ("firing", "silenced")], None)
+        await self._end([f for f in asked if poll.verdict(f) == "ended"], begun)
 
-    def _end(self, fingerprints: Sequence[str], begun: float) -> None:
-        """Tell the engine that these have ended, as a resolved alert would.
+    async def _open(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
+        if not alerts:
+            return
+        try:
+            await self._tell_begin(alerts, correlation_id)
+        except JournalError as error:
+            # Nothing is lost: the next poll, or the sender's repeat, tells it again.
+            _log.error("api_news_not_recorded", error=str(error))
 
-        An answer says nothing of what was told after its question (`begun`): that may be the next firing.
+    async def _end(self, fingerprints: Sequence[str], begun: float) -> None:
+        """Tell the engine that these have ended, as a resolved alert would."""
+        for first in range(0, len(fingerprints), AT_ONCE):
+            if first:
+                await asyncio.sleep(0)
+            # Looked at and told in one breath: what comes in meanwhile is news, and an answer older than it is not.
+            if ended := self._ended(fingerprints[first : first + AT_ONCE], begun):
+                try:
+                    self._tell_end(ended)
+                except JournalError as error:
+                    _log.error("api_news_not_recorded", error=str(error))
+
+    def _ended(self, fingerprints: Sequence[str], begun: float) -> list[Alert]:
+        """The ends of these. An answer says nothing of what was told after its question (`begun`): that may be the
+        next firing.
         """
         state, ended = self._state(), []
         for fingerprint in fingerprints:
@@ -136,16 +164,7 @@ class Watch:
                         AlertStatus.RESOLVED, fingerprint, known.labels, known.annotations, known.starts_at, ends_at=now
                     )
                 )
-        self._offer(ended, None)
-
-    def _offer(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
-        if not alerts:
-            return
-        try:
-            self._take(alerts, correlation_id)
-        except JournalError as error:
-            # Nothing is lost: the next poll, or the sender's repeat, tells it again.
-            _log.error("api_news_not_recorded", error=str(error))
+        return ended
 
     async def _fresh(self, since: float) -> tuple[Poll, float]:
         """A poll that was begun at `since` (epoch seconds) or later, and when; shared by all whom it serves."""

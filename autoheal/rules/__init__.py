@@ -3,7 +3,7 @@
 Actions are not known here: `load` is told the model of each action's parameters.
 """
 
-from autoheal.rules.load import RuleSet, describe, load
+from autoheal.rules.load import RuleSet, asking_prometheus, describe, load
 from autoheal.rules.match import Matcher, parse_matchers
 from autoheal.rules.render import plan, reveal
 from autoheal.rules.schema import Rule, RuleBudget, Step, Verify, Window, json_schema
@@ -16,6 +16,7 @@ __all__ = [
     "Step",
     "Verify",
     "Window",
+    "asking_prometheus",
     "describe",
     "json_schema",
     "load",

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from autoheal.rules.load import RuleSet
 from autoheal.rules.render import plan
 from autoheal.rules.schema import Rule
 from autoheal.state import Episode, Run, State
+
+_MODES = list(Mode)
+"""From the one that goes least far on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +118,20 @@ def decide(
     verdicts.append(Verdict(Reason.RULE_OFF, mode is not Mode.OFF, {"mode": rule.mode.value, **_demotion(state, rule)}))
     if mode is Mode.OFF or made is None:
         return conclude(Reason.RULE_OFF)
-    for verdict in _waits(state, episode, rule, rules, made["target"], mode, switches, now, run, facts):
+    for verdict in _waits(state, episode, rule, rules, made, mode, switches, now, run, facts):
         verdicts.append(verdict)
         if not verdict.passed:
             return conclude(verdict.reason, verdict.ask_again)
     if mode is Mode.DRY_RUN:
         return conclude(Reason.DRY_RUN)
+    # A ladder that was begun is not left half-way because the share has shrunk.
+    if run is None or run.step == 0:
+        verdicts.append(share := guards.hold_out(episode, rule))
+        if not share.passed:
+            mode = Mode.DRY_RUN  # what becomes of it must never act
+            return conclude(Reason.HOLD_OUT)
     if mode is Mode.APPROVE:
-        verdicts.append(approval := guards.approved(run))
+        verdicts.append(approval := guards.approved(run, episode, rule, plan_digest(made)))
         if not approval.passed:
             return conclude(Reason.AWAITING_APPROVAL)
     return conclude(Reason.ACT)
@@ -130,9 +139,15 @@ def decide(
 
 def mode_of(state: State, rule: Rule, switches: Switches) -> Mode:
     """How far the rule may go now, whatever it says itself."""
-    if rule.mode is not Mode.OFF and (switches.dry_run or _demotion(state, rule)):
-        return Mode.DRY_RUN
-    return rule.mode
+    if switches.dry_run:
+        return min(rule.mode, Mode.DRY_RUN, key=_MODES.index)
+    return demoted_to(rule) if _demotion(state, rule) else rule.mode
+
+
+def demoted_to(rule: Rule) -> Mode:
+    """How far the rule may go once it is demoted: never further than it goes by itself."""
+    demote = Mode.DRY_RUN if rule.breaker is None else Mode(rule.breaker.demote)
+    return min(rule.mode, demote, key=_MODES.index)
 
 
 def _demotion(state: State, rule: Rule) -> dict[str, bool]:
@@ -153,7 +168,7 @@ def _waits(
     episode: Episode,
     rule: Rule,
     rules: RuleSet,
-    target: str,
+    made: Mapping[str, Any],
     mode: Mode | None,
     switches: Switches,
     now: float,
@@ -161,6 +176,7 @@ def _waits(
     facts: Facts,
 ) -> Iterator[Verdict]:
     """The guards that time or other runs can change."""
+    target = made["target"]
     # A sender whose clock runs ahead must not delay remediation beyond `for`.
     ripe = min(episode.starts_at, episode.opened_at) + rule.for_
     yield Verdict(Reason.NOT_YET, now >= ripe, {"for": rule.for_, "until": when(ripe)}, ripe)
@@ -171,6 +187,7 @@ def _waits(
     busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
     yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
     yield guards.acked(state, episode, now)
+    yield guards.human_present(state, episode, rule, facts, now)
     yield guards.frozen(rule, rules, now)
     yield guards.unless(rule, facts, now)
     if run is not None and run.step > 0:
@@ -179,6 +196,7 @@ def _waits(
     yield guards.budget(state, rule, rules, target, now, run)
     yield guards.breaker_open(state, rule, now, run)
     yield guards.storm(state, episode, rule)
+    yield guards.fleet_guard(state, rule, made.get("fleet"), facts, now, run)
     yield guards.concurrency(state, rule, switches.max_running, run)
     # Before alerts can no longer be taken in, nothing new is begun. What has begun needs room to tell its end.
     if mode is not Mode.DRY_RUN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -11,9 +11,12 @@ from pydantic_core import ErrorDetails
 
 from autoheal.errors import Fault
 from autoheal.rules.document import Document, Path
+from autoheal.rules.render import outline
 
-PROBES = ("tcp", "http", "command")
-OPTIONAL = ("target", "allow_target", "mode", "cooldown", "breaker", "concurrency")
+Idempotent = Callable[[str, Mapping[str, Any]], bool]
+
+PROBES = ("tcp", "http", "command", "promql")
+OPTIONAL = ("target", "allow_target", "mode", "cooldown", "breaker", "fleet", "concurrency")
 """Keys of a rule that may be absent but not empty: `allow_target:` and nothing would allow everything."""
 
 _WORDS = {
@@ -110,7 +113,23 @@ def _step_faults(document: Document, at: Path, step: object, actions: Mapping[st
         asked = [key for key in PROBES if probe.get(key) is not None]
         if len(asked) != 1:
             where = document.where((*at, "verify", "probe"), key=True)
-            yield Fault(where, f"a probe is exactly one of tcp, http and command, not {' and '.join(asked) or 'none'}")
+            yield Fault(
+                where, f"a probe is exactly one of tcp, http, command and promql, not {' and '.join(asked) or 'none'}"
+            )
+
+
+def rerun_faults(
+    document: Document, text: Any, actions: Mapping[str, type[BaseModel]], idempotent: Idempotent
+) -> Iterator[Fault]:
+    """Steps that must not be taken twice in rules, as read, with `rerun_interrupted`."""
+    for index, rule in enumerate(text.rules):
+        for number, step in enumerate(rule.steps if rule.rerun_interrupted else ()):
+            for name in sorted(step.model_fields_set & actions.keys()):
+                params = getattr(step, name)
+                if params is not None and not idempotent(name, outline(params)):
+                    where = document.where(("rules", index, "steps", number, name), key=True)
+                    why = "to do this twice may not be the same as once"
+                    yield Fault(where, f"{name}: {why}, so a rule with it cannot have 'rerun_interrupted'")
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:

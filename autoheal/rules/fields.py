@@ -102,4 +102,6 @@ Json = Annotated[Any, PlainValidator(_json), WithJsonSchema({"description": "any
 TargetText = Annotated[Template, _validator(Flavour.TEXT, OF_TARGET), described("a template without target")]
 ProbeArgument = Annotated[Template, _validator(Flavour.ARGUMENT, OF_PROBE), described("a template, one argument")]
 ProbeUrl = Annotated[Template, _validator(Flavour.URL, OF_PROBE), described("a template, an http or https URL")]
+ProbeQuery = Annotated[Template, _validator(Flavour.PROMQL, OF_PROBE), described("a template, a PromQL expression")]
+"""PromQL; placeholders stand in quoted strings, where each is escaped. See `autoheal.rules.promql`."""
 ProbeEndpoint = Annotated[Template, _validator(Flavour.ENDPOINT, OF_PROBE), described("a template, HOST:PORT")]

@@ -1,10 +1,13 @@
-"""The guards that time, other runs and people can change: each a pure answer with what it looked at."""
+"""The guards that time, other runs, people and chance can change: each a pure answer with what it looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from autoheal.model import Reason, rfc3339
 from autoheal.rules.load import RuleSet
@@ -16,7 +19,9 @@ TEXT_SHOWN = 1000
 """How much of a rule's own text, or of an error, a guard shows; the rules' whole is kept by their digest."""
 ERRORS_SHOWN = 3
 ASK_OTHERS_SECONDS = 30.0
-"""After so long Alertmanager is asked again about alerts beside which a rule does not act."""
+"""After so long Alertmanager or Prometheus is asked again about what keeps a rule from acting."""
+SILENCES_SHOWN = 3
+SILENCE_SHOWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +39,40 @@ class Others:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How Alertmanager said that the alert itself stands when it was asked, at `asked_at` (epoch seconds).
+
+    `silenced_by` are the ids of the silences that cover it. `known` is whether it was listed at all: Alertmanager
+    forgets alerts at a restart, and may not answer.
+    """
+
+    asked_at: float
+    known: bool
+    silenced_by: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """What Prometheus said that a query counts when it was asked, at `asked_at` (epoch seconds).
+
+    `count` is finite; None where it could not tell, and `error` says why.
+    """
+
+    asked_at: float
+    count: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What a decision must know of the world beyond the state; None is what nobody asked."""
+    """What a decision must know of the world beyond the state; None is what nobody asked.
+
+    `populations` are by query.
+    """
 
     others: Others | None = None
+    standing: Standing | None = None
+    populations: Mapping[str, Population] = field(default_factory=dict)
 
 
 NO_FACTS = Facts()
@@ -62,6 +97,23 @@ def acked(state: State, episode: Episode, now: float) -> Verdict:
     return Verdict(Reason.ACKED, passed=False, saw=saw, ask_again=silence.ends_at)
 
 
+def human_present(state: State, episode: Episode, rule: Rule, facts: Facts, now: float) -> Verdict:
+    """Whether no silence that was made elsewhere says that a person minds the alert.
+
+    What is not known does not stand in the way, unless the last thing known is that somebody was there.
+    """
+    standing = facts.standing
+    if standing is None:
+        return Verdict(Reason.HUMAN_PRESENT, passed=True, saw={"known": False})
+    saw: dict[str, Any] = {"known": standing.known, "asked_at": when(standing.asked_at)}
+    theirs = [silence for silence in standing.silenced_by if silence not in state.silences]
+    if theirs:
+        saw["silences"] = [silence[:SILENCE_SHOWN] for silence in theirs[:SILENCES_SHOWN]]
+    last = episode.decisions.get(rule.name)
+    still = not standing.known and last is not None and last.reason is Reason.HUMAN_PRESENT
+    return Verdict(Reason.HUMAN_PRESENT, not theirs and not still, saw, now + ASK_OTHERS_SECONDS)
+
+
 def paused(state: State, rule: Rule, now: float) -> Verdict:
     """Whether nobody has paused the rule, or all of them."""
     pauses = [pause for pause in state.paused(now) if pause.rule in (None, rule.name)]
@@ -75,10 +127,13 @@ def paused(state: State, rule: Rule, now: float) -> Verdict:
     return Verdict(Reason.PAUSED, passed=False, saw=saw, ask_again=last.until)
 
 
-def approved(run: Run | None) -> Verdict:
-    """Whether somebody has approved the run."""
+def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str) -> Verdict:
+    """Whether somebody has approved the run, or this plan of this rule with the batch of a storm."""
     approval = None if run is None else run.approval
     by = None if approval is None else approval.by
+    release = episode.released.get(rule.name)
+    if by is None and release is not None and (release.plan_digest, release.rule_digest) == (plan_digest, rule.digest):
+        return Verdict(Reason.AWAITING_APPROVAL, passed=True, saw={"by": release.by, "with": "storm"})
     return Verdict(Reason.AWAITING_APPROVAL, by is not None, {"by": by})
 
 
@@ -151,7 +206,7 @@ def breaker_open(state: State, rule: Rule, now: float, run: Run | None) -> Verdi
     if rule.breaker is None or breaker is None:
         return Verdict(Reason.BREAKER_OPEN, passed=True, saw={"failures": 0 if breaker is None else breaker.failures})
     saw: dict[str, Any] = {"failures": breaker.failures, "of": rule.breaker.failures}
-    # A demoted rule is a dry run: its plans harm nobody, and are what people judge it by.
+    # A demoted rule is a dry run, or asks people each time: its plans are what they judge it by.
     if breaker.demoted or not breaker.blocks(rule.breaker.failures):
         return Verdict(Reason.BREAKER_OPEN, passed=True, saw=saw)
     until = breaker.until(rule.breaker.reset)
@@ -166,10 +221,33 @@ def storm(state: State, episode: Episode, rule: Rule) -> Verdict:
     if rule.storm is None:
         return Verdict(Reason.STORM, passed=True, saw={"of": None})
     saw: dict[str, Any] = {"of": rule.storm.count, "window": rule.storm.seconds}
+    if (release := episode.released.get(rule.name)) is not None:
+        return Verdict(Reason.STORM, passed=True, saw=saw | {"released_by": release.by})
     known = state.storms.get(rule.name)
     if known is None or not known.holds(episode.fingerprint):
         return Verdict(Reason.STORM, passed=True, saw=saw)
     return Verdict(Reason.STORM, passed=False, saw=saw | {"since": when(known.began_at), "over": known.over})
+
+
+def fleet_guard(state: State, rule: Rule, query: str | None, facts: Facts, now: float, run: Run | None) -> Verdict:
+    """Whether one more of what `query` counts may be under treatment. Not knowing how many there are is a no."""
+    if rule.fleet is None or query is None:
+        return Verdict(Reason.FLEET_GUARD, passed=True, saw={"at_most": None})
+    others = state.at_work(rule.name) - ({run.id} if run else set())
+    treated = 1 + sum(state.runs[other].plan.get("fleet") == query for other in others)
+    population = facts.populations.get(query) or Population(now, None, "not asked yet")
+    saw: dict[str, Any] = {
+        "query": query[:TEXT_SHOWN],
+        "asked_at": when(population.asked_at),
+        "population": population.count,
+        "at_most": str(rule.fleet.at_most),
+        "treated": treated,
+    }
+    if population.count is None:
+        saw["error"] = population.error
+    else:
+        saw["allowed"] = rule.fleet.at_most.of(population.count)
+    return Verdict(Reason.FLEET_GUARD, treated <= saw.get("allowed", 0), saw, now + ASK_OTHERS_SECONDS)
 
 
 def concurrency(state: State, rule: Rule, max_running: int, run: Run | None) -> Verdict:
@@ -182,6 +260,17 @@ def concurrency(state: State, rule: Rule, max_running: int, run: Run | None) -> 
     running = len(state.at_work(rule.name) - own)
     saw = {"scope": "rule", "running": running, "of": rule.concurrency}
     return Verdict(Reason.CONCURRENCY, running < rule.concurrency, saw)
+
+
+def hold_out(episode: Episode, rule: Rule) -> Verdict:
+    """Whether the episode is in the share on which the rule acts.
+
+    Its place from 0 to 100 is a hash of the rule's name, the fingerprint and the alert's start: always the same for
+    one episode, and whoever is in at 10% is in at 25%.
+    """
+    about = orjson.dumps([rule.name, episode.fingerprint, when(episode.starts_at)])
+    place = int.from_bytes(hashlib.sha256(about).digest()[:8]) / 2**64 * 100
+    return Verdict(Reason.HOLD_OUT, place < rule.rollout, {"rollout": rule.rollout, "place": round(place, 3)})
 
 
 def when(ts: float) -> str | float:

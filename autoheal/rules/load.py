@@ -15,8 +15,9 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from autoheal.errors import ConfigError, Fault
+from autoheal.model import Mode
 from autoheal.rules.document import Document, line_column
-from autoheal.rules.faults import combination_faults, shape_faults
+from autoheal.rules.faults import Idempotent, combination_faults, rerun_faults, shape_faults
 from autoheal.rules.fields import Context
 from autoheal.rules.freeze import Freeze
 from autoheal.rules.index import RuleIndex
@@ -61,11 +62,22 @@ class RuleSet:
         return found
 
 
-def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Container[str] = frozenset()) -> RuleSet:
+def _nothing_is_idempotent(_action: str, _params: Mapping[str, Any]) -> bool:
+    return False
+
+
+def load(
+    path: Path,
+    *,
+    actions: Mapping[str, type[BaseModel]],
+    redact: Container[str] = frozenset(),
+    idempotent: Idempotent = _nothing_is_idempotent,
+) -> RuleSet:
     """The rules in the file `path`, or in the `*.yaml` and `*.yml` files of the folder `path` in the order of names.
 
     `actions` maps the name of each action to the model of its parameters; `redact` are names of labels and
-    annotations that no rule may use. Raises ConfigError with every fault as `FILE:LINE:COLUMN`.
+    annotations that no rule may use; `idempotent` says whether an action with such parameters may be done twice.
+    Raises ConfigError with every fault as `FILE:LINE:COLUMN`.
     """
     faults: list[Fault] = []
     documents: list[Document] = []
@@ -84,7 +96,8 @@ def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Containe
     named: dict[str, str] = {}
     for document in documents:
         try:
-            read.append(model.model_validate(document.data, context=context))
+            read.append(made := model.model_validate(document.data, context=context))
+            faults.extend(rerun_faults(document, made, actions, idempotent))
         except ValidationError as error:
             faults.extend(shape_faults(document, model, error))
         faults.extend(combination_faults(document, actions, default_mode, named))
@@ -92,6 +105,16 @@ def load(path: Path, *, actions: Mapping[str, type[BaseModel]], redact: Containe
         raise ConfigError(sorted(set(faults), key=_order))
     digests = [_digest(rule, shared) for document in documents for rule in document.data["rules"]]
     return _rule_set(read, {name: text for name, (_, text) in texts.items()}, redact, digests)
+
+
+def asking_prometheus(rules: RuleSet) -> list[str]:
+    """The names of the rules, those that are off aside, whose `fleet` or probes only Prometheus can answer."""
+    return [
+        rule.name
+        for rule in rules.rules
+        if rule.mode is not Mode.OFF
+        and (rule.fleet or any(step.verify.probe and step.verify.probe.promql for step in rule.steps))
+    ]
 
 
 def describe(rules: RuleSet) -> str:
@@ -188,13 +211,16 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         freeze=text.freeze,
         unless=text.unless,
         mode=defaults.mode if text.mode is None else text.mode,
+        rollout=text.rollout,
         cooldown=defaults.cooldown if text.cooldown is None else text.cooldown,
         budget=text.budget,
         breaker=text.breaker,
+        fleet=text.fleet,
         concurrency=text.concurrency,
         storm=None if storm == "off" else storm,
         approval=text.approval,
         cancel_on_resolve=text.cancel_on_resolve,
+        rerun_interrupted=text.rerun_interrupted,
         continue_=text.continue_,
         digest=digest,
         redact=redact,

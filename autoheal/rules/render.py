@@ -44,14 +44,17 @@ class Firing(Protocol):
 def plan(rule: Rule, alert: Firing) -> dict[str, Any]:
     """What `rule` would do about `alert`: `{"target", "steps": [{"action", "params", "verify"}]}`, ready for JSON.
 
-    Durations are seconds; a secret is a marker that `reveal` replaces. Raises RenderError, naming the place, when a
+    With a `fleet` its query stands there as `fleet`: runs with the same one are counted together. Durations are
+    seconds; a secret is a marker that `reveal` replaces. Raises RenderError, naming the place, when a
     template has no safe value, the target is blank or not allowed, or the plan is longer than 32 KiB as JSON.
     """
     values = _values(rule, alert)
     target = _target(rule, values)
     values["target"] = target
+    fleet = {} if rule.fleet is None else {"fleet": _rendered(rule.fleet.of, values, "fleet.of")}
     made = {
         "target": target,
+        **fleet,
         "steps": [
             {
                 "action": step.action,
@@ -70,6 +73,12 @@ def plan(rule: Rule, alert: Firing) -> dict[str, Any]:
         raise RenderError(f"the plan cannot be written as JSON: {error}") from None
     if size > MAX_PLAN_BYTES:
         raise RenderError(f"the plan takes {size} bytes, more than {MAX_PLAN_BYTES}")
+    return made
+
+
+def outline(params: BaseModel) -> dict[str, Any]:
+    """`params` as they stand in a plan, with the text of each template in the place of its value."""
+    made: dict[str, Any] = _rendered(params, None, "")
     return made
 
 
@@ -128,8 +137,10 @@ def _probe(probe: Probe | None, values: Mapping[str, Any], where: str) -> dict[s
     return {name: value for name, value in made.items() if value is not None}
 
 
-def _rendered(value: Any, values: Mapping[str, Any], where: str) -> Any:
+def _rendered(value: Any, values: Mapping[str, Any] | None, where: str) -> Any:
     if isinstance(value, Template):
+        if values is None:
+            return value.source
         try:
             return value.render(values)
         except RenderError as error:

@@ -24,12 +24,13 @@ from pydantic import (
 )
 
 from autoheal.model import Mode
-from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeUrl, Strict, TargetText
+from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeQuery, ProbeUrl, Strict, TargetText
+from autoheal.rules.fleet import Fleet
 from autoheal.rules.freeze import Freeze
 from autoheal.rules.match import Matcher, Regex
 from autoheal.rules.matching import MATCHERS_SCHEMA, Match, MatcherText
 from autoheal.rules.template import Template
-from autoheal.rules.units import Budget, Duration, Storm, Timeout, Window
+from autoheal.rules.units import Budget, Duration, Percent, Storm, Timeout, Window
 from autoheal.rules.unless import Unless, UnlessText
 
 __all__ = [
@@ -84,10 +85,14 @@ class RuleBudget(Strict):
 
 
 class Breaker(Strict):
-    """After so many `failures` in a row a rule rests for `reset`, and then has one run to show that it helps."""
+    """After so many `failures` in a row a rule rests for `reset`, and then has one run to show that it helps.
+
+    One that goes on not to help is demoted: it becomes what `demote` says, or stays what it is where that is less.
+    """
 
     failures: Annotated[int, Field(strict=True, ge=1, le=1000)]
     reset: Timeout
+    demote: Literal["dry_run", "approve"] = "dry_run"
 
 
 def _long_budget(value: Any) -> Any:
@@ -133,7 +138,7 @@ class CommandProbe(Strict):
 
 
 class Probe(Strict):
-    """A question asked of the world after a step: exactly one of `tcp`, `http` and `command` is there.
+    """A question asked of the world after a step: exactly one of `tcp`, `http`, `command` and `promql` is there.
 
     It must first hold before `within` is over, then go on to hold for `stable`.
     """
@@ -141,6 +146,7 @@ class Probe(Strict):
     tcp: ProbeEndpoint | None = None
     http: Annotated[HttpProbe | None, BeforeValidator(_long_http)] = None
     command: CommandProbe | None = None
+    promql: ProbeQuery | None = None
     within: Timeout = 60.0
     stable: Duration = 0.0
 
@@ -182,6 +188,7 @@ class Rule:
 
     `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see. `digest` is
     the SHA-256 (hex) of what is written of it, `defaults` and `secrets` included: another one is another rule.
+    `rollout` is the percentage of episodes that it acts on.
     """
 
     name: str
@@ -194,13 +201,16 @@ class Rule:
     freeze: tuple[Freeze, ...] = ()
     unless: tuple[Unless, ...] = ()
     mode: Mode = Mode.DRY_RUN
+    rollout: float = 100.0
     cooldown: float = 600.0
     budget: RuleBudget = field(default_factory=RuleBudget)
     breaker: Breaker | None = None
     storm: Window | None = DEFAULT_STORM
+    fleet: Fleet | None = None
     concurrency: int | None = None
     approval: Approval = field(default_factory=Approval)
     cancel_on_resolve: bool = False
+    rerun_interrupted: bool = False
     continue_: bool = False
     digest: str = ""
     redact: Container[str] = frozenset()
@@ -218,13 +228,16 @@ class RuleText(Strict):
     freeze: tuple[Freeze, ...] = ()
     unless: tuple[UnlessText, ...] = ()
     mode: Mode | None = None
+    rollout: Percent = 100.0
     cooldown: Duration | None = None
     budget: Annotated[RuleBudget, BeforeValidator(_long_budget)] = RuleBudget()
     breaker: Breaker | None = None
     storm: Storm = DEFAULT_STORM
+    fleet: Fleet | None = None
     concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     approval: Approval = Approval()
     cancel_on_resolve: StrictBool = False
+    rerun_interrupted: StrictBool = False
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 

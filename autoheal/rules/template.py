@@ -18,6 +18,7 @@ from autoheal.errors import RenderError
 from autoheal.rules.address import check_endpoint, check_url
 from autoheal.rules.environment import CLOSE, OPEN, Concatenations, Environment, Marker
 from autoheal.rules.operations import FILTERS, METHODS, TESTS, text_of
+from autoheal.rules.promql import EDGE, filled
 
 OF_TARGET = frozenset({"labels", "annotations", "alertname", "fingerprint"})
 OF_PROBE = OF_TARGET | {"target"}
@@ -43,6 +44,7 @@ class Flavour(StrEnum):
     ARGUMENT = "argument"
     URL = "url"
     ENDPOINT = "endpoint"
+    PROMQL = "promql"
 
 
 class References(NamedTuple):
@@ -88,6 +90,8 @@ class Template:
             raise RenderError(str(error)) from None
         except Exception as error:  # noqa: BLE001 an expression meets any label; whatever it raises, it has no value
             raise RenderError(f"{self.source[:200]!r} has no value: {str(error)[:200]}") from None
+        if self._flavour is Flavour.PROMQL:
+            text = filled(text)
         self._judge(text, leads=self._leads)
         return text
 
@@ -116,6 +120,8 @@ def _compile(
         labels: set[str] = set()
         secrets: set[str] = set()
         _inspect(tree, names, labels, secrets)
+        if flavour is Flavour.PROMQL:
+            _inspect_promql(tree)
         tree = Concatenations().visit(tree).set_environment(environment)
         compiled = environment.from_string(tree)
     except TemplateSyntaxError as error:
@@ -184,6 +190,19 @@ def _inspect(
         inspect(below)
 
 
+def _inspect_promql(tree: nodes.Template) -> None:
+    """Refuse a place in which no value could stand. Where there are conditions only rendering can tell."""
+    pieces: list[str] = []
+    for output in tree.body:
+        if not isinstance(output, nodes.Output):
+            return
+        pieces += [child.data if isinstance(child, nodes.TemplateData) else EDGE + EDGE for child in output.nodes]
+    try:
+        filled("".join(pieces))
+    except RenderError as error:
+        raise ValueError(str(error)) from None
+
+
 def _key(node: nodes.Getattr | nodes.Getitem) -> str | None:
     """The name that `labels.NAME` or `labels["NAME"]` asks for; None when only rendering can tell."""
     if isinstance(node, nodes.Getattr):
@@ -211,7 +230,7 @@ def _misused(name: str, names: frozenset[str]) -> str:
 
 @lru_cache(maxsize=len(Flavour))
 def _environment(flavour: Flavour) -> Environment:
-    return Environment(_encoded if flavour is Flavour.URL else _plain)
+    return Environment({Flavour.URL: _encoded, Flavour.PROMQL: _edged}.get(flavour, _plain))
 
 
 def _plain(value: Any) -> str:
@@ -235,6 +254,11 @@ def _encoded(value: Any) -> str:
     return _plain(value) if isinstance(value, Marker) else quote(_plain(value), safe=":[]")
 
 
+def _edged(value: Any) -> str:
+    """As `_plain`, for `filled`."""
+    return f"{EDGE}{_plain(value)}{EDGE}"
+
+
 def _check(text: str, flavour: Flavour, *, leads: bool) -> None:
     if flavour is Flavour.ARGUMENT and leads and text.startswith("-"):
         raise RenderError(f"the argument would become an option: {text[:60]!r} (write the option as literal text)")
@@ -242,6 +266,8 @@ def _check(text: str, flavour: Flavour, *, leads: bool) -> None:
         check_url(text)
     if flavour is Flavour.ENDPOINT:
         check_endpoint(text)
+    if flavour is Flavour.PROMQL:
+        filled(text)
 
 
 def _is_marker(text: str) -> bool:

@@ -16,6 +16,7 @@ _UNITS = {"y": 365 * DAY, "w": 7 * DAY, "d": DAY, "h": 3600.0, "m": 60.0, "s": 1
 _DURATION_PATTERN = "".join(rf"(?:([0-9]{{1,15}}){unit})?" for unit in _UNITS)
 _DURATION = re.compile(_DURATION_PATTERN)
 _WINDOW = re.compile(r"([0-9]{1,6})/([0-9a-z]+)")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%")
 
 
 def parse_duration(text: object) -> float:
@@ -78,6 +79,19 @@ def parse_storm(text: object) -> Window | Literal["off"]:
     return window
 
 
+def parse_percent(text: object) -> float:
+    """The number before the sign of `25%` or `0.5%`: more than 0, at most 100. Raises ValueError for anything else."""
+    found = _PERCENT.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{_shown(text)} is not a share: write it like 25% or 0.5%")
+    percent = float(found[1])
+    if percent == 0:
+        raise ValueError("a share of 0% never acts: say so with `mode: dry_run`")
+    if percent > 100:
+        raise ValueError(f"{_shown(text)} is more than all")
+    return percent
+
+
 def _positive(seconds: float) -> float:
     if seconds <= 0:
         raise ValueError("must be longer than 0s")
@@ -99,6 +113,13 @@ Duration = Annotated[float, BeforeValidator(parse_duration), _DURATION_SCHEMA]
 
 Timeout = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_positive), _DURATION_SCHEMA]
 """As `Duration`, but longer than 0s."""
+
+Percent = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$", "description": "a share: 25%, 0.5%"}),
+]
+"""A field that holds a percentage, more than 0 and at most 100, and is written as `25%`."""
 
 Storm = Annotated[
     Window | Literal["off"],

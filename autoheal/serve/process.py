@@ -29,6 +29,7 @@ from autoheal.journal.encrypting import Encryption, encrypting
 from autoheal.metrics import Metrics
 from autoheal.model import Record
 from autoheal.oidc import provider_client
+from autoheal.prometheus import Prometheus
 from autoheal.redaction import HiddenNames, Redaction, load_key
 from autoheal.rules import RuleSet, load
 from autoheal.serve.log import configure_logging, print_line
@@ -71,7 +72,12 @@ def serve(settings: Settings, accept_damage: str | None = None) -> int:
 
 def load_rules(path: Path, redact: HiddenNames, actions: Mapping[str, Action]) -> RuleSet:
     """The rules at `path`, as the engine loads them at start and at each reload. Raises ConfigError."""
-    return load(path, actions={name: action.Params for name, action in actions.items()}, redact=redact)
+    return load(
+        path,
+        actions={name: action.Params for name, action in actions.items()},
+        redact=redact,
+        idempotent=lambda name, params: actions[name].traits(params).idempotent,
+    )
 
 
 async def _serve(
@@ -177,6 +183,7 @@ def _engine(
         alertmanager=Alertmanager(settings.alertmanager_urls, client, clock=clock)
         if settings.alertmanager_urls
         else None,
+        prometheus=Prometheus(settings.prometheus_urls, client) if settings.prometheus_urls else None,
         redaction=Redaction(settings.redact, load_key(settings.keys / "redact.key")),
         # `autoheal audit restore` knows the data directory alone.
         sign=Signer.load(settings.keys, restored=settings.data_dir / KEY_FOLDER).draft,

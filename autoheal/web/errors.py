@@ -25,8 +25,10 @@ from autoheal.errors import (
     NoRule,
     NoRun,
     NotRecordedYet,
+    OtherBatch,
     OwnRun,
     QueryError,
+    TooManyOpen,
     UpstreamError,
     WrongTurn,
 )
@@ -77,6 +79,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, detail, {"errors": faults, "more": len(error.faults) - len(faults)})
         case OwnRun():
             return Problem(403, _sentence(error))
+        case OtherBatch():
+            return Problem(409, _sentence(error), {"batch_digest": error.digest})
         case WrongTurn():
             return Problem(409, _sentence(error))
         case ApprovalExpired():
@@ -91,6 +95,8 @@ def problem_of(error: Exception) -> Problem:
         case JournalUnavailable():
             detail = "The audit log takes no records now, so nothing was accepted. Try again."
             return Problem(503, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        case TooManyOpen():
+            return Problem(503, f"{_sentence(error)} Try again.", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         case KeysUnavailable():
             detail = "The identity provider cannot be asked now, so nobody can be known here. Try again."
             return Problem(503, detail, headers={"Retry-After": str(error.retry_after)})
@@ -117,7 +123,7 @@ def _sentence(error: Exception) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-_EXPECTED = (JournalUnavailable, NotRecordedYet, UpstreamError, HTTPException)
+_EXPECTED = (JournalUnavailable, NotRecordedYet, TooManyOpen, UpstreamError, HTTPException)
 """Errors of the world around, not of this program: their text says all."""
 _PLAIN = {
     404: "There is nothing at this path; docs/api.md lists what there is.",

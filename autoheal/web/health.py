@@ -13,9 +13,10 @@ from autoheal import __version__
 from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine import Engine
+from autoheal.feed import Feed
 from autoheal.metrics import Metrics
 from autoheal.model import Mode
-from autoheal.rules import RuleSet
+from autoheal.rules import RuleSet, asking_prometheus
 from autoheal.state import RunState
 from autoheal.web.parameters import parameters
 
@@ -29,6 +30,13 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
         told.append(
             f"Rule {blind[0]!r}{more} never acts: ALERTMANAGER_URL is not set, and only Alertmanager can tell whether"
             " an alert of its `unless` fires."
+        )
+    unanswered = asking_prometheus(rules)
+    if unanswered and not settings.prometheus_urls:
+        more = f" and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
+        told.append(
+            f"Rule {unanswered[0]!r}{more} asks Prometheus, and PROMETHEUS_URL is not set: with `fleet` it never acts,"
+            " and a `promql` probe is inconclusive."
         )
     if settings.on_loopback:
         return told
@@ -47,7 +55,7 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     return told
 
 
-async def overview(request: Request, *, settings: Settings, engine: Engine, clock: Clock) -> Response:
+async def overview(request: Request, *, settings: Settings, engine: Engine, feed: Feed, clock: Clock) -> Response:
     """`GET /`: the gateway in a few words."""
     parameters(request, ())
     return _json(
@@ -58,6 +66,7 @@ async def overview(request: Request, *, settings: Settings, engine: Engine, cloc
             "dry_run": settings.dry_run,
             "paused": any(pause.rule is None for pause in engine.paused()),
             "oidc": settings.oidc is not None,
+            "head": feed.head,
             "uptime_seconds": max(0, round(clock.now() - engine.started_at)),
             "warnings": warnings(settings, engine.rules),
         }

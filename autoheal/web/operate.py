@@ -60,6 +60,12 @@ async def cancel(request: Request, *, engine: Engine) -> Response:
     return _run(await engine.control.cancel(_id(request), word))
 
 
+async def rerun(request: Request, *, engine: Engine) -> Response:
+    """Answer 200, with the run that is over, once it is durable that its rule may try again."""
+    word = await _word(request)
+    return _run(await engine.control.rerun(_id(request), word))
+
+
 async def reload(request: Request, *, engine: Engine) -> Response:
     """Answer 200 once other rules are in force and the log says so. What is wrong with them is a 409."""
     parameters(request, ())

@@ -13,12 +13,15 @@ import orjson
 
 from autoheal.errors import AutohealError
 from autoheal.model import Alert, Notification, Rejected
+from autoheal.slices import Slices, at_once, every
 from autoheal.wire import Faults, excerpt, read_alert, read_fingerprint, read_texts
 
 MAX_ALERTS = 50_000
 """More than 8 MiB of real alerts can hold (Alertmanager writes each in over 160 bytes); a hostile body that repeats
 `{},` could hold millions.
 """
+AT_ONCE = 100
+"""Alerts read before others on the event loop get their turn."""
 _MAX_NAME_BYTES = 1024
 _FOREIGN = "is this Alertmanager's own webhook body? `payload:` in its webhook_config must not be set"
 
@@ -40,6 +43,11 @@ def decode(body: bytes) -> Notification:
 
     Raises BadPayload, and nothing else.
     """
+    return at_once(decoding(body))
+
+
+def decoding(body: bytes) -> Slices[Notification]:
+    """As `decode`, in slices."""
     try:
         raw = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -49,7 +57,7 @@ def decode(body: bytes) -> Notification:
         raise BadPayload([f"the body must be an object, not {excerpt(raw)}; {_FOREIGN}"])
     faults = Faults()
     truncated, receiver, group_labels, external_url = _envelope(raw, faults)
-    alerts, rejected = _alerts(raw.get("alerts"), faults)
+    alerts, rejected = yield from _alerts(raw.get("alerts"), faults)
     if faults.total:
         raise BadPayload(faults.texts())
     return Notification(
@@ -85,7 +93,7 @@ def _text(raw: dict[str, Any], name: str, faults: Faults) -> str:
     return str(value)
 
 
-def _alerts(raw: object, faults: Faults) -> tuple[tuple[Alert, ...], tuple[Rejected, ...]]:
+def _alerts(raw: object, faults: Faults) -> Slices[tuple[tuple[Alert, ...], tuple[Rejected, ...]]]:
     """The alerts that can be taken and those that cannot; in a body that is refused, their faults are the body's."""
     if not isinstance(raw, list):
         what = "is missing" if raw is None else f"must be an array, not {excerpt(raw)}"
@@ -97,7 +105,9 @@ def _alerts(raw: object, faults: Faults) -> tuple[tuple[Alert, ...], tuple[Rejec
     taken: list[Alert] = []
     rejected: list[Rejected] = []
     found = Faults()
-    for index, item in enumerate(raw):
+    for index, (pause, item) in enumerate(every(AT_ONCE, raw)):
+        if pause:
+            yield
         own = Faults()
         alert = read_alert(item, f"alerts[{index}]", own)
         if alert is not None:

@@ -57,6 +57,7 @@ def _rule(rule: Rule) -> dict[str, object]:
     return {
         "name": rule.name,
         "mode": rule.mode,
+        "rollout": rule.rollout,
         "match": ", ".join(map(str, rule.matchers)),
         "for": rule.for_,
         "cooldown": rule.cooldown,
@@ -66,11 +67,13 @@ def _rule(rule: Rule) -> dict[str, object]:
         },
         "breaker": None if rule.breaker is None else rule.breaker.model_dump(),
         "storm": None if rule.storm is None else _window(rule.storm),
+        "fleet": None if rule.fleet is None else {"at_most": str(rule.fleet.at_most), "of": rule.fleet.of.source},
         "concurrency": rule.concurrency,
         "unless": [str(unless) for unless in rule.unless],
         "freeze": [str(window) for window in rule.freeze],
         "approval": {"expires": rule.approval.expires},
         "cancel_on_resolve": rule.cancel_on_resolve,
+        "rerun_interrupted": rule.rerun_interrupted,
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

@@ -120,4 +120,5 @@ def _approval(approval: Approval) -> dict[str, object]:
         "requested_at": rfc3339(approval.requested_at),
         "expires_at": rfc3339(approval.expires_at),
         "by": approval.by,
+        "observed": approval.observed,
     }

@@ -18,7 +18,7 @@ from autoheal.model import Receipt
 from autoheal.web.correlation import correlation_id
 from autoheal.web.errors import problem_of
 from autoheal.web.parameters import parameters
-from autoheal.web.payload import decode
+from autoheal.web.payload import decoding
 from autoheal.web.security import from_browser, is_allowed
 
 
@@ -60,5 +60,5 @@ async def _take(request: Request, settings: Settings, engine: Engine) -> Receipt
             403, "Alerts are taken from programs, not from web pages (Origin or Sec-Fetch-Site is set)."
         )
     parameters(request, ())
-    notification = decode(await request.body())
-    return await engine.receive(notification, correlation_id(request.scope))
+    body = await request.body()
+    return await engine.receive(decoding(body), correlation_id(request.scope))

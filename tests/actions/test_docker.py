@@ -195,3 +195,17 @@ def test_what_may_be_repeated_or_taken_back() -> None:
     traits = {verb: ACTIONS["docker"].traits({verb: "a"}) for verb in ("restart", "start", "stop", "kill", "unpause")}
     assert [verb for verb, told in traits.items() if not told.idempotent] == ["kill"]
     assert [verb for verb, told in traits.items() if not told.reversible] == ["restart", "kill"]
+
+
+@pytest.mark.component
+async def test_how_a_container_is_until_somebody_touches_it(docker: DockerEngine, context: Context) -> None:
+    """Another text after a restart by hand and for another container of the name; none that the Engine cannot tell."""
+    action, params = Docker(docker.host), {"restart": "api-1"}
+    assert await action.observe(params, context) == "no such container"
+    made = docker.start("api-1")
+    first = await action.observe(params, context)
+    assert first == await action.observe(params, context) == f"{made} {docker.state('api-1')['StartedAt']}"
+    docker.ask("POST", "/containers/api-1/restart", params={"t": "0"})
+    assert await action.observe(params, context) not in (None, first)
+    assert await Docker("unix:///nowhere").observe(params, context) is None
+    assert await action.observe({"restart": "a/../b"}, context) is None

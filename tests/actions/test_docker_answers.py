@@ -128,3 +128,10 @@ async def test_a_name_that_is_none_never_reaches_the_engine(context: Context, na
         outcome = await Docker(f"tcp://127.0.0.1:{web.port}").run({"kill": name}, context)
     assert outcome.detail["error"].endswith("cannot be a container's name or id")
     assert web.asked == []
+
+
+async def test_a_container_that_the_engine_restarts_is_touched_by_nobody(context: Context) -> None:
+    """Else an approval could never be carried out on what crashes every few seconds."""
+    async with web_server(PING, told(RestartCount=3)) as web:
+        seen = await Docker(f"tcp://127.0.0.1:{web.port}").observe({"restart": "api-1"}, context)
+    assert seen == f"{ID} restarts by itself"

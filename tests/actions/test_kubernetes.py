@@ -544,3 +544,22 @@ async def test_a_name_that_is_none_never_reaches_the_api(cluster: Cluster, do: D
         assert re.search(r"cannot be a (name|namespace): ", outcome.detail["error"])
     assert (await do(evict="api-1", namespace="a.b")).detail["error"].startswith("'a.b' cannot be a namespace")
     assert cluster.asked == []
+
+
+async def test_how_an_object_is_until_somebody_changes_it(
+    cluster: Cluster, action: Kubernetes, do: Do, context: Context
+) -> None:
+    """Another text when people want something else of it, or it is another object; none without an answer."""
+    api = {"rollout_restart": "deployment/api", "namespace": "shop"}
+    first = await action.observe(api, context)
+    uid = cluster.objects["deployments", "shop", "api"]["metadata"]["uid"]
+    assert first == await action.observe(api, context) == f"{uid} generation 1"
+    assert (await do(**api)).ok
+    assert await action.observe(api, context) == f"{uid} generation 2"
+    assert await action.observe(api | {"rollout_restart": "deployment/nope"}, context) == "no such object"
+    assert await action.observe(api | {"namespace": "a/b"}, context) is None
+    before = await action.observe({"cordon": "node-1"}, context)
+    assert before is not None
+    assert (await do(cordon="node-1")).ok
+    assert str(await action.observe({"cordon": "node-1"}, context)).endswith(" cordoned")
+    assert await Kubernetes(Path("/nowhere")).observe(api, context) is None

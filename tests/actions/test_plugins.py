@@ -131,6 +131,7 @@ def distribution(folder: Path, code: str, *, name: str = "autoheal-thing", point
         ),
         (("async def run", "def run"), "its `run` is not an `async def`"),
         (("def describe", "def rehearse(self): ...\n    def describe"), "its `rehearse` is not an `async def`"),
+        (("def describe", "def observe(self): ...\n    def describe"), "its `observe` is not an `async def`"),
         (("def traits", "def straits"), "it has no method `traits`"),
         (("def describe", "def inscribe"), "it has no method `describe`"),
     ],
@@ -355,3 +356,27 @@ async def test_one_that_can_be_rehearsed_is_kept_to_the_same(context: Context) -
     outcome = await kept.rehearse({}, context)
     assert (outcome.ok, outcome.detail["error"]) == (False, "fault in the action itself: RuntimeError")
     assert not isinstance(foreign(Unruly(None), "rogue 1.0"), Rehearsing)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("as it was", "as it was"),
+        ("token hunter2-hunter2", "token [redacted]"),
+        (None, None),
+        (5, None),
+        (object(), None),
+        (RuntimeError("hunter2"), None),
+    ],
+)
+async def test_one_that_can_observe_is_kept_to_the_same(context: Context, answer: Any, told: str | None) -> None:
+    """A text without secrets, or it is not known; one that cannot knows nothing."""
+
+    class Watchful(Unruly):
+        async def observe(self, params: dict[str, Any], context: Context) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    assert await foreign(Watchful(None), "rogue 1.0").observe({}, context) == told
+    assert await foreign(Unruly(None), "rogue 1.0").observe({}, context) is None

@@ -21,6 +21,7 @@ UNITS = {
     "web.service": "[Service]\nExecStart=/bin/sleep 1000\nExecReload=/bin/touch {folder}/reloaded\n",
     "db.service": "[Service]\nExecStart=/bin/sleep 1000\n",
     "slow.service": "[Service]\nType=oneshot\nExecStart=/bin/sleep 1000\nTimeoutStartSec=infinity\n",
+    "looping.service": "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sleep 0.2\nRestart=always\n",
     "broken.service": "[Service]\nType=oneshot\nExecStart=/bin/false\n",
 }
 
@@ -155,3 +156,27 @@ async def _recorded(context: Context, folder: Path, name: str) -> Outcome:
 def test_describe_is_what_one_would_type() -> None:
     """The very command line."""
     assert ACTIONS["systemd"].describe({"restart": None, "stop": "web"}) == "systemctl --no-ask-password stop -- web"
+
+
+@pytest.mark.component
+async def test_how_a_unit_is_until_somebody_touches_it(here: RunningSystemd, context: Context, tmp_path: Path) -> None:
+    """Another text after a restart by hand; none that systemd cannot tell, and none of what is no unit."""
+    action = Systemd(str(here.systemctl))
+    assert (await do(here, context, restart="db")).ok
+    first = await action.observe({"restart": "db"}, context)
+    assert first == await action.observe({"stop": "db"}, context) == f"invocation {here.show('db', 'InvocationID')}"
+    assert (await do(here, context, restart="db")).ok
+    assert await action.observe({"restart": "db"}, context) not in (None, first)
+    assert await action.observe({"restart": "nope"}, context) == "invocation none"
+    assert await action.observe({"restart": "*"}, context) is None
+    assert await Systemd(str(tmp_path / "none")).observe({"restart": "db"}, context) is None
+
+
+@pytest.mark.component
+async def test_a_unit_that_restarts_by_itself_is_touched_by_nobody(here: RunningSystemd, context: Context) -> None:
+    """Else an approval could never be carried out on what crashes every few seconds."""
+    action = Systemd(str(here.systemctl))
+    assert (await do(here, context, start="looping")).ok
+    wait_until(lambda: int(here.show("looping", "NRestarts")) > 1, what="two restarts")
+    assert await action.observe({"restart": "looping"}, context) == "restarts by itself"
+    assert (await do(here, context, stop="looping")).ok

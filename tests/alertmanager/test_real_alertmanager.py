@@ -75,12 +75,13 @@ async def test_a_real_alertmanager(real: str, client: httpx.AsyncClient) -> None
         "comment": "test",
     }
     (await client.post(f"{real}/api/v2/alerts", json=bodies)).raise_for_status()
-    (await client.post(f"{real}/api/v2/silences", json=silence)).raise_for_status()
+    silenced_by = (await client.post(f"{real}/api/v2/silences", json=silence)).raise_for_status().json()["silenceID"]
     manager = Alertmanager([real], client, clock=SystemClock())
 
     async with asyncio.timeout(20):
         while (polled := await manager.poll()).verdict(fingerprint(sent["RealSilenced"])) != "silenced":  # noqa: ASYNC110 the condition is another process's
             await asyncio.sleep(0.05)
+    assert polled.alerts[fingerprint(sent["RealSilenced"])].silenced_by == {silenced_by}
     assert polled.errors == ()
     assert polled.uptime is not None
     assert 0 <= polled.uptime < 120

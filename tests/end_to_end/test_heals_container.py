@@ -1,19 +1,28 @@
-"""The main job on a real Docker Engine: a service in a container crashes, and the gateway has it restarted."""
+"""The main job on a real Docker Engine: a service in a container crashes, and the gateway has it restarted; and what
+people are told when it cannot.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
-from tests.support.dockers import DockerEngine
-from tests.support.monitoring import alertmanager, answers, gateway, prometheus, steady_port
+from tests.support.components import require
+from tests.support.dockers import DockerEngine, docker_engine
+from tests.support.monitoring import SERVE, alertmanager, answers, gateway, prometheus, steady_port
 from tests.support.ports import free_port
+from tests.support.posting import alert, body
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.component
@@ -61,6 +70,98 @@ def test_a_crashed_container_is_back_and_the_log_tells_how(docker: DockerEngine,
     assert (started["detail"]["idempotent"], started["detail"]["reversible"]) == (True, False)
     assert ok["container"] == container
     assert (ok["before"]["status"], ok["before"]["exit_code"], ok["after"]["status"]) == ("exited", 137, "running")
+
+
+HELPLESS = """\
+version: 1
+rules:
+  - name: restart-container
+    match: 'alertname="Down"'
+    target: '{{ labels.container }}'
+    mode: live
+    steps: [{docker: {restart: '{{ target }}', stop_timeout: 60s, timeout: 3s}}]
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`injected` is the fault for as long as its block lasts, and gives where the Engine is said to listen.
+
+    `error` is what the failed action tells.
+    """
+
+    injected: Callable[[DockerEngine], AbstractContextManager[str]]
+    error: str
+    argv: Sequence[str] = SERVE
+
+
+@contextmanager
+def unknown(docker: DockerEngine) -> Iterator[str]:
+    """Only others are there."""
+    docker.start("target-2")
+    yield docker.host
+
+
+@contextmanager
+def stopped(docker: DockerEngine) -> Iterator[str]:
+    """It ran a moment ago, and was ended in good order."""
+    # A test's own folder is too deep: containerd's sockets in it would have names that are too long.
+    with tempfile.TemporaryDirectory() as short:
+        with docker_engine(Path(short)) as another:
+            assert another.ask("GET", "/_ping") == "OK"
+        yield another.host
+
+
+@contextmanager
+def slow(docker: DockerEngine) -> Iterator[str]:
+    """The container minds no SIGTERM."""
+    docker.start("target", "sh", "-c", "trap '' TERM; while :; do busybox sleep 0.1; done")
+    yield docker.host
+
+
+@contextmanager
+def forbidden(docker: DockerEngine) -> Iterator[str]:
+    """Nobody may write to the socket but who is above permissions, as the gateway is not then."""
+    docker.start("target")
+    socket = Path(docker.host.removeprefix("unix://"))
+    mode = socket.stat().st_mode
+    socket.chmod(0)
+    try:
+        yield docker.host
+    finally:
+        socket.chmod(mode)
+
+
+FAULTS = {
+    "unknown container": Fault(unknown, "there is no container 'target'"),
+    "stopped daemon": Fault(stopped, r"no Docker Engine listens at unix://.*docker\.sock: is it running\?"),
+    "slow stop": Fault(slow, "not finished after 3 s; the Docker Engine may still carry it out"),
+    "permission denied": Fault(
+        forbidden,
+        r"permission denied at unix://.*docker\.sock: the service's user must be allowed to write to that socket",
+        ("setpriv", "--bounding-set=-dac_override", *SERVE),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_what_the_engine_cannot_do_is_told_and_escalated(docker: DockerEngine, tmp_path: Path, fault: Fault) -> None:
+    """The action fails with what people need to know, nothing is tried again, and they are called."""
+    require(fault.argv[0])
+    port = free_port()
+    with fault.injected(docker) as host:
+        env = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DOCKER_HOST": host}
+        with gateway(tmp_path, port, HELPLESS, env, fault.argv):
+            down = body(alert("0" * 16, container="target"))
+            httpx.post(f"http://127.0.0.1:{port}/alert", json=down, trust_env=False).raise_for_status()
+            wait_until(lambda: "escalated" in _told(tmp_path), what="the escalation")
+    told = _told(tmp_path)
+    assert list(told) == ["alert_firing", "decision", "action_started", "action_fail", "heal_failed", "escalated"]
+    assert re.fullmatch(fault.error, told["action_fail"]["detail"]["error"])
+    assert told["escalated"]["reason"] == "steps_exhausted"
+    assert {record["run"] for kind, record in told.items() if kind != "alert_firing"} == {told["decision"]["run"]}
+    said = [orjson.loads(line) for line in (tmp_path / "gateway.log").read_bytes().splitlines()]
+    assert [line["event"] for line in said if line["level"] == "error"] == ["escalated"]
 
 
 def _told(folder: Path) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoheal.actions import Outcome
+from autoheal.engine import Word
 from autoheal.errors import JournalUnavailable
 from autoheal.model import By, Kind
 from autoheal.state import fold
@@ -148,4 +149,46 @@ async def test_a_trial_that_never_began_lets_the_next_one_try(tmp_path: Path) ->
     await settle()
     assert runs.last("api-3") == "action_cancelled resolved"
     assert runs.last("api-4") == "action_ok"
+    await stage.engine.stop()
+
+
+async def test_a_demoted_rule_may_ask_people_instead(tmp_path: Path) -> None:
+    """With `demote: approve` each run waits for somebody's word from then on, whatever the breaker says, and neither
+    failures nor heals change that; a word of an operator does.
+    """
+    stage = Stage(tmp_path, with_keys("breaker: {failures: 1, reset: 1h, demote: approve}"))
+    runs = Runs(stage)
+    await stage.start()
+    for instance in ("api-1", "api-2", "api-3"):
+        await runs.fail(instance)
+        await stage.clock.advance(3601)
+    assert runs.guards() == ["breaker_opened"] * 3 + ["rule_demoted"]
+    demoted = next(record for record in stage.journal.records if record.kind is Kind.RULE_DEMOTED)
+    assert (demoted.detail["from"], demoted.detail["to"]) == ("live", "approve")
+    for instance in ("api-4", "api-5"):
+        await runs.fail(instance)
+        assert runs.last(instance) == "approval_requested"
+        run = list(stage.engine.state.runs.values())[-1]
+        await stage.engine.control.approve(run.id, Word(By("ann", "c"), plan_digest=run.plan_digest))
+        await settle()
+        assert runs.last(instance) == "escalated steps_exhausted"
+    assert runs.guards() == ["breaker_opened"] * 3 + ["rule_demoted"]
+    await stage.engine.reset("restart", By("ann", "c9"))
+    await stage.tell(stage.alert("api-6"))
+    assert runs.last("api-6") == "action_ok"
+    await stage.engine.stop()
+
+
+async def test_a_rule_that_asks_anyway_is_not_demoted_to_asking(tmp_path: Path) -> None:
+    """It would be none: its breaker goes on to open and to let one run try again."""
+    rules = with_keys("breaker: {failures: 1, reset: 1h, demote: approve}").replace("mode: live", "mode: approve")
+    stage = Stage(tmp_path, rules)
+    runs = Runs(stage)
+    await stage.start()
+    for instance in ("api-1", "api-2", "api-3", "api-4"):
+        await runs.fail(instance)
+        run = list(stage.engine.state.runs.values())[-1]
+        await stage.engine.control.approve(run.id, Word(By("ann", "c"), plan_digest=run.plan_digest))
+        await stage.clock.advance(3601)
+    assert runs.guards() == ["breaker_opened"] * 4
     await stage.engine.stop()

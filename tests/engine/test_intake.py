@@ -8,6 +8,7 @@ from autoheal.engine.intake import batches, hide, rejections, take_in
 from autoheal.journal.record import seal_all
 from autoheal.model import Alert, AlertStatus, Kind, Notification, Rejected
 from autoheal.redaction import HiddenNames, Redaction
+from autoheal.slices import at_once
 from autoheal.state import State
 
 NOW = 1_790_000_000.0
@@ -124,6 +125,18 @@ def test_an_end_never_seen_to_begin_is_remembered() -> None:
     assert told.tell(firing(NOW), at=NOW + 53) == ["alert_suspect"]
 
 
+def test_a_late_word_on_a_firing_of_seconds_ago_does_not_end_this_one() -> None:
+    """An alert that comes back at once: its first end, told again by a slow peer, is no end of its second firing,
+    although the two began within a minute. A peer to whom this firing began and ended earlier is believed.
+    """
+    told = Told()
+    told.tell(firing(NOW), resolved(NOW, NOW + 16), at=NOW + 16.1)
+    assert told.tell(firing(NOW + 18), at=NOW + 18.1) == ["alert_firing"]
+    assert told.tell(resolved(NOW, NOW + 16), at=NOW + 18.4) == []
+    assert told.tell(resolved(NOW + 1, NOW + 17), at=NOW + 18.5) == []
+    assert told.tell(resolved(NOW + 16.5, NOW + 17), at=NOW + 18.6) == ["alert_resolved"]
+
+
 def test_a_late_word_on_the_firing_before_does_not_end_this_one() -> None:
     """A slow peer's resolution of an earlier firing leaves the open episode alone."""
     told = Told()
@@ -162,18 +175,18 @@ def test_what_is_hidden_reaches_neither_records_nor_rules() -> None:
     alert = dataclasses.replace(
         firing(NOW), annotations={"runbook": "see http://u:s3cret@wiki/x"}, generator_url="http://u:s3cret@prom/graph"
     )
-    hidden = hide(Notification(alerts=(alert,)), REDACTION)
+    hidden = at_once(hide(Notification(alerts=(alert,)), REDACTION))
     assert "s3cret" not in repr(hidden)
     assert hidden.alerts[0].annotations == {"runbook": "see http://*@wiki/x"}
     assert hidden.alerts[0].generator_url == "http://*@prom/graph"
     assert hidden.alerts[0].labels["secretish"].startswith("[redacted:")
-    assert hide(hidden, REDACTION) == hidden
+    assert at_once(hide(hidden, REDACTION)) == hidden
 
 
 def test_a_redacted_alertname_is_redacted_everywhere() -> None:
     """The record's own alertname field repeats a label, in rejections too: it is no way around AUTOHEAL_REDACT."""
     names = Redaction(HiddenNames(["alertname"]), b"key")
-    told = hide(Notification(alerts=(firing(NOW),), rejected=(Rejected(0, ("x",), alertname="Down"),)), names)
+    told = at_once(hide(Notification(alerts=(firing(NOW),), rejected=(Rejected(0, ("x",), alertname="Down"),)), names))
     intake = take_in(State(), told.alerts, now=NOW, how="webhook")
     said = rejections(told.rejected, "c")
     assert intake.drafts[0].alertname == said[0].alertname == names.of("alertname", "Down")
@@ -182,7 +195,7 @@ def test_a_redacted_alertname_is_redacted_everywhere() -> None:
 def test_an_alert_that_redaction_makes_too_large_is_rejected() -> None:
     """Four thousand empty hidden labels become four thousand tokens: that is no record, and no fault of ours."""
     many = dataclasses.replace(firing(NOW), labels={"alertname": "Down"} | {f"secret{n}": "" for n in range(3000)})
-    told = hide(Notification(alerts=(firing(NOW), many)), REDACTION)
+    told = at_once(hide(Notification(alerts=(firing(NOW), many)), REDACTION))
     assert [alert.labels["alertname"] for alert in told.alerts] == ["Down"]
     assert "too large once redacted" in told.rejected[0].faults[0]
     assert (told.rejected[0].index, told.rejected[0].fingerprint) == (1, FP)

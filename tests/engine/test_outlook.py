@@ -10,14 +10,10 @@ from typing import Any
 
 import pytest
 
-from autoheal.engine.deciding import decision_draft
-from autoheal.journal import seal
-from autoheal.model import Alert, Kind, parse_rfc3339
-from autoheal.rules.decide import Switches, decide
-from autoheal.rules.guards import Facts, Others
-from autoheal.state import fold
+from autoheal.model import Alert, Kind
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
+from tests.support.facts import made_again
 from tests.support.rules import rules_from, with_keys
 
 CAREFUL = with_keys('unless: [{match: alertname="Upgrade", equal: [zone]}]')
@@ -145,16 +141,8 @@ async def test_a_decision_by_facts_can_be_computed_again(tmp_path: Path) -> None
     records = stage.journal.records
     decisions = [record for record in records if record.kind is Kind.DECISION]
     assert {record.reason for record in decisions} == {"act", "unless"}
-    rules = rules_from(stage.rules)
     for record in decisions:
-        (saw,) = [guard for guard in record.detail["guards"] if guard["guard"] == "unless"]
-        firing = tuple(saw["firing"].values()) if "firing" in saw else None
-        facts = Facts(others=Others(parse_rfc3339(saw["asked_at"]), saw["known"], firing))
-        state, now = fold(records[: record.seq - 1]), parse_rfc3339(record.detail["now"])
-        episode, switches = state.episodes[str(record.fingerprint)], Switches(**record.detail["settings"])
-        again = decide(state, episode, rules.rules[0], rules, switches, now, None, facts)
-        draft = decision_draft(episode, again, switches, rules.digest, record.run)
-        assert seal(draft, records[record.seq - 2].head, record.ts).line == record.line
+        assert made_again(record, records, rules_from(stage.rules)) == record.line
     await stage.engine.stop()
 
 

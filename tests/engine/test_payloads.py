@@ -83,7 +83,7 @@ async def test_a_truncated_group_is_asked_for(tmp_path: Path) -> None:
     stage.alertmanager = api = Api(*body.alerts)
     await stage.start()
     await stage.send("07_truncated_max_alerts_2.json")
-    assert api.asked == [{"filters": ['alertname="TargetDown"'], "receiver": "autoheal"}]
+    assert [about for about in api.asked if about] == [{"filters": ['alertname="TargetDown"'], "receiver": "autoheal"}]
     assert len(stage.opened()) == 3
     assert len(stage.action.done) == 3
     assert {r.detail["how"] for r in stage.journal.records if r.kind is Kind.ALERT_FIRING} == {"webhook", "api"}
@@ -98,7 +98,7 @@ async def test_a_truncated_group_is_asked_for_again_until_all_answer(tmp_path: P
     await stage.start()
     await stage.send("07_truncated_max_alerts_2.json")
     await stage.clock.advance(1)
-    assert len(api.asked) == 2
+    assert len([about for about in api.asked if about]) == 2
     api.answered = True
     await stage.clock.advance(10)
     rest = [about for about in api.asked if about]

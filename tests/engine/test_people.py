@@ -28,7 +28,7 @@ STEPS = st.one_of(
     st.tuples(st.just("resolve"), st.sampled_from(["Down", "Ask"]), st.sampled_from(["api-1", "api-2"])),
     st.tuples(st.sampled_from(["pause", "resume"]), st.sampled_from([None, "restart", "ask"]), st.just("")),
     st.tuples(st.sampled_from(["file", "no file", "crash", "reload"]), st.none(), st.just("")),
-    st.tuples(st.sampled_from(["approve", "deny", "cancel"]), st.integers(0, 3), st.just("")),
+    st.tuples(st.sampled_from(["approve", "deny", "cancel", "rerun"]), st.integers(0, 3), st.just("")),
     st.tuples(st.just("wait"), st.sampled_from([1, 60, 400]), st.just("")),
 )
 
@@ -91,8 +91,11 @@ def check(stage: Stage) -> None:
             assert run.mode is not Mode.APPROVE or (run.approval is not None and run.approval.by == "ann")
             assert run.ended_by is None
             assert state.locks[run.target] == run.id
+            episode = state.episodes[run.fingerprint]
+            # One run, and one for each time that somebody has asked again.
+            assert run.rule not in episode.ran
         state.apply(record)
-        if run is not None and run.ended:
+        if run is not None and run.ended and record.kind is not Kind.RERUN_REQUESTED:
             ends[run.id] = ends.get(run.id, 0) + 1
             assert ends[run.id] == 1, "nothing is told of a run after its end"
     assert state == stage.engine.state == fold(stage.journal.records)

@@ -20,7 +20,7 @@ class World:
         self.how: str | None = None
         self.api = api
         self.asked = 0
-        self.up = False
+        self.up: bool | None = False
         self.changed = asyncio.Event()
 
     async def ask(self) -> Standing:
@@ -28,7 +28,7 @@ class World:
         assert self.api is not None
         return self.api
 
-    async def probe(self, spec: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+    async def probe(self, spec: Mapping[str, Any]) -> tuple[bool | None, dict[str, Any]]:
         return self.up, {"up": self.up}
 
     def begin(self, passed: float = 0.0, **spec: Any) -> asyncio.Task[Verdict]:
@@ -56,6 +56,20 @@ async def test_a_resolution_in_time_confirms() -> None:
     await world.clock.advance(299)
     await world.resolve()
     assert task.result() == Verdict(Outcome.CONFIRMED, "resolved", {"resolved": "webhook"})
+
+
+async def test_what_cannot_be_known_at_the_deadline_is_inconclusive() -> None:
+    """Before it, that is no matter; behind it neither the last yes counts nor the last no."""
+    for before in (False, None):
+        world = World()
+        world.up = before
+        task = world.begin(probe={"promql": "up", "within": 60.0, "stable": 10.0})
+        await world.clock.advance(55)
+        world.up = True
+        await world.clock.advance(4)
+        world.up = None
+        await world.clock.advance(2)
+        assert await task == Verdict(Outcome.INCONCLUSIVE, "prometheus_unknown", {"probe": {"up": None}})
 
 
 async def test_no_resolution_in_time_fails() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from autoheal.errors import JournalUnavailable, RecordTooLarge
 from autoheal.model import Alert, Kind, Notification, Rejected
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
-from tests.support.rules import ONE_RULE
+from tests.support.rules import ONE_RULE, with_keys
 
 
 async def healing(tmp_path: Path, *, listed: bool) -> tuple[Stage, Api]:
@@ -55,14 +56,36 @@ async def test_an_end_that_only_the_api_knows_confirms(tmp_path: Path) -> None:
 
 
 async def test_verifications_share_one_poll(tmp_path: Path) -> None:
-    """Many runs under verification ask once in a few seconds, not once each."""
+    """Many runs ask once in a few seconds and not once each: before they act, and while they are verified."""
     stage = Stage(tmp_path)
     stage.alertmanager = api = Api(*[stage.alert(f"api-{name}") for name in "abc"])
     await stage.start()
     await stage.tell(*[stage.alert(f"api-{name}") for name in "abc"])
     await stage.clock.advance(15.5)
     assert len(stage.action.done) == 3
-    assert len(api.asked) == 1
+    assert len(api.asked) == 2
+    await stage.engine.stop()
+
+
+async def begin(alerts: object, correlation_id: object) -> None:
+    raise AssertionError("nothing begins here")
+
+
+async def test_many_ends_are_told_in_slices(tmp_path: Path) -> None:
+    """Others get their turn in between; an alert that fires anew meanwhile is left alone: the answer is older."""
+    stage = Stage(tmp_path, with_keys("storm: 200/10m"))
+    await stage.start()
+    many = [dataclasses.replace(stage.alert(), fingerprint=f"{number:016x}") for number in range(300)]
+    await stage.tell(*many)
+    watch = Watch(Api(), stage.clock, lambda: stage.engine.state, begin, stage.engine._end_from_api)
+    looking = asyncio.ensure_future(watch.catch_up())
+    while len(stage.engine.state.episodes) == 300:  # noqa: ASYNC110 it is looked at after each turn
+        await asyncio.sleep(0)
+    assert len(stage.engine.state.episodes) == 200
+    stage.clock.set_now(stage.clock.now() + 100)
+    await stage.tell(dataclasses.replace(many[299], starts_at=stage.clock.now()))
+    await looking
+    assert list(stage.engine.state.episodes) == [many[299].fingerprint]
     await stage.engine.stop()
 
 
@@ -72,7 +95,7 @@ async def test_a_poll_answers_for_five_seconds(tmp_path: Path, apart: float, pol
     stage = Stage(tmp_path)
     stage.alertmanager = api = Api(stage.alert())
     await stage.start()
-    watch = Watch(api, stage.clock, lambda: stage.engine.state, lambda alerts, correlation_id: None)
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None)
     fingerprint = stage.alert().fingerprint
     assert await watch.standing(fingerprint) == "firing"
     await stage.clock.advance(apart)
@@ -99,7 +122,7 @@ async def test_askers_share_a_poll_that_is_under_way(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     api = Waiting(stage.alert())
     await stage.start()
-    watch = Watch(api, stage.clock, lambda: stage.engine.state, lambda alerts, correlation_id: None)
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None)
     askers = [asyncio.ensure_future(watch.standing(stage.alert().fingerprint)) for _ in range(100)]
     await settle()
     askers[0].cancel()
@@ -112,6 +135,11 @@ async def test_askers_share_a_poll_that_is_under_way(tmp_path: Path) -> None:
 
 def truncated(stage: Stage, receiver: str = "autoheal", **labels: str) -> Notification:
     return Notification(alerts=(stage.alert(),), truncated=3, receiver=receiver, group_labels=labels)
+
+
+def rests(api: Api) -> list[dict[str, Any]]:
+    """The questions for what a group left out."""
+    return [about for about in api.asked if about]
 
 
 async def test_what_is_silenced_or_inhibited_is_not_fetched(tmp_path: Path) -> None:
@@ -136,17 +164,17 @@ async def test_truncated_notifications_of_one_group_share_their_fetches(tmp_path
     for _ in range(20):
         await stage.engine.receive(truncated(stage, job="a"), "c")
     await settle()
-    assert len(api.asked) == 1
+    assert len(rests(api)) == 1
     await stage.engine.receive(truncated(stage, job="b"), "c")
     await stage.engine.receive(truncated(stage, "other", job="a"), "c")
     await settle()
-    assert len(api.asked) == 3
+    assert len(rests(api)) == 3
     api.let.set()
     await settle()
-    assert len(api.asked) == 4
+    assert len(rests(api)) == 4
     await stage.engine.receive(truncated(stage, job="a"), "c")
     await settle()
-    assert len(api.asked) == 5
+    assert len(rests(api)) == 5
     await stage.engine.stop()
 
 
@@ -159,10 +187,10 @@ async def test_a_fetch_that_is_tried_again_serves_those_who_came_before(tmp_path
     await stage.engine.receive(truncated(stage), "c")
     await stage.engine.receive(truncated(stage), "c")
     await settle()
-    assert len(api.asked) == 1
+    assert len(rests(api)) == 1
     api.answered = True
     await stage.clock.advance(60)
-    assert len([about for about in api.asked if about]) == 2
+    assert len(rests(api)) == 2
     await stage.engine.stop()
 
 
@@ -203,10 +231,10 @@ async def test_news_that_no_record_can_hold_do_not_end_the_watch(tmp_path: Path)
     await stage.start()
     await stage.tell()
 
-    def take(alerts: object, correlation_id: object) -> None:
+    def end(alerts: object) -> None:
         raise RecordTooLarge("too large")
 
-    watch = Watch(api, stage.clock, lambda: stage.engine.state, take)
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, end)
     assert await watch.standing(stage.alert().fingerprint) == "ended"
     await stage.engine.stop()
 

@@ -12,13 +12,14 @@ from autoheal.breaker import Breaker
 from autoheal.model import Mode, Reason, rfc3339
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
-from autoheal.rules.guards import NO_FACTS, Facts, Others
-from autoheal.state import Charge, Episode, Pause, Run, Silence, State
-from autoheal.storm import Storm
+from autoheal.rules.guards import NO_FACTS, Facts, Others, Population, Standing
+from autoheal.state import Charge, Episode, LastDecision, Pause, Run, Silence, State
+from autoheal.storm import Release, Storm
 from tests.support.rules import rules_from
 
 NOW = 1_790_000_000.0
 LIVE = Switches(enabled=True, dry_run=False)
+moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.0])
 RULES = rules_from("""
     version: 1
     budget: [5/1h]
@@ -91,14 +92,17 @@ def test_all_guards_passed_is_act() -> None:
         Reason.RUN_ENDED,
         Reason.IN_PROGRESS,
         Reason.ACKED,
+        Reason.HUMAN_PRESENT,
         Reason.FROZEN,
         Reason.UNLESS,
         Reason.COOLDOWN,
         Reason.BUDGET,
         Reason.BREAKER_OPEN,
         Reason.STORM,
+        Reason.FLEET_GUARD,
         Reason.CONCURRENCY,
         Reason.LOW_SPACE,
+        Reason.HOLD_OUT,
     ]
 
 
@@ -295,6 +299,126 @@ def test_beside_another_alert_a_rule_acts_only_where_it_is_known_not_to_fire() -
     assert ask(facts=firing).reason is Reason.ACT
 
 
+def standing(*silences: str, known: bool = True) -> Facts:
+    return Facts(standing=Standing(NOW - 2, known, silences))
+
+
+def test_a_silence_that_was_made_elsewhere_is_a_person() -> None:
+    """Live or dry, at every step; what nobody asked or could tell stands in nobody's way, and the record says so."""
+    for about in (episode(), episode(alertname="Dry")):
+        for run in (None, a_run(step=1)):
+            decision = ask(about=about, facts=standing("s1", "s2"), run=run)
+            assert (decision.reason, decision.ask_again) == (Reason.HUMAN_PRESENT, NOW + 30)
+    assert decision.verdicts[-1].saw == {"known": True, "asked_at": rfc3339(NOW - 2), "silences": ["s1", "s2"]}
+    for facts, known in ((NO_FACTS, False), (standing(known=False), False), (standing(), True)):
+        decision = ask(facts=facts)
+        assert decision.reason is Reason.ACT
+        (verdict,) = [verdict for verdict in decision.verdicts if verdict.reason is Reason.HUMAN_PRESENT]
+        assert verdict.saw["known"] is known
+
+
+def test_a_silence_of_ours_is_none_elsewhere() -> None:
+    """It is `acked` while it covers the alert, and of no matter here; another one beside it is."""
+    state = State(silences={"s1": Silence("s1", 'alertname="Other"', "ann", NOW + 60)})
+    assert ask(state, facts=standing("s1")).reason is Reason.ACT
+    assert ask(state, facts=standing("s1", "s2")).verdicts[-1].saw["silences"] == ["s2"]
+    state.silences["s1"].matchers = 'alertname="Down"'
+    assert ask(state, facts=standing("s1", "s2")).reason is Reason.ACKED
+
+
+def test_who_was_seen_is_there_until_that_is_known_to_be_over() -> None:
+    """An Alertmanager that restarts has forgotten the alert, and with it that somebody silenced it."""
+    about = episode()
+    about.decisions["restart"] = LastDecision(Reason.HUMAN_PRESENT, "api-1", Mode.LIVE, "d")
+    assert ask(about=about, facts=standing(known=False)).reason is Reason.HUMAN_PRESENT
+    assert ask(about=about, facts=standing()).reason is Reason.ACT
+    # Without Alertmanager nobody could ever tell.
+    assert ask(about=about).reason is Reason.ACT
+
+
+QUERY = 'count(up{job="api"})'
+
+
+def fleet_rules(at_most: str) -> RuleSet:
+    return rules_from(f"""
+    version: 1
+    rules:
+      - name: restart
+        match: alertname="Down"
+        target: '{{{{ labels.instance }}}}'
+        mode: live
+        fleet: {{at_most: {at_most}, of: 'count(up{{job="{{{{ labels.job }}}}"}})'}}
+        steps: [{{fake: {{do: x}}}}]
+    """)
+
+
+def counted(count: float | None, query: str = QUERY) -> Facts:
+    return Facts(populations={query: Population(NOW - 2, count, None if count is not None else "down")})
+
+
+def at_work(*queries: str, rule: str = "restart") -> State:
+    state = State()
+    for number, query in enumerate(queries):
+        run = dataclasses.replace(a_run(rule=rule), id=f"r{number}", plan={"fleet": query, "steps": []})
+        state.runs[run.id], state.working[run.id] = run, rule
+    return state
+
+
+@pytest.mark.parametrize(
+    ("at_most", "count", "others", "passes"),
+    [
+        ("10%", 10.0, 0, True),
+        ("10%", 10.0, 1, False),
+        ("10%", 9.9, 0, False),
+        ("10%", 5.0, 0, False),
+        ("29%", 100.0, 28, True),
+        ("29%", 100.0, 29, False),
+        ("100%", 3.0, 2, True),
+        ("2", 100.0, 1, True),
+        ("2", 100.0, 2, False),
+        ("2", 1.0, 0, True),
+        ("2", 1.0, 1, False),
+        ("2", 0.0, 0, False),
+        ("2", 0.5, 0, False),
+        ("2", -5.0, 0, False),
+        ("100%", 0.0, 0, False),
+        ("100%", -3.0, 0, False),
+        ("2", None, 0, False),
+        ("100%", None, 0, False),
+        ("100%", 2.0**53, 3, True),
+    ],
+)
+def test_at_most_so_much_of_a_population(at_most: str, count: float | None, others: int, passes: bool) -> None:
+    """Rounded down, this run included; what is no positive number allows nothing."""
+    state = at_work(*[QUERY] * others)
+    decision = ask(state, episode(job="api"), rules=fleet_rules(at_most), facts=counted(count))
+    (verdict,) = [verdict for verdict in decision.verdicts if verdict.reason is Reason.FLEET_GUARD]
+    assert (verdict.passed, decision.reason) == ((True, Reason.ACT) if passes else (False, Reason.FLEET_GUARD))
+    assert verdict.saw["treated"] == others + 1
+    assert (verdict.saw["query"], verdict.saw["population"], verdict.saw["at_most"]) == (QUERY, count, at_most)
+    assert verdict.saw.get("error") == ("down" if count is None else None)
+    assert decision.ask_again == (None if passes else NOW + 30)
+
+
+def test_of_another_population_or_rule_is_not_counted() -> None:
+    """Nor is the run itself that asks again; a population that nobody asked for is unknown."""
+    about, rules = episode(job="api"), fleet_rules("1")
+    assert ask(at_work("count(x)"), about, rules=rules, facts=counted(9.0)).reason is Reason.ACT
+    assert ask(at_work(QUERY, rule="other"), about, rules=rules, facts=counted(9.0)).reason is Reason.ACT
+    state = at_work(QUERY)
+    assert ask(state, about, rules=rules, facts=counted(9.0), run=state.runs["r0"]).reason is Reason.ACT
+    assert ask(State(), about, rules=rules, facts=counted(9.0, "count(x)")).reason is Reason.FLEET_GUARD
+    assert ask(State(), about, rules=rules).verdicts[-1].saw["error"] == "not asked yet"
+    assert ask(State(), about, rules=rules, run=a_run(step=1)).reason is Reason.ACT
+
+
+def test_a_label_stays_within_the_query() -> None:
+    """Whatever it holds, it is one value of one matcher."""
+    decision = ask(about=episode(job='x"}) or vector(1e9) #'), rules=fleet_rules("10%"))
+    assert decision.plan is not None
+    assert decision.plan["fleet"] == 'count(up{job="x\\"}) or vector(1e9) #"})'
+
+
 def test_cooldown_is_per_rule_and_target() -> None:
     """Within `cooldown` of the last action on the target the rule waits; another target does not."""
     state = State(last_action={"restart": {"api-1": NOW - 100}})
@@ -378,6 +502,28 @@ def test_a_storm_holds_its_rules_alerts_and_afterwards_those_it_held() -> None:
     assert ask(state, rules=off).reason is Reason.ACT
 
 
+def test_what_a_storm_let_go_passes_it_and_needs_no_approval_of_its_own() -> None:
+    """By the rule, the plan and the episode that somebody looked at, alone; all other guards stay."""
+    rules = sharing(100, Mode.APPROVE)
+    rule = rules.rules[0]
+    state = State(storms={"restart": Storm(NOW - 60)})
+    about = episode()
+    digest = ask(about=about, rules=rules).plan_digest
+    assert digest is not None
+    about.released["restart"] = release = Release(digest, rule.digest, NOW - 5, "ann")
+    decision = ask(state, about, rules=rules)
+    assert (decision.reason, decision.mode) == (Reason.ACT, Mode.APPROVE)
+    assert decision.verdicts[-1].saw == {"by": "ann", "with": "storm"}
+    assert ask(state, episode(), rules=rules).reason is Reason.STORM
+    assert ask(State(pauses=[a_pause()]), about, rules=rules).reason is Reason.PAUSED
+    for other in (dataclasses.replace(release, plan_digest="0"), dataclasses.replace(release, rule_digest="0")):
+        about.released["restart"] = other
+        assert ask(state, about, rules=rules).reason is Reason.AWAITING_APPROVAL
+        assert ask(state, about).reason is Reason.ACT
+    about.released = {"dry": release}
+    assert ask(state, about, rules=rules).reason is Reason.STORM
+
+
 def test_so_many_runs_are_at_work_at_once() -> None:
     """In all and of one rule; a run is not in its own way, and a step under way is not stopped."""
     state = State()
@@ -412,6 +558,97 @@ def test_a_demoted_rule_is_a_dry_run() -> None:
     assert ask(State(breakers={"off": broken}), episode(alertname="Off")).reason is Reason.RULE_OFF
 
 
+def test_a_demoted_rule_asks_people_where_it_says_so() -> None:
+    """An open breaker is then no obstacle, since each run has somebody's word; nobody goes further than before."""
+    broken = Breaker(failures=5, failed_at=NOW, opened_at=NOW, opens=3, demoted=True)
+    state = State(breakers={"restart": broken})
+
+    def demoted(mode: Mode, demote: str) -> Decision:
+        breaker = RULES.rules[0].breaker.model_copy(update={"demote": demote})  # type: ignore[union-attr]
+        rule = dataclasses.replace(RULES.rules[0], mode=mode, breaker=breaker)
+        return ask(state, rules=dataclasses.replace(RULES, rules=(rule,)))
+
+    asked = demoted(Mode.LIVE, "approve")
+    assert (asked.reason, asked.mode) == (Reason.AWAITING_APPROVAL, Mode.APPROVE)
+    assert demoted(Mode.APPROVE, "approve").mode is Mode.APPROVE
+    for mode in (Mode.LIVE, Mode.APPROVE, Mode.DRY_RUN):
+        assert demoted(mode, "dry_run").reason is Reason.DRY_RUN
+    assert demoted(Mode.DRY_RUN, "approve").reason is Reason.DRY_RUN
+    assert demoted(Mode.OFF, "approve").reason is Reason.RULE_OFF
+
+
+def sharing(percent: float, mode: Mode = Mode.LIVE) -> RuleSet:
+    """RULES with the first rule acting on that share."""
+    return dataclasses.replace(RULES, rules=(dataclasses.replace(RULES.rules[0], rollout=percent, mode=mode),))
+
+
+def an_episode(number: int, ago: float = 100) -> Episode:
+    labels = {"alertname": "Down", "instance": "api-1"}
+    return Episode(f"e{number}", f"f{number}", labels, {}, NOW - ago, NOW - 90, "c")
+
+
+def test_a_rule_acts_on_its_share_of_episodes() -> None:
+    """About so many of them; who is in at a small share is in at every greater one, and at 100% all are."""
+    inside: set[str] = set()
+    for percent in (1, 10, 25, 50, 100):
+        now_in = {f"e{n}" for n in range(2000) if ask(about=an_episode(n), rules=sharing(percent)).reason is Reason.ACT}
+        assert inside <= now_in
+        assert abs(len(now_in) / 2000 - percent / 100) < 0.04
+        inside = now_in
+
+
+@given(
+    fingerprint=st.text(max_size=20),
+    starts_at=moments,
+    shares=st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)),
+    mode=st.sampled_from([Mode.LIVE, Mode.APPROVE]),
+    step=st.sampled_from([None, 0]),
+)
+def test_a_greater_share_only_takes_in(
+    fingerprint: str, starts_at: float, shares: tuple[float, float], mode: Mode, step: int | None
+) -> None:
+    """Whatever the episode: who acts at a share acts at every greater one, and all do at 100%."""
+    about = dataclasses.replace(an_episode(1, ago=0), fingerprint=fingerprint, starts_at=starts_at)
+    run = None if step is None else a_run()
+    small, great, all_of_them = (
+        ask(about=about, rules=sharing(share, mode), run=run).reason is not Reason.HOLD_OUT
+        for share in (*sorted(shares), 100.0)
+    )
+    assert small <= great <= all_of_them is True
+
+
+def test_an_episode_keeps_its_place_and_the_next_gets_another() -> None:
+    """Whenever it is asked and under whatever id; another start, or another rule, is another draw."""
+    place = ask(about=an_episode(1)).verdicts[-1].saw["place"]
+    assert place == 45.806
+    moved = dataclasses.replace(an_episode(1), id="e77", opened_at=NOW - 1)
+    assert ask(about=moved, now=NOW + 900).verdicts[-1].saw["place"] == place
+    assert ask(about=an_episode(1, ago=101)).verdicts[-1].saw["place"] != place
+    other = dataclasses.replace(RULES.rules[0], name="other")
+    again = ask(about=an_episode(1), rules=dataclasses.replace(RULES, rules=(other,)))
+    assert again.verdicts[-1].saw["place"] != place
+
+
+def test_what_is_held_out_is_a_dry_run_with_all_guards_asked_before() -> None:
+    """Its mode says that it must not act; people are not asked to approve it; what is a dry run anyway is just that."""
+    held = an_episode(1)
+    for mode in (Mode.LIVE, Mode.APPROVE):
+        decision = ask(about=held, rules=sharing(45, mode))
+        assert (decision.reason, decision.mode, decision.plan is None) == (Reason.HOLD_OUT, Mode.DRY_RUN, False)
+        assert decision.verdicts[-1].saw == {"rollout": 45, "place": 45.806}
+        assert ask(State(space_low=True), held, rules=sharing(45, mode)).reason is Reason.LOW_SPACE
+    assert ask(about=held, rules=sharing(45.81)).reason is Reason.ACT
+    assert ask(about=held, rules=sharing(45, Mode.DRY_RUN)).reason is Reason.DRY_RUN
+    assert ask(about=held, rules=sharing(45), switches=Switches(enabled=True, dry_run=True)).reason is Reason.DRY_RUN
+
+
+def test_a_share_that_shrinks_stops_what_has_not_begun() -> None:
+    """And leaves a ladder alone that was begun."""
+    held = an_episode(1)
+    assert ask(about=held, rules=sharing(45), run=a_run()).reason is Reason.HOLD_OUT
+    assert ask(about=held, rules=sharing(45), run=a_run(step=1)).reason is Reason.ACT
+
+
 def test_later_steps_are_not_charged_again() -> None:
     """From its second step on a run is bound by neither cooldown nor budget, but still by protection."""
     state = State(last_action={"restart": {"api-1": NOW - 1}}, locks={"api-1": "r9"})
@@ -421,7 +658,6 @@ def test_later_steps_are_not_charged_again() -> None:
 
 
 hostile = st.text(max_size=20) | st.sampled_from(["api-1", "api-2", "kube-system", "gold", "Down", "Dry", "Off"])
-moments = st.floats(NOW - 1e4, NOW + 1e4) | st.sampled_from([-6.2e10, 2.5e11, 0.0])
 
 
 @given(

@@ -27,6 +27,7 @@ def test_what_a_rule_does_not_say_has_its_default(tmp_path: Path) -> None:
     (only,) = rules.rules
     assert only.matchers == (Matcher("a", "=", "b"),)
     assert (only.for_, only.mode, only.cooldown, only.continue_) == (0.0, Mode.DRY_RUN, 600.0, False)
+    assert only.rollout == 100.0
     assert (only.storm, only.breaker, only.freeze) == (Window(30, 600.0), None, ())
     assert (only.budget, only.protect, only.allow_target) == (RuleBudget(), (), None)
     (step,) = only.steps
@@ -211,16 +212,25 @@ rules:
         ("version: 1\nrules: {}", "2:8: rules: should be a list"),
         ("version: 1\nrules:", "2:7: rules: should be a list, not nothing"),
         (rule("mode: ask"), "mode: should be 'off', 'dry_run', 'approve' or 'live', not 'ask'"),
-        (rule("rollout: 5%"), "unknown key 'rollout'"),
+        (rule("rollout: 5"), "rollout: '5' is not a share: write it like 25% or 0.5%"),
+        (rule("rollout: 0%"), "rollout: a share of 0% never acts"),
+        (rule("rollout: 101%"), "rollout: '101%' is more than all"),
+        (rule("rollout: "), "rollout: 'None' is not a share"),
         (rule("allow_target: "), "'allow_target' has no value"),
         (rule("mode: "), "'mode' has no value"),
         (rule("cooldown: "), "'cooldown' has no value"),
         (rule(name="'" + "x" * 65 + "'"), "name: should match pattern"),
+        (rule("rerun_interrupted: yes"), "rerun_interrupted: should be true or false"),
+        (rule("rerun_interrupted: true"), "command: to do this twice may not be the same as once"),
         (rule("breaker: "), "'breaker' has no value"),
         (rule("breaker: 3"), "breaker: should be a mapping, not '3'"),
         (rule("breaker: {failures: 3}"), "'reset' is missing"),
         (rule("breaker: {failures: 0, reset: 1h}"), "failures: should be greater than or equal to 1, not '0'"),
         (rule("breaker: {failures: yes, reset: 1h}"), "failures: should be a valid integer"),
+        (
+            rule("breaker: {failures: 3, reset: 1h, demote: live}"),
+            "demote: should be 'dry_run' or 'approve', not 'live'",
+        ),
         (rule("breaker: {failures: 3, reset: 0s}"), "reset: must be longer than 0s"),
         (rule("storm: "), "storm: 'None' is not off, or N/DURATION such as 30/10m with a span of at most 1d"),
         (rule("storm: 0/10m"), "storm: '0/10m' is not off, or N/DURATION"),
@@ -236,6 +246,16 @@ rules:
         (rule("unless: [{match: a=b, equal: [5]}]"), "equal: should be the name of a label"),
         (rule("unless: [{match: a=b, equal: ['']}]"), "equal: should be the name of a label"),
         (rule("unless: [{match: a=b, equals: [c]}]"), "unknown key 'equals': did you mean 'equal'?"),
+        (rule("fleet: "), "'fleet' has no value"),
+        (rule("fleet: {at_most: 10%}"), "'of' is missing"),
+        (rule("fleet: {at_most: 0, of: count(up)}"), "at_most: '0' is neither a whole number from 1 to 999999 nor"),
+        (rule("fleet: {at_most: true, of: count(up)}"), "at_most: 'True' is neither"),
+        (rule("fleet: {at_most: 0.1, of: count(up)}"), "at_most: '0.1' is neither"),
+        (rule("fleet: {at_most: 101%, of: count(up)}"), "at_most: '101%' is neither"),
+        (rule("fleet: {at_most: 0%, of: count(up)}"), "at_most: '0%' is neither"),
+        (rule("fleet: {at_most: 1, of: 'count(up{job={{ labels.x }}})'}"), "of: in PromQL a placeholder must stand in"),
+        (rule("fleet: {at_most: 1, of: ''}"), "of: in PromQL an expression cannot be empty"),
+        (rule("fleet: {at_most: 1, of: 5}"), "of: should be text, not 5: quote it"),
         (rule("for: -5s"), "'-5s' is not a duration"),
         (rule("budget: {targets: [1/1h]}"), "unknown key 'targets': did you mean 'target'?"),
         (rule("protect: ['a=~\"(\"']"), "protect: column 4: '(' is not an RE2"),
@@ -248,10 +268,10 @@ rules:
         (rule().replace("{argv: [/bin/true]}", "null"), "'command' needs its parameters"),
         (rule().replace("]}}", "]}, verify: }"), "'verify' needs resolved_within, probe or both"),
         (rule().replace("]}}", "]}, verify: {probe: }}"), "'verify' needs resolved_within, probe or both"),
-        (rule().replace("]}}", "]}, verify: {probe: {}}}"), "exactly one of tcp, http and command, not none"),
+        (rule().replace("]}}", "]}, verify: {probe: {}}}"), "exactly one of tcp, http, command and promql, not none"),
         (
             rule().replace("]}}", "]}, verify: {probe: {tcp: 'h:1', http: 'http://h/'}}}"),
-            "exactly one of tcp, http and command, not tcp and http",
+            "exactly one of tcp, http, command and promql, not tcp and http",
         ),
         (rule().replace("]}}", "]}, verify: {probe: {tcp: 'h'}}}"), "tcp: 'h' is not HOST:PORT"),
         (

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autoheal import actions
 from autoheal.rules import load
 from autoheal.rules.document import Document
 from tests.support import schema
@@ -14,6 +15,7 @@ from tests.support import schema
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads(schema.text())
 GUIDE = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+ACTIONS = (ROOT / "docs" / "actions.md").read_text(encoding="utf-8")
 EXAMPLES = [block for block in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL) if "rules:" in block]
 TYPES = {
     "string": str,
@@ -85,8 +87,35 @@ def test_each_example_of_the_guide_loads_and_is_valid(tmp_path: Path, example: s
     """What the guide shows works as pasted, with the true actions, and satisfies the schema."""
     file = tmp_path / "rules.yaml"
     file.write_text(example, encoding="utf-8")
-    assert load(file, actions=schema.PARAMS).rules
+    assert load(
+        file, actions=schema.PARAMS, idempotent=lambda name, params: actions.ACTIONS[name].traits(params).idempotent
+    ).rules
     assert valid(Document("rules.yaml", example).data, SCHEMA)
+
+
+def _keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(_keys, value.values()))
+    return set().union(*map(_keys, value)) if isinstance(value, list) else set()
+
+
+def _properties(rule: Any) -> set[str]:
+    if isinstance(rule, dict):
+        named = rule.get("properties")
+        found = set(named) if isinstance(named, dict) else set()
+        return found.union(*map(_properties, rule.values()))
+    return set().union(*map(_properties, rule)) if isinstance(rule, list) else set()
+
+
+def test_every_key_is_explained_and_shown() -> None:
+    """Each key that a rules file may have stands in a table of docs/rules.md or actions.md, and in an example."""
+    pages = [GUIDE, ACTIONS]
+    heads = [line.split("|")[1] for page in pages for line in page.splitlines() if line.startswith("| `")]
+    explained = {word for head in heads for word in re.findall(r"`(\w+)", head)}
+    blocks = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    shown = set().union(*(_keys(Document("docs", block).data) for block in blocks))
+    assert _properties(SCHEMA) - explained == set()
+    assert _properties(SCHEMA) - shown == set()
 
 
 @pytest.mark.parametrize(

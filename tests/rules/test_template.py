@@ -164,6 +164,7 @@ def test_any_label_has_a_value_or_an_error(value: str, flavour: Flavour) -> None
         Flavour.ARGUMENT: "{{ labels.x }}",
         Flavour.URL: "http://h/{{ labels.x }}?q={{ labels.x }}",
         Flavour.ENDPOINT: "{{ labels.x }}:80",
+        Flavour.PROMQL: 'up{x=~"{{ labels.x }}"}',
     }
     try:
         text = render(sources[flavour], flavour, x=value)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoheal.rules.units import Window, parse_duration, parse_window
+from autoheal.rules.units import Window, parse_duration, parse_percent, parse_window
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,18 @@ def test_a_window_that_never_or_always_allows_is_refused(text: object) -> None:
     """Zero runs, empty spans and spans beyond 31 days say something that a budget cannot."""
     with pytest.raises(ValueError, match=r"budget|span|not a duration"):
         parse_window(text)
+
+
+@pytest.mark.parametrize(("text", "percent"), [("100%", 100.0), ("25%", 25.0), ("0.5%", 0.5), ("0.01%", 0.01)])
+def test_a_share_is_a_percentage(text: str, percent: float) -> None:
+    """With its sign, and at most two digits behind the point."""
+    assert parse_percent(text) == percent
+
+
+@pytest.mark.parametrize(
+    "text", ["", "25", 25, 0.25, "25 %", "-5%", "0%", "0.00%", "100.01%", "1e1%", ".5%", "٣%", None]
+)
+def test_what_is_no_share_is_refused(text: object) -> None:
+    """A number without its sign may be meant as a part of 1; none and more than all say something else."""
+    with pytest.raises(ValueError, match=r"not a share|never acts|more than all"):
+        parse_percent(text)

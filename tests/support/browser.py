@@ -44,6 +44,8 @@ class Page:
         self._connection = connection
         self._numbers = itertools.count(1)
         self.complaints: list[str] = []
+        self._trace: list[dict[str, Any]] = []
+        self._traced = False
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
@@ -78,9 +80,49 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
 
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Press and let go of a key: a character, or a name such as Escape, Tab or ArrowDown."""
+        about = {"key": key, "modifiers": 8 if shift else 0}
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        codes = {"Escape": 27, "Tab": 9, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "Backspace": 8}
+        code = {"windowsVirtualKeyCode": codes[key], "code": key} if key in codes else {}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text, **code)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **about, **code)
+
+    def type(self, text: str) -> None:
+        """Type `text` into what has the focus."""
+        self._call("Input.insertText", text=text)
+
+    def offline(self, gone: bool) -> None:
+        """Whether its network is gone: requests fail, and streams say nothing any more."""
+        no = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._call("Network.emulateNetworkConditions", offline=gone, **no)
+
     def screenshot(self) -> bytes:
         """A PNG of what is seen."""
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+
+    @contextmanager
+    def tasks(self) -> Iterator[list[float]]:
+        """How many milliseconds of a core each task of the page took while the block ran; filled in at its end.
+
+        Unlike what a page can measure by itself, other programs on the machine do not make them longer.
+        """
+        found: list[float] = []
+        self._call("Tracing.start", transferMode="ReportEvents", traceConfig={"includedCategories": ["toplevel"]})
+        yield found
+        self._traced, self._trace = False, []
+        self._call("Tracing.end")
+        while not self._traced:
+            self._note(json.loads(self._connection.recv(timeout=ANSWER_SECONDS)))
+        main = {
+            (event["pid"], event["tid"])
+            for event in self._trace
+            if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+        }
+        found += [
+            event["tdur"] / 1000 for event in self._trace if (event["pid"], event["tid"]) in main and "tdur" in event
+        ]
 
     def cookies(self) -> list[dict[str, Any]]:
         """All cookies that the tab's page would send, those that scripts cannot see included."""
@@ -102,6 +144,10 @@ class Page:
         match told.get("method"):
             case "Log.entryAdded" if told["params"]["entry"]["level"] == "error":
                 self.complaints.append(told["params"]["entry"]["text"])
+            case "Tracing.dataCollected":
+                self._trace += told["params"]["value"]
+            case "Tracing.tracingComplete":
+                self._traced = True
             case "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(told["params"]["exceptionDetails"]))
             case "Runtime.consoleAPICalled" if told["params"]["type"] in ("error", "assert"):

@@ -21,6 +21,7 @@ PACKAGES = {
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
     "kubectl": "kubernetes-client",
+    "setpriv": "util-linux",
 }
 """The Debian package of a program, where its name is another."""
 

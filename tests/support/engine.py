@@ -49,6 +49,22 @@ class FakeAction:
         return await answer() if callable(answer) else answer
 
 
+class Watched(FakeAction):
+    """One that can tell how its target is: `state`, which a test changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: Any = "as it was"
+        self.looks = 0
+
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:
+        self.looks += 1
+        if isinstance(self.state, Exception):
+            raise self.state
+        told: str | None = self.state
+        return told
+
+
 class Stage:
     """One engine and its world. `start` may be called again after `crash`: the log is all that stays."""
 
@@ -58,6 +74,7 @@ class Stage:
         self.action = FakeAction()
         self.rules = rules
         self.alertmanager: Any = None
+        self.prometheus: Any = None
         self.environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
         self.engine: Engine
 
@@ -69,6 +86,7 @@ class Stage:
             load_rules=lambda: rules_from(self.rules),
             actions={"fake": self.action},
             alertmanager=self.alertmanager,
+            prometheus=self.prometheus,
             redaction=Redaction(HiddenNames(["*secret*"]), b"key"),
             sign=lambda _, head: Draft(kind=Kind.CHECKPOINT, detail={"seq": head.seq, "hash": head.hash}),
             clock=self.clock,
@@ -119,7 +137,8 @@ class Api:
 
     def __init__(self, *alerts: Alert) -> None:
         self.listed = {
-            alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False) for alert in alerts
+            alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False, silenced_by=frozenset())
+            for alert in alerts
         }
         self.answered = True
         self.complete = True

@@ -24,6 +24,7 @@ from autoheal.journal import FileJournal
 from autoheal.metrics import Metrics
 from autoheal.model import AlertStatus, By, Draft, Kind, Mode, Notification, Receipt, Record, plan_digest
 from autoheal.rules import RuleSet, load
+from autoheal.slices import Slices, at_once
 from autoheal.state import Pause, State
 from tests.support.server import serving
 
@@ -88,9 +89,10 @@ class StubEngine:
         self.noted.append(draft)
         await self.journal.wait(self.journal.append([draft], self.journal.head)[-1].seq)
 
-    async def receive(self, notification: Notification, correlation_id: str) -> Receipt:
+    async def receive(self, sent: Notification | Slices[Notification], correlation_id: str) -> Receipt:
         if self.error is not None:
             raise self.error
+        notification = sent if isinstance(sent, Notification) else at_once(sent)
         self.received.append((notification, correlation_id))
         firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
         resolved = len(notification.alerts) - firing

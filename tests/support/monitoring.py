@@ -89,8 +89,12 @@ def steady_port() -> int:
 
 
 @contextmanager
-def alertmanager(folder: Path, port: int, receiver: str) -> Iterator[None]:
-    """Alertmanager as deploy/alertmanager.yml configures it, but posting to `receiver`, and in seconds."""
+def alertmanager(
+    folder: Path, port: int, receiver: str, cluster: Sequence[str] = ("--cluster.listen-address=",)
+) -> Iterator[None]:
+    """Alertmanager as deploy/alertmanager.yml configures it, but posting to `receiver`, and in seconds; alone unless
+    `cluster`, options of its command line, say otherwise.
+    """
     yaml = YAML(typ="safe")
     config = yaml.load(ALERTMANAGER_EXAMPLE)
     config["route"]["routes"][0] |= {"group_wait": "1s", "group_interval": "1s", "repeat_interval": "1s"}
@@ -102,21 +106,30 @@ def alertmanager(folder: Path, port: int, receiver: str) -> Iterator[None]:
         f"--config.file={file}",
         f"--storage.path={folder / 'alertmanager'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
+        *cluster,
     ]
     with running(argv, lambda: answers(f"http://127.0.0.1:{port}/-/ready"), folder / "alertmanager.log"):
         yield
 
 
 @contextmanager
-def prometheus(folder: Path, port: int, alertmanager_port: int, jobs: Mapping[str, int]) -> Iterator[None]:
-    """Prometheus scraping each of `jobs` (a name and a port), with one alert: TargetDown for the job `target`."""
+def prometheus(
+    folder: Path, port: int, alertmanager_port: int, jobs: Mapping[str, int], *others: int
+) -> Iterator[None]:
+    """Prometheus scraping each of `jobs` (a name and a port), with one alert: TargetDown for the job `target`.
+
+    It tells the Alertmanager at `alertmanager_port`, and those at the ports `others`.
+    """
     (folder / "alerts.yml").write_text(ALERTS)
     config = {
         # With one second, a busy machine makes a living target look dead.
         "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
         "rule_files": [str(folder / "alerts.yml")],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]}]},
+        "alerting": {
+            "alertmanagers": [
+                {"static_configs": [{"targets": [f"127.0.0.1:{each}" for each in (alertmanager_port, *others)]}]}
+            ]
+        },
         "scrape_configs": [
             {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{scraped}"]}]}
             for name, scraped in jobs.items()
@@ -166,6 +179,7 @@ class World:
 
     target: Target
     prometheus: str
+    alertmanager: str
     gateway: str
     log: Path
 
@@ -192,6 +206,7 @@ def world(folder: Path, rules: str, *, dry_run: bool) -> Iterator[World]:
     env = {
         "AUTOHEAL_DRY_RUN": "true" if dry_run else "false",
         "ALERTMANAGER_URL": f"http://127.0.0.1:{alertmanager_port}",
+        "PROMETHEUS_URL": f"http://127.0.0.1:{prometheus_port}",
     }
     with ExitStack() as stack:
         watched = stack.enter_context(target(folder))
@@ -203,6 +218,7 @@ def world(folder: Path, rules: str, *, dry_run: bool) -> Iterator[World]:
         made = World(
             target=watched,
             prometheus=f"http://127.0.0.1:{prometheus_port}",
+            alertmanager=f"http://127.0.0.1:{alertmanager_port}",
             gateway=f"http://127.0.0.1:{gateway_port}",
             log=folder / "data" / "audit.jsonl",
         )

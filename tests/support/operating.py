@@ -41,13 +41,15 @@ class Operated:
     async def post(self, path: str, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Response:
         return await self.client.post(path, json=body, headers=headers)
 
-    async def fire(self, instance: str = "api-1", status: str = "firing") -> str:
-        """As Alertmanager posts an alert; its fingerprint."""
-        labels = {"alertname": "Down", "instance": instance}
+    async def fire(self, instance: str = "api-1", *others: str, status: str = "firing") -> str:
+        """As Alertmanager posts alerts, in one request; the fingerprint of the last."""
         now = SystemClock().now()
-        times = {"startsAt": rfc3339(now - 5), "endsAt": rfc3339(now)}
-        alert = {"status": status, "labels": labels, "annotations": {}, "fingerprint": fingerprint(labels), **times}
-        body = {"version": "4", "status": status, "alerts": [alert]}
+        about = {"status": status, "annotations": {}, "startsAt": rfc3339(now - 5), "endsAt": rfc3339(now)}
+        alerts = []
+        for each in (instance, *others):
+            labels = {"alertname": "Down", "instance": each}
+            alerts.append({**about, "labels": labels, "fingerprint": fingerprint(labels)})
+        body = {"version": "4", "status": status, "alerts": alerts}
         (await self.client.post("/alert", json=body)).raise_for_status()
         return fingerprint(labels)
 
@@ -102,6 +104,7 @@ async def operating(
         load_rules=lambda: load(file, actions={name: one.Params for name, one in can.items()}),
         actions=can,
         alertmanager=None,
+        prometheus=None,
         redaction=Redaction(settings.redact, b"key"),
         sign=lambda *_: Draft(kind=Kind.CHECKPOINT),
         clock=clock,

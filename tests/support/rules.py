@@ -32,7 +32,7 @@ def rules_from(text: str, **options: Any) -> RuleSet:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rules.yaml"
         path.write_text(dedent(text))
-        return load(path, actions=FakeActionParams.Params, **options)
+        return load(path, actions=FakeActionParams.Params, idempotent=lambda *_: True, **options)
 
 
 ONE_RULE = """

@@ -186,8 +186,10 @@ async def test_the_table(
 PROTECTED = [
     ("GET", "/audit"),
     ("GET", "/rules"),
+    ("GET", "/storms"),
     ("GET", "/runs"),
     ("GET", "/runs/r3"),
+    ("GET", "/state"),
     ("GET", "/console"),
     ("GET", "/console/main.js"),
     ("GET", "/whoami"),
@@ -197,12 +199,16 @@ PROTECTED = [
     ("POST", "/resume"),
     ("POST", "/runs/r3/deny"),
     ("POST", "/runs/r3/cancel"),
+    ("POST", "/runs/r3/rerun"),
     ("POST", "/runs/r3/approve"),
+    ("POST", "/rules/restart-api/release"),
     ("POST", "/-/reload"),
     ("POST", "/-/refresh-jwks"),
 ]
 READING = {path for method, path in PROTECTED if method == "GET"}
 HOLDING = {"/ack", "/pause", "/resume", "/runs/r3/deny", "/runs/r3/cancel", "/rules/restart-api/reset"}
+HOLDING.add("/runs/r3/rerun")
+APPROVING = {"/runs/r3/approve", "/rules/restart-api/release"}
 
 
 @shared
@@ -304,7 +310,7 @@ async def test_no_header_stands_for_an_identity(here: World, headers: dict[str, 
     [
         (["view"], READING),
         (["sre"], READING | HOLDING),
-        (["lead"], READING | HOLDING | {"/runs/r3/approve"}),
+        (["lead"], READING | HOLDING | APPROVING),
         (["boss", "view"], {path for _, path in PROTECTED}),
         ([], set()),
     ],

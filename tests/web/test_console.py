@@ -56,7 +56,7 @@ async def test_a_file_is_kept_but_asked_for_each_time(gate: Gateway) -> None:
     assert answer.headers["cache-control"] == "private, no-cache"
     again = await gate.client.get("/console/main.js", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert (await gate.client.get("/console/log.js", headers={"If-None-Match": answer.headers["etag"]})).is_success
+    assert (await gate.client.get("/console/dom.js", headers={"If-None-Match": answer.headers["etag"]})).is_success
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2fpyproject.toml", "%2e%2e", ".gitignore", "main.js%00", "Main.js"])
@@ -82,6 +82,14 @@ def test_it_holds_to_its_own_policy() -> None:
         )
         assert not re.search(r"""<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=""", text), name
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), name
+
+
+def test_it_is_small() -> None:
+    """All of it, as it is sent: it is opened at night, on a phone. Each module fits a head."""
+    sizes = {name: (ROOT / "console" / name).stat().st_size for name in FILES}
+    assert sum(sizes.values()) < 150 * 1024
+    lines = {name: len((ROOT / "console" / name).read_text().splitlines()) for name in FILES}
+    assert [name for name, count in lines.items() if name.endswith(".js") and count > 200] == []
 
 
 def test_it_is_in_the_wheel(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ async def test_the_overview(gate: Gateway) -> None:
         "dry_run": True,
         "paused": False,
         "oidc": False,
+        "head": gate.journal.durable.seq,
         "warnings": [],
     }
 
@@ -158,6 +159,23 @@ async def test_what_guards_and_people_hold_back_is_looked_up_at_each_scrape(gate
     }
     await gate.log(Draft(kind=Kind.BREAKER_CLOSED, rule="restart-api"))
     assert await told() == {"autoheal_approvals_waiting": "0.0"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("for: 5s", "fleet: {at_most: 1, of: count(up)}"), ("}}]", "}, verify: {probe: {promql: up}}}]")],
+)
+async def test_a_rule_that_asks_a_prometheus_that_is_not_there_is_a_warning(tmp_path: Path, old: str, new: str) -> None:
+    """With `fleet` it never acts, and what a `promql` probe is to tell stays unknown; one that is off asks nothing."""
+    text = RULES.replace(old, new)
+    (tmp_path / "rules.yaml").write_text(text)
+    params = {name: action.Params for name, action in ACTIONS.items()}
+    rules = load(tmp_path / "rules.yaml", actions=params)
+    (told,) = told_of(load_settings({}), rules)
+    assert told.startswith("Rule 'restart-api' asks Prometheus, and PROMETHEUS_URL is not set")
+    assert told_of(load_settings({"PROMETHEUS_URL": "http://p:9090"}), rules) == []
+    (tmp_path / "rules.yaml").write_text(text.replace("mode: live", "mode: off"))
+    assert told_of(load_settings({}), load(tmp_path / "rules.yaml", actions=params)) == []
 
 
 async def test_a_rule_that_nobody_can_answer_is_a_warning(tmp_path: Path) -> None:

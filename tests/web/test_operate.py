@@ -1,4 +1,4 @@
-"""POST /pause, /resume, /-/reload, and /runs/{id}/approve, /deny and /cancel."""
+"""POST /pause, /resume, /-/reload, and /runs/{id}/approve, /deny, /cancel and /rerun."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from autoheal.actions import Command
 from autoheal.clock import SystemClock
 from autoheal.model import Kind, parse_rfc3339
 from tests.support.clock import FakeClock
+from tests.support.engine import FakeAction, Watched
 from tests.support.gateway import until
 from tests.support.logins import OIDC, LoginProvider, bearer
 from tests.support.operating import Operated, operating
@@ -150,6 +151,18 @@ async def test_without_a_log_there_is_no_reload(here: Operated, monkeypatch: pyt
     assert here.engine.rules.digest == digest
 
 
+async def test_how_the_target_is_stands_beside_the_plan(tmp_path: Path) -> None:
+    """Who is to approve sees what it was like when they were asked; null where the action cannot tell."""
+    for action, observed in ((Watched(), "as it was"), (FakeAction(), None)):
+        folder = tmp_path / str(observed)
+        folder.mkdir()
+        async with operating(folder, APPROVE, actions={"fake": action}) as here:
+            await here.fire()
+            await until(lambda here=here: any(run.approval for run in here.engine.state.runs.values()))
+            run = await here.run("awaiting_approval")
+            assert run["approval"]["observed"] == observed
+
+
 async def test_a_plan_is_looked_at_and_approved(tmp_path: Path) -> None:
     """With the digest that GET /runs/{id} shows; the answer is the run, with its plan and who approved it."""
     async with operating(tmp_path, APPROVE) as here:
@@ -195,7 +208,7 @@ async def test_a_plan_is_denied_or_cancelled(tmp_path: Path) -> None:
         assert here.action.done == []
 
 
-@pytest.mark.parametrize("verb", ["approve", "deny", "cancel"])
+@pytest.mark.parametrize("verb", ["approve", "deny", "cancel", "rerun"])
 async def test_words_on_runs_are_read_strictly(here: Operated, verb: str) -> None:
     """400 names what is wrong, 404 an unknown run."""
     answer = await here.post(f"/runs/r1/{verb}", plan_digest="", reason="x")
@@ -216,6 +229,28 @@ async def test_an_approval_that_comes_too_late_is_410(tmp_path: Path) -> None:
         assert answer.status_code == 410
         assert "was over at" in answer.json()["detail"]
         assert here.action.done == []
+
+
+async def test_a_rule_is_asked_again(tmp_path: Path) -> None:
+    """By the run that is over; the answer is that run, and another one of its rule begins. Then there is nothing more
+    to ask for, with the reason.
+    """
+    async with operating(tmp_path, APPROVE) as here:
+        await here.fire()
+        first = await here.run("awaiting_approval")
+        path = f"/runs/{first['id']}/rerun"
+        early = await here.post(path)
+        assert (early.status_code, "goes on: awaiting_approval" in early.json()["detail"]) == (409, True)
+        await here.post(f"/runs/{first['id']}/deny")
+        answer = await here.post(path, comment="the disk is in")
+        assert (answer.status_code, answer.json()["id"], answer.json()["state"]) == (200, first["id"], "denied")
+        second = await here.run("awaiting_approval")
+        assert second["id"] != first["id"]
+        (asked,) = await here.records(Kind.RERUN_REQUESTED)
+        assert (asked.actor, asked.run, asked.episode) == ("local", first["id"], second["episode"])
+        assert asked.detail == {"comment": "the disk is in", "request_id": answer.headers["x-correlation-id"]}
+        again = await here.post(path)
+        assert (again.status_code, f"its run {second['id']} goes on" in again.json()["detail"]) == (409, True)
 
 
 def gone(mark: Path) -> bool:
@@ -253,7 +288,7 @@ async def test_each_word_needs_its_role(tmp_path: Path) -> None:
         (run,) = here.engine.state.runs.values()
         path, digest = f"/runs/{run.id}/approve", run.plan_digest
         assert (await here.post(path, plan_digest=digest)).status_code == 401
-        for verb in ("approve", "deny", "cancel"):
+        for verb in ("approve", "deny", "cancel", "rerun"):
             assert await asked(f"/runs/{run.id}/{verb}", "view", plan_digest=digest) == 403
         assert await asked(path, "sre", plan_digest=digest) == 403
         assert await asked("/pause", "view", reason="x") == 403

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from autoheal.errors import TooManyOpen
 from autoheal.web.body import MAX_BODY_BYTES
 from tests.support.gateway import Gateway, gateway, unavailable
 
@@ -79,6 +80,17 @@ async def test_503_while_nothing_can_be_made_durable(gate: Gateway) -> None:
     assert "disk full" in logs[0]["error"]
     assert sample(gate, 'autoheal_webhooks_total{code="503"}') == "1.0"
     assert sample(gate, 'autoheal_alerts_received_total{status="firing"}') == "0.0"
+
+
+async def test_503_while_too_many_alerts_are_open(gate: Gateway) -> None:
+    """The answer says so, and when to come again; the service's own log does, without a traceback."""
+    gate.engine.error = TooManyOpen("50,000 alerts are open, and 3 more cannot be now")
+    with capture_logs() as logs:
+        answer = await gate.client.post("/alert", content=MIXED)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json()["detail"] == "50,000 alerts are open, and 3 more cannot be now. Try again."
+    assert [(log["event"], log["exc_info"]) for log in logs] == [("request_failed", None)]
 
 
 async def test_an_unexpected_error_tells_nothing_outside_and_all_inside(gate: Gateway) -> None:

@@ -1,18 +1,24 @@
-"""One Alertmanager, as an HTTP server that may be slow, dead or something else."""
+"""A program of the monitoring that is asked over HTTP: it may be slow, dead or something else."""
 
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import orjson
 
-from autoheal.wire import excerpt
-
 ERROR_BYTES = 4096
 """How much of an answer that is an error is read."""
+OBJECTION_CHARACTERS = 300
+"""How much of an error's text is told."""
+
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
 
 Parameters = tuple[tuple[str, str], ...]
 
@@ -22,13 +28,18 @@ class Unusable(Exception):
 
 
 class Peer:
-    """The Alertmanager at `url`, asked through `client`. `timeout` (seconds) is for a request with its answer."""
+    """The program at `url`, whose API begins with the path `api` below it, asked through `client`.
 
-    def __init__(self, url: str, client: httpx.AsyncClient, timeout: float, max_body: int) -> None:
+    `timeout` (seconds) is for a request with its answer, which may have `max_body` bytes. `user:password@` in the URL
+    is repeated by no error and no log line.
+    """
+
+    def __init__(self, url: str, client: httpx.AsyncClient, timeout: float, max_body: int, api: str) -> None:
         parsed = httpx.URL(url)
         # Credentials leave the URL here: httpx logs the URLs that it asks, and its errors may name them.
         self._auth = httpx.BasicAuth(parsed.username, parsed.password) if parsed.userinfo else None
-        self._base = parsed.copy_with(userinfo=b"", path=parsed.path.rstrip("/") + "/api/v2/")
+        self._secrets = (_basic(parsed), parsed.password) if parsed.password else ()
+        self._base = parsed.copy_with(userinfo=b"", path=f"{parsed.path.rstrip('/')}/{api}/")
         self.name = str(parsed.copy_with(userinfo=b""))
         self._client = client
         self._timeout = timeout
@@ -43,13 +54,34 @@ class Peer:
 
     async def post(self, path: str, sent: object) -> Any:
         """The JSON of the answer to `sent` as JSON. Raises Unusable, with what the server had against it."""
-        status, body, _ = await self._exchange("POST", path, sent=orjson.dumps(sent))
+        return await self._post(path, orjson.dumps(sent), _JSON)
+
+    async def form(self, path: str, fields: Mapping[str, str]) -> Any:
+        """The JSON of the answer to `fields` as a form. Raises Unusable, as `post` does."""
+        return await self._post(path, urlencode(fields).encode(), _FORM)
+
+    async def _post(self, path: str, sent: bytes, kind: str) -> Any:
+        status, body, _ = await self._exchange("POST", path, sent=sent, kind=kind)
         if status != 200:
-            raise Unusable(f"answered {status}{_objection(body)}")
+            raise Unusable(f"answered {status}{self._objection(body)}")
         return _json(body)
 
+    def _objection(self, body: bytes) -> str:
+        """What an error's body says: a JSON string, or an object of Alertmanager's validation or of Prometheus."""
+        try:
+            said = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return ""
+        said = said.get("message", said.get("error")) if isinstance(said, dict) else said
+        if not isinstance(said, str):
+            return ""
+        for secret in self._secrets:
+            said = said.replace(secret, "…")  # a proxy may tell what it was sent
+        cut = "…" if len(said) > OBJECTION_CHARACTERS else ""
+        return f": {orjson.dumps(said[:OBJECTION_CHARACTERS] + cut).decode()}"
+
     async def _exchange(
-        self, method: str, path: str, *, params: Parameters = (), sent: bytes | None = None
+        self, method: str, path: str, *, params: Parameters = (), sent: bytes | None = None, kind: str = _JSON
     ) -> tuple[int, bytes, httpx.Headers]:
         try:
             async with (
@@ -59,7 +91,7 @@ class Peer:
                     self._base.join(path),
                     params=params,
                     content=sent,
-                    headers=None if sent is None else {"Content-Type": "application/json"},
+                    headers=None if sent is None else {"Content-Type": kind},
                     auth=self._auth,
                     follow_redirects=False,
                     timeout=self._timeout,
@@ -86,14 +118,9 @@ def _json(body: bytes) -> Any:
         raise Unusable("did not answer JSON") from None
 
 
-def _objection(body: bytes) -> str:
-    """What an error's body says: a JSON string of Alertmanager's own, or an object of its request validation."""
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    said = said.get("message") if isinstance(said, dict) else said
-    return f": {excerpt(said)}" if isinstance(said, str) else ""
+def _basic(url: httpx.URL) -> str:
+    """The credentials as they are sent (RFC 7617 section 2)."""
+    return b64encode(f"{url.username}:{url.password}".encode()).decode()
 
 
 def _date(text: str | None) -> float | None:

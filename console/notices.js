@@ -1,0 +1,93 @@
+// What everybody must know, above every view: why nothing is done, or what is shown may be wrong.
+
+import { h, list, on } from './dom.js';
+import { lasts } from './fold-guards.js';
+import { resumeDialog } from './pause.js';
+import { local } from './time.js';
+
+/** @import { Fields } from './fold.js' */
+/** @import { Store } from './store.js' */
+
+/**
+ * @typedef {object} Notice
+ * @property {'stop' | 'care' | 'note'} weight
+ * @property {string} title @property {string} [text]
+ * @property {string | null} [resume] the rule whose pause can be taken back; null for that of everything
+ */
+
+/** What there is to tell, the gravest first; each a sentence. @param {Store} store @param {number} now @returns {Notice[]} */
+export function notices(store, now) {
+  const pauses = store.state.pauses.flatMap((pause) => ofPause(pause, store, now));
+  return [...ofConnection(store, now), ...ofPage(store), ...ofGateway(store), ...pauses, ...ofSettings(store)];
+}
+
+/** @param {Store} store @param {number} now @returns {Notice[]} */
+function ofConnection({ connection: { status, heard, why } }, now) {
+  if (status !== 'down') return [];
+  const since = heard === null ? '' : ` Last heard at ${local(heard, now)}: what you see is from then.`;
+  return [{ weight: 'stop', title: 'No connection to the gateway.', text: `${why ?? ''}${since} Trying again.`.trim() }];
+}
+
+/** @param {Store} store @returns {Notice[]} */
+function ofPage({ fault, version, overview }) {
+  if (fault !== null) return [{ weight: 'stop', title: 'This page has lost its way.', text: `Reload it. ${fault}` }];
+  if (!overview || overview.version === version) return [];
+  return [{ weight: 'care', title: 'The gateway is another version by now.', text: 'Reload this page: it may show things wrongly.' }];
+}
+
+/** @param {Store} store @returns {Notice[]} */
+function ofGateway({ overview, state }) {
+  /** @type {Notice[]} */
+  const found = [];
+  if (overview && overview.status !== 'ok') {
+    found.push({ weight: 'stop', title: 'The audit log cannot be written.', text: 'No alert is taken in and no action starts until it can.' });
+  }
+  if (state.space_low) {
+    found.push({ weight: 'stop', title: 'The disk of the audit log is nearly full.', text: 'No live run begins.' });
+  }
+  return found;
+}
+
+/** @param {Fields} pause @param {Store} store @param {number} now @returns {Notice[]} */
+function ofPause({ rule, how, actor, reason, since, until }, store, now) {
+  if (!lasts(until, now)) return [];
+  const who = how === 'file' ? 'by the file PAUSE in the data directory; remove it to resume' : `by ${actor}`;
+  const end = until === null ? 'until resumed' : `until ${local(until, now)}`;
+  return [
+    {
+      weight: rule === null ? 'stop' : 'care',
+      title: rule === null ? 'Everything is paused.' : `Rule ${rule} is paused.`,
+      text: `${reason}, ${who}, since ${local(since, now)}, ${end}`,
+      ...(how !== 'file' && store.may('operator') && { resume: rule }),
+    },
+  ];
+}
+
+/** @param {Store} store @returns {Notice[]} */
+function ofSettings({ overview }) {
+  if (!overview) return [];
+  /** @type {Notice[]} */
+  const found = overview.warnings.map((/** @type {string} */ text) => ({ weight: 'care', title: 'Warning.', text }));
+  if (!overview.enabled) found.push({ weight: 'care', title: 'Switched off.', text: 'Alerts are recorded; no rule acts (AUTOHEAL_ENABLED).' });
+  if (overview.dry_run) found.push({ weight: 'note', title: 'Dry run.', text: 'Live rules only say what they would do.' });
+  if (!overview.oidc) found.push({ weight: 'note', title: 'No login.', text: 'Whoever is on this machine may do everything.' });
+  return found;
+}
+
+/** Keep `root` at what there is to tell. @param {HTMLElement} root @param {Store} store */
+export function startNotices(root, store) {
+  on(root, 'click', 'button', ({ dataset }) => resumeDialog(dataset.rule ?? null));
+  store.subscribe(() => {
+    // As text, so that one that says the same stays, and its button keeps the focus.
+    const found = notices(store, Date.now() / 1000).map((notice) => JSON.stringify(notice));
+    root.hidden = found.length === 0;
+    list(root, found, (text) => text, (text) => shown(JSON.parse(text)));
+  });
+}
+
+/** @param {Notice} notice */
+function shown({ weight, title, text, resume }) {
+  const name = resume === null || resume === undefined ? 'Resume' : `Resume rule ${resume}`;
+  const button = h('button', { type: 'button', 'data-rule': resume, 'aria-label': name }, 'Resume…');
+  return h('p', { class: `notice ${weight}` }, h('span', {}, h('strong', {}, title), ' ', text), resume !== undefined && button);
+}

@@ -1,0 +1,65 @@
+// Records in words.
+
+import { h } from './dom.js';
+import { local, seconds, utc } from './time.js';
+
+/** @import { Entry, Fields } from './fold.js' */
+
+const LONGEST = 200;
+
+/** A word of the vocabulary as people say it. @param {string} word */
+export const spoken = (word) => word.replaceAll('_', ' ');
+
+/** Who has no name worth telling. */
+const NOBODY = ['system', 'alertmanager'];
+
+/** What a record says beside its subject, in one line; empty when that is nothing. @param {Entry} record */
+export function gist({ kind, reason, actor, annotations, detail = {} }) {
+  const { description, error, problem, comment, faults, matchers } = detail;
+  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers];
+  const code = typeof detail.exit_code === 'number' ? `exit code ${detail.exit_code}` : null;
+  const ends = detail.until ?? detail.expires_at ?? (kind.startsWith('silence') ? detail.ends_at : undefined);
+  const parts = [
+    reason && spoken(String(reason)),
+    texts.find((text) => typeof text === 'string' && text) ?? code,
+    kind === 'alert_firing' && (annotations?.summary ?? annotations?.description),
+    typeof ends === 'string' && `until ${local(seconds(ends), Date.now() / 1000)}`,
+    !NOBODY.includes(actor) && `by ${actor}`,
+  ];
+  const line = parts.filter(Boolean).join(' · ').replace(/\s+/g, ' ');
+  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line;
+}
+
+/** A time as people there have it; the log's own on hover. @param {number} ts epoch seconds */
+export function time(ts) {
+  return h('time', { datetime: utc(ts), title: utc(ts) }, local(ts, Date.now() / 1000));
+}
+
+const FIELDS = [
+  'seq', 'ts', 'kind', 'alertname', 'fingerprint', 'episode', 'rule', 'target', 'run', 'step', 'mode', 'reason', 'actor',
+  'correlation_id',
+];
+
+/** All that a record holds. @param {Entry} record */
+export function whole(record) {
+  const own = FIELDS.filter((name) => record[name] !== undefined).map((name) => [name, record[name]]);
+  return h(
+    'div',
+    { class: 'whole' },
+    pairs('Record', Object.fromEntries(own)),
+    pairs('Labels', record.labels),
+    pairs('Annotations', record.annotations),
+    record.detail && h('section', {}, h('h3', {}, 'Detail'), h('pre', { tabindex: 0, role: 'group', 'aria-label': 'Detail' }, JSON.stringify(record.detail, null, 2))),
+  );
+}
+
+/** @param {string} title @param {Fields | undefined} fields */
+function pairs(title, fields) {
+  const rows = Object.entries(fields ?? {});
+  if (rows.length === 0) return null;
+  const shown = rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, String(value))]);
+  return h('section', {}, h('h3', {}, title), h('dl', {}, ...shown));
+}
+
+/** Local time of a record. @param {Entry} record */
+export const when = (record) => time(seconds(record.ts));

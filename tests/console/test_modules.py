@@ -1,0 +1,38 @@
+"""What the console's modules do by themselves: their tests are written in their own language."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.components import require
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+KEY = re.compile(r"""aria-keyshortcuts(?:'?: '|=")([^'"]+)""")
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in HERE.glob("*.test.mjs")))
+def test_in_javascript(file: str) -> None:
+    """Every test of the file holds, by node's own runner."""
+    argv = [require("node"), "--test", "--test-reporter=spec", str(HERE / file)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_every_key_is_documented() -> None:
+    """The attribute that makes it one stands in the page or in a view; numbers are those of the views."""
+    files = [path for path in (ROOT / "console").iterdir() if path.suffix in {".js", ".html"}]
+    keys = {key for path in files for key in KEY.findall(path.read_text())}
+    assert {"/", "p", "?", "Shift+P"} <= keys
+    documented = (ROOT / "docs" / "console.md").read_text()
+    assert [key for key in sorted(keys) if f"`{key}`" not in documented] == []
+
+
+def test_each_module_is_tested() -> None:
+    """Of those that decide something without a page there are tests here; the rest is tested in a browser."""
+    named = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
+    assert {"api", "filter", "notices", "routes", "store", "stream", "time", "words"} <= named

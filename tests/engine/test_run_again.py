@@ -1,0 +1,181 @@
+"""`rerun_interrupted`: what is started once more after the gateway has died over it, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoheal.actions import Traits
+from autoheal.engine import Word, runs
+from autoheal.model import By, Kind
+from autoheal.state import fold
+from tests.support.clock import settle
+from tests.support.engine import Api, Stage
+from tests.support.rules import ONE_RULE, with_keys
+
+AGAIN = with_keys("rerun_interrupted: true")
+CUT = ["alert_firing", "decision act", "action_started", "action_interrupted gateway_died"]
+
+
+async def dying(tmp_path: Path, rules: str = AGAIN) -> Stage:
+    """An engine that was killed over the first step's action."""
+    stage = Stage(tmp_path, rules)
+    stage.action.answers = [asyncio.Event()]
+    await stage.start()
+    await stage.tell()
+    await stage.crash()
+    return stage
+
+
+async def test_an_action_that_was_cut_short_is_started_once_more(tmp_path: Path) -> None:
+    """As the same step, under the same idempotency key, and it is judged by what comes of that. It is charged once."""
+    stage = await dying(tmp_path)
+    await stage.clock.advance(600)
+    await stage.start()
+    assert stage.story() == [*CUT, "action_started", "action_ok"]
+    assert stage.action.done == [("r5", 1, "restart api-1")] * 2
+    assert len(set(stage.action.keys)) == 1
+    assert len(stage.engine.state.charges) == 1
+    assert stage.engine.state == fold(stage.journal.replay())
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-1] == "heal_confirmed resolved"
+    await stage.engine.stop()
+
+
+async def test_it_is_started_once_more_and_no_oftener(tmp_path: Path) -> None:
+    """When the gateway dies over it again the step is only verified; the next step has a second start of its own."""
+    stage = await dying(tmp_path)
+    stage.action.answers = [asyncio.Event()]
+    await stage.start()
+    await stage.crash()
+    await stage.start()
+    assert stage.story()[4:] == ["action_started", "action_interrupted gateway_died"]
+    stage.action.answers = [asyncio.Event()]
+    await stage.clock.advance(301)
+    assert stage.story()[-2:] == ["heal_failed not_resolved", "action_started"]
+    await stage.crash()
+    await stage.start()
+    assert [step for _, step, _ in stage.action.done] == [1, 1, 2, 2]
+    assert stage.story()[-3:] == ["action_interrupted gateway_died", "action_started", "action_ok"]
+    await stage.engine.stop()
+
+
+async def test_a_crash_before_the_second_start_loses_nothing(tmp_path: Path) -> None:
+    """The log says interrupted and nothing more: the next life starts it."""
+    stage = await dying(tmp_path)
+    await stage.start()
+    await stage.crash()
+    kinds = [record.kind for record in stage.journal.records]
+    del stage.journal.records[kinds.index(Kind.ACTION_INTERRUPTED) + 1 :]
+    await stage.start()
+    assert stage.story() == [*CUT, "action_started", "action_ok"]
+    await stage.engine.stop()
+
+
+async def test_what_a_stop_cut_short_is_started_again_too(tmp_path: Path) -> None:
+    """By the next life, not by the one that ends."""
+    stage = Stage(tmp_path, AGAIN)
+    stage.action.answers = [asyncio.Event()]
+    await stage.start()
+    await stage.tell()
+    stopping = asyncio.ensure_future(stage.engine.stop())
+    await stage.clock.advance(11)
+    await stopping
+    assert stage.story()[-1] == "action_interrupted shutdown"
+    await stage.start()
+    assert stage.story()[-2:] == ["action_started", "action_ok"]
+    assert len(stage.action.done) == 2
+    await stage.engine.stop()
+
+
+def never(params: Mapping[str, Any]) -> Traits:
+    """Traits of an action that must not be done twice."""
+    assert params == {"do": "restart api-1"}
+    return Traits(idempotent=False, reversible=False)
+
+
+def frozen(stage: Stage) -> None:
+    stage.rules = with_keys("rerun_interrupted: true", "freeze: [{from: '00:00', to: '24:00', zone: UTC}]")
+
+
+def edited(stage: Stage) -> None:
+    stage.rules = AGAIN.replace("restart {{ target }}", "reboot {{ target }}")
+
+
+def not_idempotent(stage: Stage) -> None:
+    stage.action.traits = never  # type: ignore[method-assign]
+
+
+def unsaid(stage: Stage) -> None:
+    stage.rules = ONE_RULE
+
+
+def gone(stage: Stage) -> None:
+    stage.rules = AGAIN.replace("name: restart", "name: other")
+
+
+def below(stage: Stage) -> None:
+    stage.rules = AGAIN.replace("rules:\n", 'rules: \n      - {name: first, match: alertname="Down", mode: off}\n')
+
+
+@pytest.mark.parametrize("change", [frozen, edited, not_idempotent, unsaid, gone, below])
+async def test_what_must_not_begin_now_is_only_verified(tmp_path: Path, change: Callable[[Stage], None]) -> None:
+    """A guard says no, the plan is another, the action is not idempotent, the rule does not say so or is not there."""
+    stage = await dying(tmp_path)
+    change(stage)
+    await stage.start()
+    story = stage.story(of=lambda record: record.run is not None)
+    assert story == CUT[1:]
+    await stage.tell(stage.alert(resolved=True))
+    assert "heal_confirmed resolved" in stage.story()
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_an_alert_that_has_ended_needs_no_second_start(tmp_path: Path) -> None:
+    """Alertmanager says so at start: the first one has helped."""
+    stage = await dying(tmp_path)
+    stage.alertmanager = Api()
+    await stage.clock.advance(400)
+    await stage.start()
+    assert stage.story()[-1] == "heal_confirmed resolved"
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_a_word_that_comes_first_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody cancels the run while the engine asks what other alerts fire: it is not started again."""
+    rules = with_keys("rerun_interrupted: true", 'unless: [alertname="Upgrade"]')
+    stage = Stage(tmp_path, rules)
+    api = stage.alertmanager = Api(stage.alert())
+    stage.action.answers = [asyncio.Event()]
+    await stage.start()
+    await stage.tell()
+    assert len(stage.action.done) == 1
+    await stage.crash()
+    asked, answer, orphans = api.poll, asyncio.Event(), [1]
+    monkeypatch.setattr(runs, "orphan_gone", lambda *_: not orphans)
+    await stage.start()
+
+    async def slow(**about: Any) -> Any:
+        await answer.wait()
+        return await asked(**about)
+
+    api.poll = slow  # type: ignore[method-assign]
+    # What start has asked is old by the time at which nothing is left of the command.
+    await stage.clock.advance(20)
+    orphans.clear()
+    await stage.clock.advance(1)
+    await stage.engine.control.cancel(stage.action.done[0][0], Word(By("ann", "c")))
+    answer.set()
+    await settle()
+    assert stage.story(of=lambda record: record.run is not None)[-2:] == [
+        "cancel_requested cancelled",
+        "action_cancelled cancelled",
+    ]
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
