@@ -83,7 +83,7 @@ def build(
         Door("GET", "/", PUBLIC, partial(overview, settings=settings, engine=engine, feed=feed, clock=clock)),
         Door("GET", "/healthz", PUBLIC, healthz),
         Door("GET", "/readyz", PUBLIC, partial(readyz, engine=engine)),
-        Door("GET", "/metrics", PUBLIC, partial(exposition, engine=engine, metrics=metrics)),
+        Door("GET", "/metrics", PUBLIC, partial(exposition, engine=engine, metrics=metrics, clock=clock)),
         Door("POST", "/alert", PUBLIC, alert),
         Door("GET", "/events", Role.VIEWER if settings.events_auth else PUBLIC, events.stream),
         Door("GET", "/audit", Role.VIEWER, audit.read),

@@ -81,6 +81,17 @@ class Metrics:
         )
         self._breaker_open = _Flags(gauge("autoheal_breaker_open", "1 while the rule's breaker is open.", ["rule"]))
         self._rule_demoted = _Flags(gauge("autoheal_rule_demoted", "1 while the rule is made a dry run.", ["rule"]))
+        self.watchdog_seen = gauge(
+            "autoheal_watchdog_last_seen_timestamp_seconds", "When the alert of AUTOHEAL_WATCHDOG last came; 0: never."
+        )
+        self.watchdog_missing = gauge("autoheal_watchdog_missing", "1 while it has stayed away for too long, else 0.")
+        self.acks = gauge("autoheal_acks", "Acknowledgements in force.")
+        self.ack_oldest = gauge(
+            "autoheal_ack_oldest_timestamp_seconds", "When the oldest of them was made; 0: there is none."
+        )
+        self.posting_fails = gauge(
+            "autoheal_alertmanager_posts_failing", "1 while no Alertmanager takes alerts of autoheal's own, else 0."
+        )
         self.journal_records = counter("autoheal_journal_records_total", "Durable records, by kind.", ["kind"])
         self.journal_append = histogram(
             "autoheal_journal_append_seconds",

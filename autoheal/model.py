@@ -55,6 +55,8 @@ class Kind(StrEnum):
     HEAL_FAILED = "heal_failed"
     HEAL_INCONCLUSIVE = "heal_inconclusive"
     ESCALATED = "escalated"
+    NOTIFIED = "notified"
+    NOTIFY_FAILED = "notify_failed"
     RERUN_REQUESTED = "rerun_requested"
     BREAKER_OPENED = "breaker_opened"
     BREAKER_CLOSED = "breaker_closed"
@@ -65,7 +67,11 @@ class Kind(StrEnum):
     SILENCE_REQUESTED = "silence_requested"
     SILENCE_CREATED = "silence_created"
     SILENCE_FAILED = "silence_failed"
+    SILENCE_EXTENDED = "silence_extended"
     SILENCE_EXPIRED = "silence_expired"
+    ACK_OLD = "ack_old"
+    WATCHDOG_MISSING = "watchdog_missing"
+    WATCHDOG_BACK = "watchdog_back"
     PAUSED = "paused"
     RESUMED = "resumed"
     LOGIN = "login"
@@ -109,6 +115,19 @@ class Mode(StrEnum):
     DRY_RUN = "dry_run"
     APPROVE = "approve"
     LIVE = "live"
+
+
+OWN_ALERTS = "Autoheal"
+"""How the names of alerts about autoheal itself begin, its own and those that Prometheus raises about it: no rule acts
+on them.
+"""
+
+
+class OwnName(StrEnum):
+    """The names of the alerts that it raises itself."""
+
+    FAILED = "AutohealFailed"
+    ACTIVE = "AutohealActive"
 
 
 class AlertStatus(StrEnum):

@@ -54,17 +54,27 @@ class Peer:
 
     async def post(self, path: str, sent: object) -> Any:
         """The JSON of the answer to `sent` as JSON. Raises Unusable, with what the server had against it."""
-        return await self._post(path, orjson.dumps(sent), _JSON)
+        return _json(await self._post(path, orjson.dumps(sent), _JSON))
+
+    async def send(self, path: str, sent: object) -> None:
+        """Have `sent` taken as JSON, whatever the answer holds. Raises Unusable, as `post` does."""
+        await self._post(path, orjson.dumps(sent), _JSON)
 
     async def form(self, path: str, fields: Mapping[str, str]) -> Any:
         """The JSON of the answer to `fields` as a form. Raises Unusable, as `post` does."""
-        return await self._post(path, urlencode(fields).encode(), _FORM)
+        return _json(await self._post(path, urlencode(fields).encode(), _FORM))
 
-    async def _post(self, path: str, sent: bytes, kind: str) -> Any:
+    async def delete(self, path: str) -> None:
+        """Have what stands there deleted; what is not there is deleted. Raises Unusable."""
+        status, body, _ = await self._exchange("DELETE", path)
+        if status not in (200, 404):
+            raise Unusable(f"answered {status}{self._objection(body)}")
+
+    async def _post(self, path: str, sent: bytes, kind: str) -> bytes:
         status, body, _ = await self._exchange("POST", path, sent=sent, kind=kind)
         if status != 200:
             raise Unusable(f"answered {status}{self._objection(body)}")
-        return _json(body)
+        return body
 
     def _objection(self, body: bytes) -> str:
         """What an error's body says: a JSON string, or an object of Alertmanager's validation or of Prometheus."""

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from autoheal import snapshot
 from autoheal.breaker import Breaker
 from autoheal.errors import JournalDamaged
-from autoheal.model import Draft, Head, Kind, Mode, Reason, Record, parse_rfc3339
+from autoheal.model import Draft, Head, Kind, Mode, OwnName, Reason, Record, parse_rfc3339
 from autoheal.storm import Release, Storm
 
 T = TypeVar("T")
@@ -155,6 +155,8 @@ class Run:
     approval: Approval | None = None
     """Of a rule with `mode: approve`, once it was asked for."""
     step: int = 0
+    began_at: float | None = None
+    """When its first action began."""
     acted_at: float | None = None
     """When the last step's action ended."""
     action_ok: bool | None = None
@@ -167,6 +169,8 @@ class Run:
     ended_at: float | None = None
     ended_by: str | None = None
     """Who asked for its end, where somebody did."""
+    hold_told: str | None = None
+    """The kind of the last record that tells whether Alertmanager has taken the alert that it is at work."""
 
     @property
     def ended(self) -> bool:
@@ -178,6 +182,28 @@ class Run:
         """The ladder as planned."""
         steps: list[dict[str, Any]] = self.plan["steps"]
         return steps
+
+
+@dataclass(slots=True)
+class Failure:
+    """A run that was left to people, while its alert still fires.
+
+    `severity` is the alert's label of that name. `told` is the kind of the last record that tells whether Alertmanager
+    has taken the alert that says so.
+    """
+
+    run: str
+    episode: str
+    fingerprint: str
+    alertname: str
+    severity: str
+    rule: str
+    target: str
+    mode: Mode
+    reason: str
+    failed_at: float
+    correlation_id: str | None
+    told: str | None = None
 
 
 @dataclass(slots=True)
@@ -216,14 +242,21 @@ class Spent:
 
 @dataclass(slots=True)
 class Silence:
-    """A silence in Alertmanager that an operator made through autoheal: until `ends_at` (epoch seconds) what it
-    covers is acknowledged. `matchers` are in Alertmanager's notation.
+    """An operator's acknowledgement and the silence in Alertmanager that stands for it: until `ends_at` (epoch
+    seconds) what it covers is acknowledged. The silence itself is shorter, and extended. `matchers` are in
+    Alertmanager's notation.
     """
 
     id: str
     matchers: str
     actor: str
     ends_at: float
+    comment: str = ""
+    made_at: float = 0.0
+    reminded_at: float = 0.0
+    """When people were last reminded of it; when it was made, before that."""
+    ahead: bool = False
+    """Whether nothing that it covers fired when it was made: then no end of an alert ends it."""
 
 
 @dataclass(slots=True)
@@ -277,12 +310,16 @@ class State:
     """The rules of the live runs at work: what concurrency counts. One that needs approval is, once it has begun."""
     space_low: bool = False
     """Whether the log's disk has less left than it should: no live run begins."""
+    watchdog_missing: bool = False
+    """Whether the alert that always fires has stayed away."""
     breakers: dict[str, Breaker] = field(default_factory=dict)
     """By rule, of those whose last run failed, or whose breaker is open."""
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     """When the last alert on each target began, by rule and target: what storms are told by."""
     storms: dict[str, Storm] = field(default_factory=dict)
     """By rule. One that is over stays for as long as it holds an alert."""
+    failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
+    """Runs that were left to people, by the fingerprint of their alert, which still fires, and by rule."""
     pauses: list[Pause] = field(default_factory=list)
     """At most one for each rule, or for all, and way. One whose time is over stays until the next is made."""
     silences: dict[str, Silence] = field(default_factory=dict)
@@ -427,6 +464,13 @@ def _space(*, low: bool) -> Callable[[State, Record], None]:
     return change
 
 
+def _watchdog(*, missing: bool) -> Callable[[State, Record], None]:
+    def change(state: State, _: Record) -> None:
+        state.watchdog_missing = missing
+
+    return change
+
+
 def _alert_firing(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
     _close(state, fingerprint)
@@ -453,6 +497,7 @@ def _close(state: State, fingerprint: str) -> Episode | None:
 
 def _alert_resolved(state: State, record: Record) -> None:
     fingerprint = _given(record.fingerprint)
+    state.failures.pop(fingerprint, None)
     episode = _close(state, fingerprint)
     if episode is not None:
         for run_id in episode.runs.values():
@@ -515,6 +560,7 @@ def _decision(state: State, record: Record) -> None:
     if reason in (Reason.ACT, Reason.AWAITING_APPROVAL):
         episode.runs[rule] = run.id
         state.locks[run.target] = run.id
+        _tried_again(state, run)
         if reason is Reason.ACT:
             state.working[run.id] = rule
             if run.mode is Mode.APPROVE and (release := episode.released.get(rule)) is not None:
@@ -584,6 +630,7 @@ def _action_started(state: State, record: Record) -> None:
     run.again = record.step == run.step
     run.state, run.step, run.acted_at, run.action_ok = RunState.ACTING, record.step or 1, None, None
     run.reason = None
+    run.began_at = record.ts if run.began_at is None else run.began_at
     state.working[run.id] = run.rule
     last = state.last_action.setdefault(run.rule, {})
     last.pop(run.target, None)
@@ -641,13 +688,63 @@ def _heal_confirmed(state: State, record: Record) -> None:
     _ends(RunState.HEALED)(state, record)
 
 
+def _left_to_people(state: State, run: Run, record: Record) -> None:
+    """Keep that for as long as the alert fires."""
+    episode = state.episodes.get(run.fingerprint)
+    if episode is None or episode.id != run.episode:
+        return
+    state.failures.setdefault(run.fingerprint, {})[run.rule] = Failure(
+        run=run.id,
+        episode=run.episode,
+        fingerprint=run.fingerprint,
+        alertname=run.alertname,
+        severity=episode.labels.get("severity", ""),
+        rule=run.rule,
+        target=run.target,
+        mode=run.mode,
+        reason=record.reason or "",
+        failed_at=record.ts,
+        correlation_id=run.correlation_id,
+    )
+
+
+def _tried_again(state: State, run: Run) -> None:
+    """A new run on the same alert: people have asked for it, and know."""
+    failures = state.failures.get(run.fingerprint, {})
+    failures.pop(run.rule, None)
+    if not failures:
+        state.failures.pop(run.fingerprint, None)
+
+
+def _approval_expired(state: State, record: Record) -> None:
+    _left_to_people(state, state.runs[_given(record.run)], record)
+    _ends(RunState.EXPIRED)(state, record)
+
+
+def _notified(state: State, record: Record) -> None:
+    told, run = record.kind.value, state.runs.get(record.run or "")
+    if record.detail.get("alert") == OwnName.ACTIVE:
+        if run is not None:
+            run.hold_told = told
+    elif record.run is None:
+        if (storm := state.storms.get(_given(record.rule))) is not None:
+            storm.told = told
+    else:
+        failure = state.failures.get(_given(record.fingerprint), {}).get(_given(record.rule))
+        if failure is not None and failure.run == record.run:
+            failure.told = told
+
+
 def _escalated(state: State, record: Record) -> None:
     if record.run is None:
-        return  # a storm, of which a record of its own tells
+        if (storm := state.storms.get(_given(record.rule))) is not None:
+            storm.escalated_at = record.ts
+        return
     run = state.runs[_given(record.run)]
     # One that was judged: a run that was stopped before its action, or by a fault of ours, tells nothing of its rule.
     if run.step and run.state in (RunState.PLANNED, RunState.ESCALATING):
         state.breakers.setdefault(run.rule, Breaker()).fail(run.created_at, record.ts)
+    _left_to_people(state, run, record)
     _ends(RunState.ESCALATED)(state, record)
 
 
@@ -680,13 +777,34 @@ def _silence_created(state: State, record: Record) -> None:
     known.pop(detail.get("replaces", ""), None)
     for silence in [silence for silence in known.values() if silence.ends_at <= record.ts]:
         del known[silence.id]
-    made = Silence(detail["silence_id"], detail["matchers"], record.actor, parse_rfc3339(detail["ends_at"]))
+    made = Silence(
+        id=detail["silence_id"],
+        matchers=detail["matchers"],
+        actor=record.actor,
+        ends_at=parse_rfc3339(detail["ends_at"]),
+        comment=detail.get("comment", ""),
+        made_at=record.ts,
+        reminded_at=record.ts,
+        ahead=record.fingerprint is None and detail.get("covers") == 0,
+    )
     known[made.id] = made
 
 
 def _silence_failed(state: State, record: Record) -> None:
     if record.detail["request"] in state.silence_requests:
         state.silence_requests.remove(record.detail["request"])
+
+
+def _silence_extended(state: State, record: Record) -> None:
+    silence = state.silences.pop(record.detail["replaces"], None)
+    if silence is not None:
+        silence.id = record.detail["silence_id"]
+        state.silences[silence.id] = silence
+
+
+def _ack_old(state: State, record: Record) -> None:
+    if (silence := state.silences.get(record.detail["silence_id"])) is not None:
+        silence.reminded_at = record.ts
 
 
 def _silence_expired(state: State, record: Record) -> None:
@@ -716,7 +834,7 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.APPROVAL_REQUESTED: _approval_requested,
     Kind.APPROVAL_GRANTED: _approval_granted,
     Kind.APPROVAL_DENIED: _ends(RunState.DENIED),
-    Kind.APPROVAL_EXPIRED: _ends(RunState.EXPIRED),
+    Kind.APPROVAL_EXPIRED: _approval_expired,
     Kind.CANCEL_REQUESTED: _cancel_requested,
     Kind.ACTION_STARTED: _action_started,
     Kind.ACTION_OK: _action_ended,
@@ -738,7 +856,13 @@ _CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.SILENCE_REQUESTED: _silence_requested,
     Kind.SILENCE_CREATED: _silence_created,
     Kind.SILENCE_FAILED: _silence_failed,
+    Kind.SILENCE_EXTENDED: _silence_extended,
     Kind.SILENCE_EXPIRED: _silence_expired,
+    Kind.ACK_OLD: _ack_old,
+    Kind.WATCHDOG_MISSING: _watchdog(missing=True),
+    Kind.WATCHDOG_BACK: _watchdog(missing=False),
+    Kind.NOTIFIED: _notified,
+    Kind.NOTIFY_FAILED: _notified,
     Kind.PAUSED: _paused,
     Kind.RESUMED: _resumed,
 }

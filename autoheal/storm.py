@@ -10,12 +10,15 @@ class Storm:
     """One rule's. `began_at` is in epoch seconds; `held` are the targets by the fingerprints of their alerts.
 
     While it is not `over`, every alert of the rule is held. Those stay held, also beyond its end, until they resolve or
-    somebody lets them go.
+    somebody lets them go. `escalated_at` is when people were called, where they were, and `told` the kind of the last
+    record that tells whether Alertmanager has taken that.
     """
 
     began_at: float
     over: bool = False
     held: dict[str, str] = field(default_factory=dict)
+    escalated_at: float | None = None
+    told: str | None = None
 
     def holds(self, fingerprint: str) -> bool:
         """Whether the rule must leave that alert alone."""

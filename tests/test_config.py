@@ -15,6 +15,7 @@ from autoheal.config import MAX_SECRET_BYTES, OPTIONS, OidcSettings, Settings, i
 from autoheal.errors import ConfigError
 from autoheal.model import Role
 from autoheal.redaction import DEFAULT_NAMES, HiddenNames
+from autoheal.rules import parse_matchers
 from tests.support.secrecy import IDENTITIES, OTHER_PUBLIC, PRIVATE, PUBLIC
 
 OIDC = {"OIDC_ENABLED": "true", "OIDC_ISSUER": "https://idp.example", "OIDC_AUDIENCE": "autoheal"}
@@ -47,6 +48,9 @@ def test_defaults_are_safe() -> None:
         insecure=False,
         alert_allowlist=(),
         alertmanager_urls=(),
+        escalate_to_alertmanager=True,
+        watchdog=(),
+        watchdog_after=600.0,
         prometheus_urls=(),
         ack_max=86_400.0,
         docker_host="unix:///var/run/docker.sock",
@@ -90,6 +94,9 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_EVENTS_AUTH": "on",
             "AUTOHEAL_PUBLIC_URL": "https://Autoheal.example.org:443/",
             "AUTOHEAL_ACK_MAX": "1h30m",
+            "AUTOHEAL_ESCALATE_TO_ALERTMANAGER": "no",
+            "AUTOHEAL_WATCHDOG": '{alertname="Watchdog", cluster=~"a|b"}',
+            "AUTOHEAL_WATCHDOG_AFTER": "5m",
             "OIDC_ENABLED": "1",
             "OIDC_ISSUER": "https://idp.example/realms/ops/.well-known/openid-configuration",
             "OIDC_AUDIENCE": "api://autoheal",
@@ -126,6 +133,9 @@ def test_everything_can_be_set() -> None:
         insecure=True,
         alert_allowlist=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
         alertmanager_urls=("http://a:9093", "https://user:pw@b/prefix/"),
+        escalate_to_alertmanager=False,
+        watchdog=parse_matchers('alertname="Watchdog", cluster=~"a|b"'),
+        watchdog_after=300.0,
         prometheus_urls=("http://p:9090", "https://user:pw@q/prefix/"),
         ack_max=5400.0,
         docker_host="https://10.0.0.5:2376",
@@ -197,6 +207,11 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_AUDIT_IDENTITY", "age1x", "line 1 is no age private key"),
         ("AUTOHEAL_ACK_MAX", "3600", "is not a duration"),
         ("AUTOHEAL_ACK_MAX", "0s", "'0s' is shorter than 1s"),
+        ("AUTOHEAL_WATCHDOG", "Watchdog", "column 9: expected =, !=, =~ or !~ after the label name Watchdog"),
+        ("AUTOHEAL_WATCHDOG", 'severity="none"', 'one of the matchers must be alertname="…"'),
+        ("AUTOHEAL_WATCHDOG", 'alertname=~".*"', 'one of the matchers must be alertname="…"'),
+        ("AUTOHEAL_WATCHDOG", 'alertname=""', 'one of the matchers must be alertname="…"'),
+        ("AUTOHEAL_WATCHDOG_AFTER", "0s", "'0s' is shorter than 1s"),
         ("AUTOHEAL_CHECKPOINT_URL", "ftp://u:pw@a", "this address must start with http:// or https:// and a host"),
         ("AUTOHEAL_DOCKER_HOST", "/var/run/docker.sock", "does not begin with unix://, tcp:// or https://"),
         ("AUTOHEAL_DOCKER_HOST", "unix:", "does not begin with unix://"),

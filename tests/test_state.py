@@ -50,6 +50,8 @@ def legal(state: State) -> list[Draft]:
                 if rule in episode.released:
                     drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.APPROVE, **begun))
     drafts += legal_silences(state) + legal_pauses(state) + legal_breakers(state) + legal_storms(state)
+    drafts += legal_notices(state)
+    drafts.append(Draft(kind=Kind.WATCHDOG_BACK if state.watchdog_missing else Kind.WATCHDOG_MISSING))
     return drafts + legal_runs(state)
 
 
@@ -128,19 +130,38 @@ def legal_storms(state: State) -> list[Draft]:
     return drafts + [Draft(kind=Kind.STORM_ENDED, rule=rule) for rule in lasting]
 
 
+def legal_notices(state: State) -> list[Draft]:
+    """What Alertmanager took or did not take of what stands, and of what has just ended."""
+    active = {"detail": {"alert": "AutohealActive"}}
+    failed = {"detail": {"alert": "AutohealFailed"}}
+    drafts = [
+        Draft(kind=kind, run=run, rule="r", fingerprint="f1", **what)
+        for kind in (Kind.NOTIFIED, Kind.NOTIFY_FAILED)
+        for run, what in (("gone", active), ("gone", failed), (None, failed))
+    ]
+    for run in state.runs.values():
+        about: dict[str, Any] = {"run": run.id, "rule": run.rule, "fingerprint": run.fingerprint}
+        drafts += [Draft(kind=Kind.NOTIFIED, **about, **what) for what in (active, failed)]
+    return drafts
+
+
 def legal_silences(state: State) -> list[Draft]:
     """Requests for silences, their outcomes, and ends before their time."""
     asked = {"matchers": 'alertname="Down"', "ends_at": rfc3339(NOW + state.head.seq * 600)}
     drafts = [Draft(kind=Kind.SILENCE_REQUESTED, actor="local", detail=asked)]
     for request in state.silence_requests:
         drafts.append(Draft(kind=Kind.SILENCE_FAILED, detail={"request": request}))
-        made = {**asked, "request": request, "silence_id": f"s{request}"}
+        made = {**asked, "request": request, "silence_id": f"s{request}", "covers": request % 2}
         drafts.append(Draft(kind=Kind.SILENCE_CREATED, actor="local", detail=made))
         drafts += [
             Draft(kind=Kind.SILENCE_CREATED, actor="local", detail={**made, "replaces": old}) for old in state.silences
         ]
     drafts += [Draft(kind=Kind.SILENCE_EXPIRED, detail={"silence_id": old}) for old in state.silences]
-    return drafts
+    drafts += [Draft(kind=Kind.ACK_OLD, detail={"silence_id": old}) for old in (*state.silences, "gone")]
+    renamed = {"silence_id": f"x{state.head.seq}"}
+    return drafts + [
+        Draft(kind=Kind.SILENCE_EXTENDED, detail={**renamed, "replaces": old}) for old in (*state.silences, "gone")
+    ]
 
 
 def legal_pauses(state: State) -> list[Draft]:
@@ -204,6 +225,13 @@ def test_invariants_hold_after_any_log(records: list[Record]) -> None:
             key in ("", charge.rule, f"{charge.rule}\0{charge.target}") for charge in state.waiting.values()
         )
     assert ("" in state.spent) == bool(state.charges or state.waiting)
+    assert state.failures.keys() <= state.episodes.keys()
+    for fingerprint, failures in state.failures.items():
+        assert failures
+        for rule, failure in failures.items():
+            assert (failure.fingerprint, failure.rule) == (fingerprint, rule)
+            assert failure.episode == state.episodes[fingerprint].id
+            assert rule not in state.episodes[fingerprint].runs
     for episode in state.episodes.values():
         assert len(set(episode.ran)) == len(episode.ran)
         assert not set(episode.ran) & episode.runs.keys()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import httpx
 
 from autoheal.alertmanager import silences
 from autoheal.alertmanager.poll import Poll, ask, together
+from autoheal.alertmanager.post import Post
 from autoheal.alertmanager.silences import Silenced, Wanted
 from autoheal.clock import Clock
 from autoheal.errors import UpstreamError
@@ -52,17 +53,53 @@ class Alertmanager:
         Raises UpstreamError with what each of them said when none has made it. One that did not answer in time may
         have made it all the same; then there are two for a while.
         """
-        errors: list[str] = []
-        for peer in self._peers:
-            try:
-                return await silences.make(peer, wanted)
-            except Unusable as error:
-                errors.append(f"{peer.name} (silences): {error}")
-        raise UpstreamError(f"no Alertmanager made the silence: {'; '.join(errors)}")
+        return await self._at_the_first(lambda peer: silences.make(peer, wanted), "made the silence")
 
-    async def expired(self, ids: Collection[str]) -> frozenset[str]:
-        """Those of the silences `ids` that have ended, according to any of them: an end is never taken back.
+    async def extend(self, known: str, wanted: Wanted) -> Silenced:
+        """See to it that the silence `known`, or one like it, lasts until `wanted.ends_at`, at the first that answers.
+
+        It has another id where it had ended, or been lost. Raises UpstreamError.
+        """
+        return await self._at_the_first(lambda peer: silences.extend(peer, known, wanted), "extended the silence")
+
+    async def expire(self, known: str) -> None:
+        """End the silence `known` wherever it stands. Raises UpstreamError when none of them answers."""
+        await self._at_all(lambda peer: silences.expire(peer, known), "silences", "ended the silence")
+
+    async def post(self, alerts: Sequence[Post]) -> Sequence[str]:
+        """Have all of them know these alerts: none tells the others. What was wrong with those who did not take them.
+
+        Raises UpstreamError when nobody has taken them.
+        """
+        sent = [post.body() for post in alerts]
+        return await self._at_all(lambda peer: peer.send("alerts", sent), "alerts", "took the alerts")
+
+    async def withdrawn(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of the silences `ids` that somebody has ended before their time, according to any of them.
 
         One that does not answer tells of none.
         """
-        return frozenset().union(*await asyncio.gather(*(silences.expired(peer, ids) for peer in self._peers)))
+        return frozenset().union(*await asyncio.gather(*(silences.withdrawn(peer, ids) for peer in self._peers)))
+
+    async def _at_all(self, ask: Callable[[Peer], Awaitable[None]], where: str, what: str) -> Sequence[str]:
+        async def error_of(peer: Peer) -> str | None:
+            try:
+                await ask(peer)
+            except Unusable as error:
+                return f"{peer.name} ({where}): {error}"
+            return None
+
+        answers = await asyncio.gather(*map(error_of, self._peers))
+        errors = [error for error in answers if error is not None]
+        if len(errors) == len(answers):
+            raise UpstreamError(f"no Alertmanager {what}: {'; '.join(errors)}")
+        return errors
+
+    async def _at_the_first(self, ask: Callable[[Peer], Awaitable[Silenced]], what: str) -> Silenced:
+        errors: list[str] = []
+        for peer in self._peers:
+            try:
+                return await ask(peer)
+            except Unusable as error:
+                errors.append(f"{peer.name} (silences): {error}")
+        raise UpstreamError(f"no Alertmanager {what}: {'; '.join(errors)}")

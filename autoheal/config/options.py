@@ -128,6 +128,27 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "AUTOHEAL_ESCALATE_TO_ALERTMANAGER",
+        "escalate_to_alertmanager",
+        "true",
+        parsers.boolean,
+        "`true`: what is left to people fires there as `AutohealFailed` while its alert does; `false`: it does not.",
+    ),
+    Option(
+        "AUTOHEAL_WATCHDOG",
+        "watchdog",
+        "",
+        parsers.watchdog,
+        'Matchers of an alert that always fires, such as `alertname="Watchdog"`: people hear when it stays away.',
+    ),
+    Option(
+        "AUTOHEAL_WATCHDOG_AFTER",
+        "watchdog_after",
+        "10m",
+        parsers.duration,
+        "How long that alert may stay away; longer than the `repeat_interval` of its route.",
+    ),
+    Option(
         "PROMETHEUS_URL",
         "prometheus_urls",
         "",

@@ -11,6 +11,7 @@ import httpx
 
 from autoheal.age import Identities, Recipients
 from autoheal.redaction import HiddenNames
+from autoheal.rules import Matcher, parse_matchers
 from autoheal.rules.address import parse_engine
 from autoheal.rules.units import parse_duration
 
@@ -128,6 +129,15 @@ def duration(text: str) -> float:
     if seconds < 1:
         raise ValueError(f"{shown(text)} is shorter than 1s")
     return seconds
+
+
+def watchdog(text: str) -> tuple[Matcher, ...]:
+    """Matchers of the alert that always fires, in Alertmanager's notation; none for nothing."""
+    matchers = parse_matchers(text) if text else ()
+    # Whatever they hold for is no alert that rules act on: they must not hold for others by a slip.
+    if text and not any(each.name == "alertname" and each.op == "=" and each.value for each in matchers):
+        raise ValueError('one of the matchers must be alertname="…", so that no other alert is taken for it')
+    return matchers
 
 
 def urls(text: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from autoheal.config.options import OPTIONS, Option
 from autoheal.config.parsers import Network, is_loopback, origin
 from autoheal.errors import ConfigError, Fault
 from autoheal.redaction import HiddenNames
+from autoheal.rules import Matcher
 
 PREFIX = "AUTOHEAL_"
 SHARED_PREFIXES = ("OIDC_", "JWKS_")
@@ -44,6 +45,9 @@ class Settings:
     insecure: bool
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
+    escalate_to_alertmanager: bool
+    watchdog: tuple[Matcher, ...]
+    watchdog_after: float
     prometheus_urls: tuple[str, ...] = field(repr=False)
     ack_max: float
     docker_host: str

@@ -1,7 +1,8 @@
 """An operator's word that somebody minds an alert: a silence in Alertmanager, and no new run for as long as it lasts.
 
 The request for a silence is durable before Alertmanager is asked, and what came of it is recorded afterwards. What an
-acknowledgement does to runs is `decide`'s business alone: it looks at the silences in the folded state.
+acknowledgement does to runs is `decide`'s business alone: it looks at the silences in the folded state. How its silence
+goes on is that of `silences`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ import structlog
 from autoheal.alertmanager import Alertmanager, Silenced, Wanted
 from autoheal.clock import Clock
 from autoheal.engine.ledger import Ledger
+from autoheal.engine.silences import SILENCE_SECONDS
 from autoheal.errors import CannotSilence, JournalUnavailable, NoEpisode, NotRecordedYet, UpstreamError
 from autoheal.model import Draft, Kind, rfc3339
 from autoheal.redaction import Redaction
 from autoheal.rules import Matcher
 from autoheal.rules.match import matches_everything
-from autoheal.rules.silencing import exactly, notation
+from autoheal.rules.silencing import covered, exactly, notation
 from autoheal.state import Episode, State
 
-LOOK_SECONDS = 60.0
-"""How often Alertmanager is asked whether somebody ended a silence there before its time."""
 MAX_MATCHERS_BYTES = 32 * 1024
 """What the matchers may take as JSON, so that every record that tells of the silence fits into 64 KiB."""
 
@@ -47,7 +47,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The silence that stands for it in Alertmanager, and when that ends (epoch seconds)."""
+    """The silence that stands for it in Alertmanager, and when the acknowledgement ends (epoch seconds)."""
 
     silence_id: str
     until: float
@@ -66,7 +66,10 @@ class _Asked:
 
 
 class Acknowledgements:
-    """Makes silences, one at a time: the same request twice at once must not make two. `later` runs work beside."""
+    """Makes silences, each in its `turn`: a request that comes twice at once must not make two.
+
+    `later` runs work beside.
+    """
 
     def __init__(
         self,
@@ -75,13 +78,14 @@ class Acknowledgements:
         redaction: Redaction,
         clock: Clock,
         later: Callable[[Coroutine[object, object, None]], None],
+        turn: asyncio.Lock,
     ) -> None:
         self._ledger = ledger
         self._alertmanager = alertmanager
         self._redaction = redaction
         self._clock = clock
         self._later = later
-        self._turn = asyncio.Lock()
+        self._turn = turn
 
     async def make(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
         """See `Engine.acknowledge`."""
@@ -91,8 +95,9 @@ class Acknowledgements:
             if self._alertmanager is None:
                 raise UpstreamError("ALERTMANAGER_URL is not set: there is no Alertmanager to make a silence")
             now = self._clock.now()
-            wanted = Wanted(matchers, now, now + ack.duration, actor, ack.comment)
-            asked = await self._ask(wanted, episode, correlation_id)
+            until = now + ack.duration
+            wanted = Wanted(matchers, now, min(until, now + SILENCE_SECONDS), actor, ack.comment)
+            asked = await self._ask(wanted, until, episode, correlation_id)
             try:
                 made = await self._alertmanager.silence(wanted)
             except Exception as error:
@@ -100,25 +105,11 @@ class Acknowledgements:
                 what = str(error) if isinstance(error, UpstreamError) else f"fault here: {type(error).__name__}"
                 await self._tell(asked, asked.draft(Kind.SILENCE_FAILED, error=what))
                 raise
-            if not await self._tell(asked, _created(asked, made)):
+            if not await self._tell(asked, self._created(asked, made, wanted)):
                 raise NotRecordedYet(
                     f"Alertmanager has made the silence {made.id}, and the log does not take the record of it now"
                 )
-            return Acknowledged(made.id, wanted.ends_at)
-
-    async def run(self) -> None:
-        """Look whether silences were ended in Alertmanager before their time, until cancelled."""
-        while self._alertmanager is not None:
-            await self._clock.sleep(LOOK_SECONDS)
-            lasting = {each.id for each in self._ledger.state.silences.values() if each.ends_at > self._clock.now()}
-            if not lasting:
-                continue
-            try:
-                self._forget(await self._alertmanager.expired(lasting))
-            except JournalUnavailable:
-                continue  # the journal itself tells of its trouble; the next look finds them again
-            except Exception:  # noqa: BLE001 whatever an answer breaks here, it ends no silence
-                _log.exception("silences_not_looked_at")
+            return Acknowledged(made.id, until)
 
     def _covered(self, ack: Ack) -> tuple[Episode | None, Sequence[Matcher]]:
         if ack.fingerprint is None:
@@ -139,14 +130,14 @@ class Acknowledgements:
             raise CannotSilence("the alert's labels are too long for a silence: say what to silence by matchers")
         return episode, matchers
 
-    async def _ask(self, wanted: Wanted, episode: Episode | None, correlation_id: str) -> _Asked:
+    async def _ask(self, wanted: Wanted, until: float, episode: Episode | None, correlation_id: str) -> _Asked:
         """Make the request durable: no record, no silence."""
         about: dict[str, Any] = {"actor": wanted.created_by, "correlation_id": correlation_id}
         if episode is not None:
             about |= {"alertname": episode.alertname, "fingerprint": episode.fingerprint, "episode": episode.id}
         detail = {
             "matchers": notation(wanted.matchers),
-            "ends_at": rfc3339(wanted.ends_at),
+            "ends_at": rfc3339(until),
             "comment": wanted.comment,
         }
         (record,) = self._ledger.commit([Draft(kind=Kind.SILENCE_REQUESTED, **about, detail=detail)])
@@ -169,19 +160,16 @@ class Acknowledgements:
             return False
         return True
 
-    def _forget(self, expired: frozenset[str]) -> None:
-        self._ledger.refresh()
-        known = self._ledger.state.silences
-        drafts = [
-            Draft(
-                kind=Kind.SILENCE_EXPIRED,
-                actor="alertmanager",
-                detail={"silence_id": each, "matchers": known[each].matchers},
-            )
-            for each in sorted(expired & known.keys())
-        ]
-        if drafts:
-            self._ledger.commit(drafts)
+    def _created(self, asked: _Asked, made: Silenced, wanted: Wanted) -> Draft:
+        replaced = {} if made.replaced is None else {"replaces": made.replaced}
+        return asked.draft(
+            Kind.SILENCE_CREATED,
+            silence_id=made.id,
+            silenced_until=rfc3339(wanted.ends_at),
+            alertmanager=made.by,
+            covers=len(covered(wanted.matchers, self._ledger.state.episodes.values())),
+            **replaced,
+        )
 
 
 def unanswered(state: State) -> list[Draft]:
@@ -190,8 +178,3 @@ def unanswered(state: State) -> list[Draft]:
     """
     error = "the gateway ended before Alertmanager's answer was recorded: a silence may stand there"
     return [Draft(kind=Kind.SILENCE_FAILED, detail={"request": seq, "error": error}) for seq in state.silence_requests]
-
-
-def _created(asked: _Asked, made: Silenced) -> Draft:
-    replaced = {} if made.replaced is None else {"replaces": made.replaced}
-    return asked.draft(Kind.SILENCE_CREATED, silence_id=made.id, alertmanager=made.by, **replaced)

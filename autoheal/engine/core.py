@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -21,12 +21,16 @@ from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.measurements import Measurements
 from autoheal.engine.outlook import Outlook
+from autoheal.engine.own_alerts import OwnAlert, standing
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
+from autoheal.engine.poster import Poster
 from autoheal.engine.release import Releases
 from autoheal.engine.runs import World
+from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
+from autoheal.engine.watchdog import Watchdog
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
 from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record, Rejected
 from autoheal.prometheus import Prometheus
@@ -78,14 +82,23 @@ class Engine:
         self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
-        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn)
+        self.watchdog: Watchdog | None = None
+        """What tells whether alerts still arrive; None where nobody asks for it."""
+        if settings.watchdog:
+            self.watchdog = Watchdog(self._ledger, clock, settings.watchdog, settings.watchdog_after)
         self.control = Control(self._ledger, clock, lambda: self.rules, self._expect_running)
         """People's word on single runs."""
         self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
         """People's word on what storms hold."""
         self._watch: Watch | None = None
+        self._silences: Silences | None = None
+        self._poster: Poster | None = None
+        silencing = asyncio.Lock()
+        self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn, silencing)
         if alertmanager is not None:
             self._watch = Watch(alertmanager, clock, lambda: self.state, self._begin_from_api, self._end_from_api)
+            self._silences = Silences(self._ledger, alertmanager, self._watch, clock, silencing)
+            self._poster = Poster(self._ledger, alertmanager, clock, self._own_alerts)
         measurements = Measurements(prometheus, clock)
         self._decider = Decider(
             settings=settings,
@@ -130,6 +143,11 @@ class Engine:
         """What the log's disk has left; None when it is not this machine's to know."""
         return self._ledger.journal.free()
 
+    @property
+    def posting_fails(self) -> bool:
+        """Whether no Alertmanager took the alerts of our own that were last posted."""
+        return self._poster is not None and self._poster.failing
+
     async def start(self) -> None:
         """Say so in the log, take up what the log left open, and begin to decide."""
         self._running = True
@@ -158,10 +176,15 @@ class Engine:
         self._keep_texts()
         self._spawn(self._upkeep.run(), vital=True)
         self._decider.start()
-        self._spawn(self._acks.run(), vital=True)
+        if self.watchdog is not None:
+            self._spawn(self.watchdog.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
+        if self._silences is not None:
+            self._spawn(self._silences.run(), vital=True)
+        if self._poster is not None:
+            self._spawn(self._poster.run(), vital=True)
         self._take_up()
 
     def wind_down(self) -> None:
@@ -197,10 +220,13 @@ class Engine:
         async with self._turn:
             asked = sent if isinstance(sent, Notification) else await in_turns(sent)
             notification = await in_turns(hide(asked, self._redaction))
-            alerts = with_room(self.state, notification.alerts)
+            # By its labels as they came: what matchers name may be hidden.
+            always = self._arrived(asked.alerts)
+            others = [alert for alert in notification.alerts if alert.fingerprint not in always]
+            alerts = with_room(self.state, others)
             suspects = await self._take(alerts, correlation_id, notification.rejected)
         await self._ledger.settle()
-        if refused := len(notification.alerts) - len(alerts):
+        if refused := len(others) - len(alerts):
             raise TooManyOpen(f"{len(self.state.episodes):,} alerts are open, and {refused:,} more cannot be now")
         if self._watch is not None and self._running:
             if suspects:
@@ -353,6 +379,32 @@ class Engine:
                 _log.error("storm_began", rule=record.rule, **record.detail)
             self._crew.changed(record)
             self._decider.changed(record)
+            if self._poster is not None:
+                self._poster.changed(record)
+
+    def _arrived(self, alerts: Sequence[Alert]) -> frozenset[str]:
+        """Take note of what has come, and tell what of it only shows that alerts arrive (see `_always`)."""
+        if self.watchdog is not None:
+            self._expect_running()
+            self._ledger.refresh()
+            self.watchdog.look(alerts)
+        return self._always(alerts)
+
+    def _always(self, alerts: Sequence[Alert]) -> frozenset[str]:
+        """Those of `alerts` that only show that alerts arrive, by fingerprint."""
+        if self.watchdog is None:
+            return frozenset()
+        # One that was an alert like others when it began ends like them.
+        return self.watchdog.among(alerts).difference(self.state.episodes)
+
+    def _own_alerts(self) -> Iterator[OwnAlert]:
+        return standing(
+            self.state,
+            {rule.name: rule for rule in self.rules.rules},
+            self._clock.now(),
+            escalate=self.settings.escalate_to_alertmanager,
+            public_url=self.settings.public_url,
+        )
 
     def _begin(self, run_id: str) -> None:
         self._crew.carry(run_id)
@@ -367,7 +419,9 @@ class Engine:
 
     async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         async with self._turn:
-            told = await in_turns(hide(Notification(alerts=tuple(alerts)), self._redaction))
+            always = self._always(alerts)
+            others = tuple(alert for alert in alerts if alert.fingerprint not in always)
+            told = await in_turns(hide(Notification(alerts=others), self._redaction))
             if told.rejected:
                 _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
             admitted = with_room(self.state, told.alerts)

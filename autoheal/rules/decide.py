@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoheal.errors import RenderError
-from autoheal.model import Mode, Reason, plan_digest
+from autoheal.model import OWN_ALERTS, Mode, Reason, plan_digest
 from autoheal.rules import guards
 from autoheal.rules.guards import NO_FACTS, TEXT_SHOWN, Facts, Verdict, when
 from autoheal.rules.load import RuleSet
@@ -156,7 +156,9 @@ def _demotion(state: State, rule: Rule) -> dict[str, bool]:
 
 
 def protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
-    """Whether no protection covers the alert."""
+    """Whether no protection covers the alert. One covers all alerts about autoheal: it is not to act on itself."""
+    if episode.alertname.startswith(OWN_ALERTS):
+        return Verdict(Reason.PROTECTED, passed=False, saw={"protect": f'alertname=~"{OWN_ALERTS}.*"'})
     for matchers in (*rules.protect, *rule.protect):
         if all(matcher.matches(episode.labels) for matcher in matchers):
             return Verdict(Reason.PROTECTED, passed=False, saw={"protect": ", ".join(map(str, matchers))[:TEXT_SHOWN]})

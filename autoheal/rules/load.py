@@ -220,6 +220,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         storm=None if storm == "off" else storm,
         approval=text.approval,
         cancel_on_resolve=text.cancel_on_resolve,
+        page_hold=text.page_hold,
         rerun_interrupted=text.rerun_interrupted,
         continue_=text.continue_,
         digest=digest,

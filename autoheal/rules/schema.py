@@ -210,6 +210,7 @@ class Rule:
     concurrency: int | None = None
     approval: Approval = field(default_factory=Approval)
     cancel_on_resolve: bool = False
+    page_hold: bool = False
     rerun_interrupted: bool = False
     continue_: bool = False
     digest: str = ""
@@ -237,6 +238,7 @@ class RuleText(Strict):
     concurrency: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     approval: Approval = Approval()
     cancel_on_resolve: StrictBool = False
+    page_hold: StrictBool = False
     rerun_interrupted: StrictBool = False
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 

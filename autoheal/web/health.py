@@ -31,6 +31,9 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
             f"Rule {blind[0]!r}{more} never acts: ALERTMANAGER_URL is not set, and only Alertmanager can tell whether"
             " an alert of its `unless` fires."
         )
+    holding = [rule.name for rule in rules.rules if rule.page_hold and rule.mode is not Mode.OFF]
+    if holding and not settings.alertmanager_urls:
+        told.append(f"Rule {holding[0]!r} holds no page back (`page_hold`): ALERTMANAGER_URL is not set.")
     unanswered = asking_prometheus(rules)
     if unanswered and not settings.prometheus_urls:
         more = f" and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
@@ -55,6 +58,16 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     return told
 
 
+def troubles(engine: Engine) -> list[str]:
+    """What is wrong right now beyond the settings, for `GET /`; one sentence each."""
+    told = []
+    if engine.watchdog is not None and engine.watchdog.missing:
+        told.append(engine.watchdog.trouble)
+    if engine.posting_fails:
+        told.append("No Alertmanager takes the alerts that autoheal raises (AutohealFailed, AutohealActive).")
+    return told
+
+
 async def overview(request: Request, *, settings: Settings, engine: Engine, feed: Feed, clock: Clock) -> Response:
     """`GET /`: the gateway in a few words."""
     parameters(request, ())
@@ -68,7 +81,7 @@ async def overview(request: Request, *, settings: Settings, engine: Engine, feed
             "oidc": settings.oidc is not None,
             "head": feed.head,
             "uptime_seconds": max(0, round(clock.now() - engine.started_at)),
-            "warnings": warnings(settings, engine.rules),
+            "warnings": warnings(settings, engine.rules) + troubles(engine),
         }
     )
 
@@ -91,7 +104,7 @@ async def readyz(request: Request, *, engine: Engine) -> Response:
     return _json({"status": "ready"})
 
 
-async def exposition(request: Request, *, engine: Engine, metrics: Metrics) -> Response:
+async def exposition(request: Request, *, engine: Engine, metrics: Metrics, clock: Clock) -> Response:
     """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
     parameters(request, ())
     state = engine.state
@@ -104,6 +117,13 @@ async def exposition(request: Request, *, engine: Engine, metrics: Metrics) -> R
         {rule for rule, breaker in breakers if breaker.demoted},
     )
     metrics.audit_space_low.set(state.space_low)
+    acks = [ack.made_at for ack in state.silences.values() if ack.ends_at > clock.now()]
+    metrics.acks.set(len(acks))
+    metrics.ack_oldest.set(min(acks, default=0))
+    metrics.posting_fails.set(engine.posting_fails)
+    if engine.watchdog is not None:
+        metrics.watchdog_seen.set(engine.watchdog.last_seen)
+        metrics.watchdog_missing.set(engine.watchdog.missing)
     if (free := engine.free_bytes) is not None:
         metrics.audit_free.set(free)
     # Thousands of series take longer to write than a webhook may wait.

@@ -126,10 +126,39 @@ async def test_a_real_alertmanager_s_silences(real: str, client: httpx.AsyncClie
     now = SystemClock().now()
     wanted = Wanted(parse_matchers('alertname="Never", odd!~"a|b"'), now, now + 600, "ann", HOSTILE)
     first = await manager.silence(wanted)
-    assert await manager.expired([first.id]) == frozenset()
+    assert await manager.withdrawn([first.id]) == frozenset()
     # Within the second in which it began it would be changed in place, and keep its id.
     second = await manager.silence(replace(wanted, starts_at=now - 5, ends_at=now + 60))
     assert (first.replaced, second.replaced) == (None, first.id)
-    assert await manager.expired([first.id, second.id]) == {first.id}
+    assert await manager.withdrawn([first.id, second.id]) == {first.id}
     with pytest.raises(UpstreamError, match="answered 400"):
         await manager.silence(replace(wanted, ends_at=now - 60))
+
+
+@pytest.mark.component
+async def test_a_real_alertmanager_tells_who_ended_a_silence(real: str, client: httpx.AsyncClient) -> None:
+    """One that ran out was not withdrawn, and is made anew to be extended; one that lasts is extended in place, and
+    counts as withdrawn once somebody ends it.
+    """
+    manager = Alertmanager([real], client, clock=SystemClock())
+    now = SystemClock().now()
+    wanted = Wanted(parse_matchers('alertname="Short"'), now, now + 1, "ann", "x")
+    first = await manager.silence(wanted)
+
+    async def state(known: str) -> str:
+        found = (await client.get(f"{real}/api/v2/silence/{known}")).raise_for_status().json()
+        return str(found["status"]["state"])
+
+    async with asyncio.timeout(20):
+        while await state(first.id) != "expired":  # noqa: ASYNC110 the condition is another process's
+            await asyncio.sleep(0.05)
+    assert await manager.withdrawn([first.id]) == frozenset()
+    again = replace(wanted, starts_at=now + 1, ends_at=now + 300)
+    second = await manager.extend(first.id, again)
+    assert second.id != first.id
+    assert (await manager.extend(second.id, replace(again, ends_at=now + 600))).id == second.id
+    assert (await manager.extend(second.id, again)).id == second.id
+    assert await manager.withdrawn([first.id, second.id]) == frozenset()
+    await manager.expire(second.id)
+    assert await manager.withdrawn([first.id, second.id]) == {second.id}
+    await manager.expire(second.id)

@@ -154,11 +154,69 @@ async def test_one_answer_is_enough(client: httpx.AsyncClient) -> None:
 
 async def test_an_end_told_by_any_is_an_end(client: httpx.AsyncClient) -> None:
     """Of the ids that were asked about; what one does not list, or does not answer, is none."""
-    over = {"status": {"state": "expired"}}
+    over = {"status": {"state": "expired"}, "endsAt": "2026-09-21T14:13:20.2Z", "updatedAt": "2026-09-21T14:13:20.2Z"}
     async with (
         web_server(json([listed(id="a"), listed(id="b", **over), listed(id="foreign", **over), {"id": "d"}])) as first,
         web_server(json([listed(id="a", **over), listed(id="b")])) as second,
         web_server(answer(500)) as broken,
     ):
-        found = await manager(client, first, second, broken).expired(["a", "b", "c", "d"])
+        found = await manager(client, first, second, broken).withdrawn(["a", "b", "c", "d"])
     assert found == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"updatedAt": "2026-09-21T14:13:19.999Z"},
+        {"status": {"state": "active"}},
+        {"updatedAt": 5},
+        {"updatedAt": "today"},
+        {"endsAt": None},
+    ],
+)
+async def test_one_that_ran_out_was_not_withdrawn(client: httpx.AsyncClient, changes: dict[str, Any]) -> None:
+    """Whoever ends a silence changes it at the moment of its end; one whose time was over was last changed before."""
+    times = {"endsAt": "2026-09-21T14:13:20.000Z", "updatedAt": "2026-09-21T14:13:20.000Z"}
+    async with web_server(json([listed(**{"status": {"state": "expired"}, **times, **changes})])) as web:
+        assert await manager(client, web).withdrawn(["old"]) == frozenset()
+
+
+STANDING = listed(startsAt="2026-09-21T14:00:00.000Z", endsAt="2026-09-21T14:15:00.000Z")
+
+
+@pytest.mark.parametrize("known", ["old", "forgotten"])
+async def test_an_extended_one_keeps_its_start(client: httpx.AsyncClient, known: str) -> None:
+    """By its id, or else as the same by the same person: only with its own start it is changed in place."""
+    async with web_server(json([STANDING]), answer(200, b'{"silenceID":"old"}')) as web:
+        assert await manager(client, web).extend(known, WANTED) == Silenced("old", web.url)
+    sent = orjson.loads(web.asked[1].body)
+    assert (sent["id"], sent["startsAt"]) == ("old", STANDING["startsAt"])
+    assert sent["endsAt"] == "2026-09-21T14:28:20.250000Z"
+
+
+async def test_one_that_lasts_long_enough_is_left_alone(client: httpx.AsyncClient) -> None:
+    """Somebody has made it longer there, under a name of their own: it is not made shorter again."""
+    longer = {**STANDING, "endsAt": "2026-09-21T15:00:00.000Z", "createdBy": "bob"}
+    async with web_server(json([longer])) as web:
+        assert await manager(client, web).extend("old", WANTED) == Silenced("old", web.url)
+    assert len(web.asked) == 1
+
+
+async def test_one_that_is_gone_is_made_anew(client: httpx.AsyncClient) -> None:
+    """It ran out while nobody extended it, or Alertmanager has lost it: from now on it has another id."""
+    gone = {**STANDING, "status": {"state": "expired"}}
+    async with web_server(answer(503)) as dead, web_server(json([gone]), MADE) as web:
+        assert await manager(client, dead, web).extend("old", WANTED) == Silenced("new", web.url)
+    sent = orjson.loads(web.asked[1].body)
+    assert "id" not in sent
+    assert sent["startsAt"] == "2026-09-21T14:13:20.250000Z"
+
+
+async def test_one_is_ended_wherever_it_stands(client: httpx.AsyncClient) -> None:
+    """One answer is enough, and one that does not know it has nothing to end; when nobody answers, that is told."""
+    async with web_server(answer(404)) as without, web_server(answer(500)) as broken:
+        await manager(client, without, broken).expire("a/b")
+        assert without.asked[0].line == "DELETE /api/v2/silence/a%2Fb HTTP/1.1"
+    async with web_server(answer(500)) as broken:
+        with pytest.raises(UpstreamError, match=r"no Alertmanager ended the silence: .* answered 500"):
+            await manager(client, broken).expire("a")

@@ -22,9 +22,21 @@ def test_it_is_valid(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
 @pytest.mark.parametrize(
-    ("alertname", "receivers"), [("ServiceDown", "autoheal,people"), ("Watchdog", "autoheal,nobody")]
+    ("alertname", "receivers"),
+    [
+        ("ServiceDown", "autoheal,people"),
+        ("Watchdog", "autoheal"),
+        ("AutohealDown", "people"),
+        ("AutohealActive", "nobody"),
+    ],
 )
 def test_people_are_told_as_before(file: Path, alertname: str, receivers: str) -> None:
-    """Every alert goes to autoheal and to people; the heartbeat calls nobody."""
+    """Alerts go to autoheal and to people, those about autoheal to people alone; the heartbeat calls nobody."""
     labels = f"alertname={alertname}"
     assert checked("amtool", "config", "routes", "test", f"--config.file={file}", labels).strip() == receivers
+
+
+def test_the_stack_has_the_example() -> None:
+    """But for where autoheal is, and comments at the top."""
+    example, stack = (file.read_text().partition("route:")[2] for file in FILES)
+    assert stack == example.replace("127.0.0.1:9009", "autoheal:9009")

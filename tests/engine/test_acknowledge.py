@@ -48,7 +48,7 @@ async def test_the_alert_of_a_fingerprint_is_silenced_by_all_its_labels(tmp_path
     now = stage.clock.now()
     (wanted,) = api.silenced
     assert made == Acknowledged("s1", now + 900)
-    assert (wanted.starts_at, wanted.ends_at, wanted.created_by, wanted.comment) == (now, now + 900, "ann", "on it")
+    assert (wanted.starts_at, wanted.ends_at, wanted.created_by, wanted.comment) == (now, now + 300, "ann", "on it")
     matchers = 'alertname="Down", instance="api-1", severity="critical"'
     assert wanted.matchers == parse_matchers(matchers)
     requested, created = (record for record in stage.journal.records if record.kind.value.startswith("silence_"))
@@ -58,7 +58,9 @@ async def test_the_alert_of_a_fingerprint_is_silenced_by_all_its_labels(tmp_path
         "request": requested.seq,
         **asked,
         "silence_id": "s1",
+        "silenced_until": rfc3339(now + 300),
         "alertmanager": "http://am",
+        "covers": 1,
     }
     for record in (requested, created):
         assert (record.actor, record.correlation_id) == ("ann", "c7")
@@ -346,7 +348,7 @@ async def test_a_silence_that_is_ended_in_alertmanager_covers_nothing_any_more(t
     await stage.tell()
     api.ended = {"s1", "foreign"}
     await stage.clock.advance(180)
-    assert silences(stage) == ["silence_requested", "silence_created", "silence_expired"]
+    assert silences(stage) == ["silence_requested", "silence_created", "silence_expired withdrawn"]
     (record,) = [record for record in stage.journal.records if record.kind is Kind.SILENCE_EXPIRED]
     assert (record.actor, record.detail) == ("alertmanager", {"silence_id": "s1", "matchers": 'alertname="Down"'})
     assert len(stage.action.done) == 1
@@ -359,7 +361,7 @@ async def test_a_look_that_goes_wrong_is_made_again(tmp_path: Path, monkeypatch:
     await ack(stage, "alertname=Down", seconds=7200)
     api.ended = {"s1"}
     with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr(api, "expired", None)
+        patch.setattr(api, "withdrawn", None)
         await stage.clock.advance(61)
     assert "silences_not_looked_at" in {log["event"] for log in logs}
     stage.journal.healthy = False

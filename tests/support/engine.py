@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from autoheal.actions import Context, Outcome, Traits
-from autoheal.alertmanager import Silenced, Wanted
+from autoheal.alertmanager import Post, Silenced, Wanted
 from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Record
@@ -123,8 +123,9 @@ class Stage:
         return {str(record.target): str(record.reason) for record in decisions}
 
     def story(self, *, of: Callable[[Record], bool] = lambda record: True) -> list[str]:
-        """Kinds (and reasons) of all records but the service's own."""
+        """Kinds (and reasons) of all records but the service's own, and those that tell of its own alerts."""
         own = ("log_created", "service_started", "service_stopped", "config_loaded", "checkpoint")
+        own += ("notified", "notify_failed")
         return [
             record.kind.value + (f" {record.reason}" if record.reason else "")
             for record in self.journal.records
@@ -149,7 +150,15 @@ class Api:
         """Raised instead of making a silence."""
         self.answer: Callable[[], Awaitable[None]] | None = None
         """Awaited after a silence was made, before that is told."""
+        self.extended: list[tuple[str, Wanted]] = []
+        self.taken_back: list[str] = []
+        self.posted: list[Post] = []
+        self.unwell: Sequence[str] = ()
+        """What is wrong with those that do not take what one of them does."""
+        self.lost: dict[str, str] = {}
+        """Silences that it knows no more, and the ids that they have once they are made anew."""
         self.ended: set[str] = set()
+        """Silences that people have ended there."""
 
     async def silence(self, wanted: Wanted) -> Silenced:
         if self.refusal is not None:
@@ -164,7 +173,24 @@ class Api:
             await self.answer()
         return Silenced(f"s{len(self.silenced)}", "http://am", f"s{same[-1]}" if same else None)
 
-    async def expired(self, ids: Collection[str]) -> frozenset[str]:
+    async def extend(self, known: str, wanted: Wanted) -> Silenced:
+        if self.refusal is not None:
+            raise self.refusal
+        self.extended.append((known, wanted))
+        return Silenced(self.lost.pop(known, known), "http://am")
+
+    async def expire(self, known: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.taken_back.append(known)
+
+    async def post(self, alerts: Sequence[Post]) -> Sequence[str]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.posted += alerts
+        return self.unwell
+
+    async def withdrawn(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(self.ended & set(ids))
 
     async def poll(self, **about: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -54,6 +55,8 @@ class StubEngine:
         self.state = state
         self.ready = True
         self.free_bytes: int | None = 2**30
+        self.posting_fails = False
+        self.watchdog: Any = None
         self.started_at = SystemClock().now()
         self.life: list[str] = []
         self.error: Exception | None = None

@@ -90,15 +90,28 @@ def steady_port() -> int:
 
 @contextmanager
 def alertmanager(
-    folder: Path, port: int, receiver: str, cluster: Sequence[str] = ("--cluster.listen-address=",)
+    folder: Path,
+    port: int,
+    receiver: str,
+    cluster: Sequence[str] = ("--cluster.listen-address=",),
+    *,
+    people: str | None = None,
 ) -> Iterator[None]:
     """Alertmanager as deploy/alertmanager.yml configures it, but posting to `receiver`, and in seconds; alone unless
     `cluster`, options of its command line, say otherwise.
+
+    `people` is where the webhook of those stands whom it calls; by default nobody is called.
     """
     yaml = YAML(typ="safe")
     config = yaml.load(ALERTMANAGER_EXAMPLE)
-    config["route"]["routes"][0] |= {"group_wait": "1s", "group_interval": "1s", "repeat_interval": "1s"}
+    soon = {"group_wait": "1s", "group_interval": "1s", "repeat_interval": "1s"}
+    config["route"] |= soon
+    config["route"]["routes"][0] |= soon
+    config["route"]["routes"][-1] |= soon
+    config["route"]["routes"][1] |= {"group_wait": "0s", "group_interval": "1s", "repeat_interval": "1s"}
     config["receivers"][0]["webhook_configs"][0]["url"] = receiver
+    if people is not None:
+        config["receivers"][1]["webhook_configs"] = [{"url": people}]
     file = folder / "alertmanager.yml"
     yaml.dump(config, file)
     argv = [

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autoheal import __version__
 from autoheal.actions import ACTIONS
+from autoheal.clock import SystemClock
 from autoheal.config import load as load_settings
 from autoheal.model import Draft, Kind, Reason
 from autoheal.rules import load
+from autoheal.state import Silence
 from autoheal.web.health import warnings as told_of
 from tests.support.gateway import RULES, Gateway, decision, firing, gateway, of_run
 
@@ -159,6 +162,46 @@ async def test_what_guards_and_people_hold_back_is_looked_up_at_each_scrape(gate
     }
     await gate.log(Draft(kind=Kind.BREAKER_CLOSED, rule="restart-api"))
     assert await told() == {"autoheal_approvals_waiting": "0.0"}
+
+
+async def test_a_page_hold_that_nobody_hears_of_is_a_warning(tmp_path: Path) -> None:
+    """Without ALERTMANAGER_URL nothing is held back."""
+    text = RULES + "    page_hold: true\n"
+    (tmp_path / "rules.yaml").write_text(text)
+    rules = load(tmp_path / "rules.yaml", actions={name: action.Params for name, action in ACTIONS.items()})
+    (told,) = told_of(load_settings({}), rules)
+    assert told == "Rule 'restart-api' holds no page back (`page_hold`): ALERTMANAGER_URL is not set."
+    assert told_of(load_settings({"ALERTMANAGER_URL": "http://am:9093"}), rules) == []
+
+
+async def test_what_goes_wrong_now_is_a_warning_and_a_metric(gate: Gateway) -> None:
+    """Alerts that no longer arrive, and alerts of autoheal's own that nobody takes."""
+    assert (await gate.client.get("/")).json()["warnings"] == []
+    gate.engine.posting_fails = True
+    gate.engine.watchdog = SimpleNamespace(missing=True, trouble="Nothing comes.", last_seen=1_790_000_000.0)
+    first, second = (await gate.client.get("/")).json()["warnings"]
+    assert first == "Nothing comes."
+    assert "AutohealFailed" in second
+    lines = (await gate.client.get("/metrics")).text.splitlines()
+    assert "autoheal_alertmanager_posts_failing 1.0" in lines
+    assert "autoheal_watchdog_missing 1.0" in lines
+    assert "autoheal_watchdog_last_seen_timestamp_seconds 1.79e+09" in lines
+    gate.engine.watchdog.missing = gate.engine.posting_fails = False
+    assert (await gate.client.get("/")).json()["warnings"] == []
+    assert "autoheal_watchdog_missing 0.0" in (await gate.client.get("/metrics")).text.splitlines()
+
+
+async def test_acknowledgements_in_force_are_counted(gate: Gateway) -> None:
+    """With the time of the oldest; one whose time is over is none."""
+    now = SystemClock().now()
+    silences = [
+        Silence(name, "a=b", "ann", ends, made_at=made)
+        for name, ends, made in (("s1", now + 60, now - 100), ("s2", now + 60, now - 50), ("s3", now - 1, now - 900))
+    ]
+    gate.engine.state.silences = {silence.id: silence for silence in silences}
+    samples = dict(line.rsplit(" ", 1) for line in (await gate.client.get("/metrics")).text.splitlines())
+    assert float(samples["autoheal_acks"]) == 2
+    assert float(samples["autoheal_ack_oldest_timestamp_seconds"]) == pytest.approx(now - 100)
 
 
 @pytest.mark.parametrize(
