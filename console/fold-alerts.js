@@ -25,6 +25,7 @@ export const ALERTS = {
       runs: {},
       ran: [],
       released: {},
+      asked_by: {},
     });
   },
 

@@ -29,6 +29,7 @@ export function begin(state, record) {
     created_at: seconds(record.ts),
     correlation_id: record.correlation_id ?? null,
     caused_by: episode.caused_by,
+    asked_by: Object.hasOwn(episode.asked_by, rule) ? episode.asked_by[rule] : null,
     state: waits ? 'awaiting_approval' : 'planned',
     approval: word && { rule_digest: word.rule_digest, requested_at: word.ts, expires_at: word.ts, by: word.by, observed: null },
     step: 0,
@@ -137,10 +138,11 @@ export const RUNS = {
     leftToPeople(state, run, record);
     ends('escalated')(state, record);
   },
-  rerun_requested(state, { fingerprint, rule }) {
+  rerun_requested(state, { fingerprint, rule, actor }) {
     const episode = state.episodes.get(fingerprint);
     if (!episode) return;
     const { [rule]: _, ...released } = episode.released;
-    state.episodes.set(fingerprint, { ...episode, ran: episode.ran.filter((/** @type {string} */ one) => one !== rule), released });
+    const ran = episode.ran.filter((/** @type {string} */ one) => one !== rule);
+    state.episodes.set(fingerprint, { ...episode, ran, released, asked_by: { ...episode.asked_by, [rule]: actor } });
   },
 };

@@ -49,8 +49,9 @@ class Control:
         """Let the run act, guards willing. Raises ApprovalExpired, and OwnRun for whoever caused it."""
         run = await self._awaiting(run_id, word)
         actor = word.by.actor
-        if actor == run.caused_by and actor not in RESERVED_ACTORS:
-            raise OwnRun(f"the run {run.id} follows from what {actor} has sent: somebody else must approve it")
+        if actor in (run.caused_by, run.asked_by) and actor not in RESERVED_ACTORS:
+            how = "is one that {} has asked for" if actor == run.asked_by else "follows from what {} has sent"
+            raise OwnRun(f"the run {run.id} {how.format(actor)}: somebody else must approve it")
         return await self._record(run, Kind.APPROVAL_GRANTED, word)
 
     async def deny(self, run_id: str, word: Word) -> Run:

@@ -45,8 +45,12 @@ class Releases:
         if digest != found:
             await self._ledger.settle()
             raise OtherBatch(name, found)
-        if by.actor not in RESERVED_ACTORS and any(episode.caused_by == by.actor for episode in batch):
-            raise OwnRun(f"an alert of this storm is one that {by.actor} has sent: somebody else must let them go")
+        causes = {cause for episode in batch for cause in (episode.caused_by, episode.asked_by.get(name))}
+        if by.actor in causes - RESERVED_ACTORS:
+            raise OwnRun(
+                f"an alert of this storm is one that {by.actor} has sent, or asked a run for: somebody else must let"
+                " them go"
+            )
         detail = {"batch_digest": found, "rule_digest": rule.digest, "alerts": len(batch)}
         if comment:
             detail["comment"] = comment

@@ -75,6 +75,8 @@ class Episode:
     """Rules whose run on this episode has ended: a rule has at most one, unless somebody asks for another."""
     released: dict[str, Release] = field(default_factory=dict)
     """By rule, of those whose storm does not hold it any more by somebody's word."""
+    asked_by: dict[str, str] = field(default_factory=dict)
+    """Who asked last for another run, by rule."""
     size: int = 0
     """Of the record of its first firing, bytes."""
 
@@ -119,6 +121,8 @@ class Run:
     correlation_id: str | None
     caused_by: str = "alertmanager"
     """The actor of the firing that it is about."""
+    asked_by: str | None = None
+    """Who asked for it, where it is another run on its episode."""
     state: RunState = RunState.PLANNED
     approval: Approval | None = None
     """Of a rule with `mode: approve`, once it was asked for."""

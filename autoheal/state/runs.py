@@ -39,6 +39,7 @@ def _decision(state: State, record: Record) -> None:
         created_at=record.ts,
         correlation_id=record.correlation_id,
         caused_by=episode.caused_by,
+        asked_by=episode.asked_by.get(rule),
         reason=reason,
     )
     if reason is Reason.AWAITING_APPROVAL:
@@ -166,6 +167,7 @@ def _escalated(state: State, record: Record) -> None:
 def _rerun_requested(state: State, record: Record) -> None:
     episode = state.episodes[given(record.fingerprint)]
     episode.ran.remove(given(record.rule))
+    episode.asked_by[given(record.rule)] = record.actor
     # What a storm's batch was let go for is done.
     episode.released.pop(given(record.rule), None)
 

@@ -125,6 +125,16 @@ async def test_who_sent_one_of_them_cannot_let_them_go(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_who_asked_for_a_run_on_one_of_them_cannot_let_them_go(tmp_path: Path) -> None:
+    """As they cannot approve that run."""
+    stage = await held(tmp_path)
+    stage.engine.state.episodes[stage.alert("api-2").fingerprint].asked_by = {"restart": "eve"}
+    with pytest.raises(OwnRun, match="eve"):
+        await let_go(stage, By("eve", "c"))
+    assert await let_go(stage, By("ann", "c")) == 4
+    await stage.engine.stop()
+
+
 async def test_where_nothing_is_held_nothing_is_let_go(tmp_path: Path) -> None:
     """No storm, an unknown rule, a batch that somebody else has let go, a service that stops."""
     stage = await held(tmp_path, count=2)

@@ -9,7 +9,7 @@ import pytest
 
 from autoheal.actions import Outcome
 from autoheal.engine import Word, batch_digest
-from autoheal.errors import NoRun, WrongTurn
+from autoheal.errors import NoRun, OwnRun, WrongTurn
 from autoheal.model import By, Kind
 from autoheal.state import Run, RunState, fold
 from tests.support.clock import settle
@@ -85,6 +85,26 @@ async def test_what_people_have_ended_may_be_asked_for_again(tmp_path: Path, end
     await ask_again(stage)
     assert stage.story()[-1] == "approval_requested"
     assert last_run(stage).state is RunState.AWAITING_APPROVAL
+    await stage.engine.stop()
+
+
+async def test_who_asked_for_it_cannot_approve_it(tmp_path: Path) -> None:
+    """Somebody else has to, also in the next life."""
+    stage = Stage(tmp_path, FREE.replace("mode: live", "mode: approve"))
+    await stage.start()
+    await stage.tell()
+    await stage.engine.control.deny(last_run(stage).id, Word(By("bob", "c-bob")))
+    await settle()
+    await ask_again(stage)
+    await stage.crash()
+    await stage.start()
+    digest = last_run(stage).plan_digest
+    with pytest.raises(OwnRun, match="ann has asked for"):
+        await stage.engine.control.approve(last_run(stage).id, Word(ANN.by, plan_digest=digest))
+    assert stage.action.done == []
+    await stage.engine.control.approve(last_run(stage).id, Word(By("bob", "c-bob"), plan_digest=digest))
+    await settle()
+    assert len(stage.action.done) == 1
     await stage.engine.stop()
 
 
