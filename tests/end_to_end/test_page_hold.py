@@ -122,6 +122,15 @@ def test_a_page_waits_while_a_run_is_at_work(here: Here) -> None:
     assert [call for call in here.people.calls if call["labels"]["alertname"].startswith("Autoheal")] == []
 
 
+def test_what_was_left_to_people_is_never_held_back(here: Here) -> None:
+    """A run on the target of one that has failed must not hide that, whatever the severity is called."""
+    here.fire(TRIGGER)
+    wait_until(lambda: here.alert("AutohealActive") is not None, what="AutohealActive")
+    here.fire(PAGE, {"alertname": "AutohealFailed", "target": "api-1", "severity": "page", "rule": "other"})
+    wait_until(here.held, what="the page to be held back")
+    wait_until(lambda: bool(here.people.called("firing", alertname="AutohealFailed")), what="the call")
+
+
 def test_a_gateway_that_is_killed_over_a_run_holds_nothing_back(here: Here) -> None:
     """What it said lapses by itself, and people are called."""
     here.fire(TRIGGER)
