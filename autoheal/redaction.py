@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autoheal.disk import write_whole
 from autoheal.errors import AutohealError
+from autoheal.model import OWN_ALERTS
 
 DEFAULT_NAMES = ("*password*", "*token*", "*secret*", "authorization", "*_key", "*apikey*")
 KEY_BYTES = 32
@@ -67,7 +68,8 @@ class Redaction:
 
     def of(self, name: str, value: str) -> str:
         """What stands for `value` of the label or annotation `name`: its token, or it less credentials in URLs."""
-        if name not in self.names:
+        if name not in self.names or (name == "alertname" and value.startswith(OWN_ALERTS)):
+            # Names of alerts about autoheal are no secret, and by them it knows what it must never act on.
             return without_userinfo(value)
         if _TOKEN.fullmatch(value):
             return value  # of an episode that was taken in before

@@ -101,6 +101,14 @@ def test_what_was_hidden_does_not_pass_for_the_value(name: str, received: str) -
     assert not REDACTION.shows(name, REDACTION.of(name, received))
 
 
+def test_alerts_about_autoheal_keep_their_names() -> None:
+    """By these it knows what it must not act on, also where the names of all others are hidden."""
+    redaction = Redaction(HiddenNames(["alert*"]), b"a key")
+    assert redaction.of("alertname", "AutohealFailed") == "AutohealFailed"
+    assert redaction.of("alertname", "Down").startswith("[redacted:")
+    assert redaction.of("alerted", "AutohealFailed").startswith("[redacted:")
+
+
 @pytest.mark.parametrize("value", ["", "api-1:9100", "http://db/?to=a@b", "a*@b", "[redacted:?]"])
 def test_what_was_not_hidden_does(value: str) -> None:
     """Everything else is recorded as it was received."""
