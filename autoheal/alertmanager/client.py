@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar
 
 import httpx
 
@@ -14,6 +15,8 @@ from autoheal.alertmanager.silences import Silenced, Wanted
 from autoheal.clock import Clock
 from autoheal.errors import UpstreamError
 from autoheal.peer import Peer, Unusable
+
+T = TypeVar("T")
 
 TIMEOUT_SECONDS = 5.0
 """From a request to the last byte of its answer: a server that drips its answer is cut as well."""
@@ -55,10 +58,10 @@ class Alertmanager:
         """
         return await self._at_the_first(lambda peer: silences.make(peer, wanted), "made the silence")
 
-    async def extend(self, known: str, wanted: Wanted) -> Silenced:
+    async def extend(self, known: str, wanted: Wanted) -> Silenced | None:
         """See to it that the silence `known`, or one like it, lasts until `wanted.ends_at`, at the first that answers.
 
-        It has another id where it had ended, or been lost. Raises UpstreamError.
+        It has another id where it had run out, or been lost; None where somebody has ended it. Raises UpstreamError.
         """
         return await self._at_the_first(lambda peer: silences.extend(peer, known, wanted), "extended the silence")
 
@@ -95,7 +98,7 @@ class Alertmanager:
             raise UpstreamError(f"no Alertmanager {what}: {'; '.join(errors)}")
         return errors
 
-    async def _at_the_first(self, ask: Callable[[Peer], Awaitable[Silenced]], what: str) -> Silenced:
+    async def _at_the_first(self, ask: Callable[[Peer], Awaitable[T]], what: str) -> T:
         errors: list[str] = []
         for peer in self._peers:
             try:

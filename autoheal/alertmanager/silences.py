@@ -46,11 +46,14 @@ async def make(peer: Peer, wanted: Wanted) -> Silenced:
     return Silenced(await _post(peer, wanted, replaced), peer.name, replaced)
 
 
-async def extend(peer: Peer, known: str, wanted: Wanted) -> Silenced:
+async def extend(peer: Peer, known: str, wanted: Wanted) -> Silenced | None:
     """See to it that a silence lasts there until `wanted.ends_at`: the one with the id `known`, or the same by the same
-    person, or else a new one. One that lasts longer stays as it is. Raises Unusable.
+    person, or else a new one. One that lasts longer stays as it is, and one that somebody has ended is not made anew:
+    None. Raises Unusable.
     """
     listed = await _listed(peer)
+    if any(each["id"] == known and _ended_by_hand(each) for each in listed):
+        return None
     lasting = (each for each in listed if each["id"] == known and _state(each) != "expired")
     standing = next(lasting, None) or _same(listed, wanted)
     if standing is None:

@@ -81,18 +81,22 @@ class Silences:
             await self._end(silence)
         else:
             await self._extend(silence)
-            self._remind(silence)
+            if silence.id in self._ledger.state.silences:
+                self._remind(silence)
 
     def _in_force(self) -> Sequence[Silence]:
         return [each for each in self._ledger.state.silences.values() if each.ends_at > self._clock.now()]
 
     async def _learn_ends(self) -> None:
         """Have the end of each alert recorded that is covered and fires no more."""
-        episodes = self._ledger.state.episodes
+        fingerprints: dict[str, None] = {}
         for silence in self._in_force():
-            for episode in covered(parsed(silence.matchers), list(episodes.values())):
-                await self._watch.standing(episode.fingerprint)
+            episodes = covered(parsed(silence.matchers), self._ledger.state.episodes.values())
+            fingerprints.update((episode.fingerprint, None) for episode in episodes)
             await asyncio.sleep(0)
+        # One question for all: an Alertmanager that hangs must not cost its time once for each alert, while silences
+        # run out.
+        await self._watch.learn_ends(list(fingerprints))
 
     def _is_over(self, silence: Silence, poll: Poll) -> bool:
         """Whether it is certain that nothing fires any more for which it was made."""
@@ -124,6 +128,10 @@ class Silences:
             made = await self._alertmanager.extend(silence.id, wanted)
         except UpstreamError as error:
             _log.warning("silence_not_extended", silence_id=silence.id, error=str(error))
+            return
+        if made is None:
+            # Since the look: what a person has taken back must not come again.
+            self._record_end(silence, actor="alertmanager", reason="withdrawn")
             return
         if made.id != silence.id:
             # In place it is the same silence, of which the log has told; that it goes on is what was asked for.

@@ -60,6 +60,11 @@ class Watch:
             await self._end([fingerprint], begun)
         return verdict
 
+    async def learn_ends(self, fingerprints: Sequence[str]) -> None:
+        """Have the end of each of these recorded that fires no more, all by one answer."""
+        poll, begun = await self._fresh(since=0.0)
+        await self._end([f for f in fingerprints if poll.verdict(f) == "ended"], begun)
+
     async def now(self) -> tuple[Poll, float]:
         """What all alerts look like, as asked some seconds ago at most, and when (epoch seconds)."""
         return await self._fresh(since=0.0)

@@ -212,6 +212,18 @@ async def test_one_that_is_gone_is_made_anew(client: httpx.AsyncClient) -> None:
     assert sent["startsAt"] == "2026-09-21T14:13:20.250000Z"
 
 
+async def test_one_that_somebody_has_ended_is_not_made_anew(client: httpx.AsyncClient) -> None:
+    """However late that is seen: a person's word on a silence is not taken back."""
+    ended = {
+        "status": {"state": "expired"},
+        "endsAt": "2026-09-21T14:12:00.000Z",
+        "updatedAt": "2026-09-21T14:12:00.000Z",
+    }
+    async with web_server(json([{**STANDING, **ended}])) as web:
+        assert await manager(client, web).extend("old", WANTED) is None
+    assert len(web.asked) == 1
+
+
 async def test_one_is_ended_wherever_it_stands(client: httpx.AsyncClient) -> None:
     """One answer is enough, and one that does not know it has nothing to end; when nobody answers, that is told."""
     async with web_server(answer(404)) as without, web_server(answer(500)) as broken:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from autoheal.alertmanager.client import TIMEOUT_SECONDS
+from autoheal.clock import Clock
 from autoheal.engine import Ack, Acknowledged
 from autoheal.errors import UpstreamError
-from autoheal.model import Kind, Record, rfc3339
+from autoheal.model import Alert, Kind, Record, rfc3339
 from autoheal.rules import parse_matchers
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
@@ -215,4 +218,58 @@ async def test_an_old_one_is_told_of_each_hour(tmp_path: Path) -> None:
     }
     assert 3600 <= second.ts - first.ts <= 3700
     assert [log["by"] for log in logs if log["event"] == "ack_old"] == ["ann"]
+    await stage.engine.stop()
+
+
+async def test_what_somebody_ends_in_the_midst_of_a_look_stays_ended(tmp_path: Path) -> None:
+    """It is neither made anew nor are people reminded of it, and the alert is no longer acknowledged."""
+    stage = Stage(tmp_path, SLOW)
+    stage.alertmanager = api = Api(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(30)  # so that the look that would remind people is one that would extend
+    await ack(stage, hours=4)
+    await stage.clock.advance(3590)
+
+    async def too_early(ids: Collection[str]) -> frozenset[str]:
+        api.ended |= set(ids)
+        return frozenset()
+
+    api.withdrawn = too_early  # type: ignore[method-assign]
+    await stage.clock.advance(240)
+    assert [record.kind for record in told(stage)] == [Kind.SILENCE_EXPIRED]
+    assert (told(stage)[0].actor, told(stage)[0].reason) == ("alertmanager", "withdrawn")
+    assert stage.engine.state.silences == {}
+    await stage.engine.stop()
+
+
+class Hanging(Api):
+    """One of whose members takes all the time that it has."""
+
+    def __init__(self, clock: Clock, *alerts: Alert) -> None:
+        super().__init__(*alerts)
+        self.clock = clock
+        self.hangs = False
+
+    async def poll(self, **about: Any) -> Any:
+        if self.hangs:
+            await self.clock.sleep(TIMEOUT_SECONDS + 0.01)
+        return await super().poll(**about)
+
+
+async def test_one_over_many_alerts_does_not_run_out_while_alertmanager_hangs(tmp_path: Path) -> None:
+    """What it covers is one question, however many alerts that are: there is time left for the extension."""
+    stage = Stage(tmp_path, SLOW)
+    alerts = [stage.alert("x" * length) for length in range(1, 81)]
+    stage.alertmanager = api = Hanging(stage.clock, *alerts)
+    await stage.start()
+    await stage.tell(*alerts)
+    await ack(stage, hours=4)
+    api.hangs = True
+    lasts, least = stage.clock.now() + 300, 300.0
+    for _ in range(900):
+        await stage.clock.advance(1)
+        lasts = max([lasts, *(wanted.ends_at for _, wanted in api.extended)])
+        least = min(least, lasts - stage.clock.now())
+    assert least >= 60
     await stage.engine.stop()

@@ -181,9 +181,11 @@ class Api:
             await self.answer()
         return Silenced(f"s{len(self.silenced)}", "http://am", f"s{same[-1]}" if same else None)
 
-    async def extend(self, known: str, wanted: Wanted) -> Silenced:
+    async def extend(self, known: str, wanted: Wanted) -> Silenced | None:
         if self.refusal is not None:
             raise self.refusal
+        if known in self.ended:
+            return None
         self.extended.append((known, wanted))
         return Silenced(self.lost.pop(known, known), "http://am")
 
