@@ -220,7 +220,8 @@ class Runner:
 
     def _crowded(self, run: Run) -> bool:
         """Whether only the want of room keeps a run from acting that people have approved: it waits for its turn."""
-        if run.approval is None or run.resolved is not None:
+        # Not for ever: hours later nobody expects it any more. Then it ends, and people are asked anew in its time.
+        if run.approval is None or run.resolved is not None or self._clock.now() >= run.approval.expires_at:
             return False
         decision = self._world.decide_again(run)
         return decision is not None and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)

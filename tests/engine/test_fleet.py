@@ -220,6 +220,28 @@ async def test_approved_runs_act_one_after_the_other(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_an_approval_does_not_wait_for_room_for_ever(tmp_path: Path) -> None:
+    """Once the time is over that people had to answer, their yes is void, and they are asked anew when there is room:
+    an action hours later would come as a surprise.
+    """
+    metrics = Metrics(2.0)
+    stage = await begun(tmp_path, metrics, FLEET.replace("mode: live", "mode: approve"))
+    await stage.tell(stage.alert(job="api"))
+    (run,) = stage.engine.state.runs.values()
+    metrics.values = None
+    await stage.clock.advance(20)
+    await stage.engine.control.approve(run.id, Word(By("ann", "c2"), plan_digest=run.plan_digest))
+    await stage.clock.advance(870)
+    assert stage.engine.state.runs[run.id].state is RunState.PLANNED
+    await stage.clock.advance(20)
+    assert stage.story()[-2:] == ["decision fleet_guard", "action_cancelled fleet_guard"]
+    metrics.values = (2.0,)
+    await stage.clock.advance(60)
+    assert stage.story()[-2:] == ["decision awaiting_approval", "approval_requested"]
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
 async def test_a_ladder_that_was_begun_is_not_left_for_it(tmp_path: Path) -> None:
     """Its next step needs no room: it is counted already."""
     metrics = Metrics(2.0)
