@@ -328,6 +328,9 @@ class Runner:
         """The records that end the run instead of step `number` (None: the next), or None when nothing stands in the
         way. `now` is how that is which an approved run is about to change, where it is known.
         """
+        if run.resolved == "superseded" and run.step:
+            # Its ladder ends, but not well: else an alert that comes and goes would never open the rule's breaker.
+            return [self._draft(Kind.ESCALATED, reason="fired_anew", resolved=run.resolved)]
         if run.resolved is not None:
             return [self._draft(Kind.ACTION_CANCELLED, reason="resolved", resolved=run.resolved)]
         # After a step that did not help, an alert that still fires is not left in silence.

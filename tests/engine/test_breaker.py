@@ -41,6 +41,20 @@ class Runs:
         return self.stage.story(of=lambda record: record.kind in kinds)
 
 
+async def test_an_alert_that_comes_and_goes_opens_it(tmp_path: Path) -> None:
+    """Each time it fires anew under verification the run has failed, however many steps its ladder has left."""
+    stage = Stage(tmp_path, BREAKER_RULES.replace("cooldown: 10m", "cooldown: 0s"))
+    runs = Runs(stage)
+    await stage.start()
+    for _ in range(4):
+        await stage.tell(stage.alert(ago=0))
+        await stage.clock.advance(100)
+    assert runs.guards() == ["breaker_opened"]
+    assert len(stage.action.done) == 2
+    assert runs.last("api-1") == "decision breaker_open"
+    await stage.engine.stop()
+
+
 async def test_a_rule_that_fails_rests_and_then_tries_once(tmp_path: Path) -> None:
     """Two failures open the breaker; after `reset` one run is tried while all others wait; its success closes it."""
     stage = Stage(tmp_path, BREAKER_RULES)

@@ -289,7 +289,9 @@ async def test_resolved_before_the_next_step_cancels(tmp_path: Path) -> None:
 
 
 async def test_an_alert_that_comes_back_during_verification_has_not_healed(tmp_path: Path) -> None:
-    """A firing that supersedes the episode under verification fails the step and cancels the ladder."""
+    """A firing that supersedes the episode under verification fails the step and ends the ladder; the next one begins
+    anew.
+    """
     stage = Stage(tmp_path)
     await stage.start()
     await stage.tell()
@@ -300,7 +302,7 @@ async def test_an_alert_that_comes_back_during_verification_has_not_healed(tmp_p
         "alert_firing",
         "decision in_progress",
         "heal_failed fired_anew",
-        "action_cancelled resolved",
+        "escalated fired_anew",
         "decision cooldown",
     ]
     await stage.clock.advance(500)
