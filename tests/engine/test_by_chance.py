@@ -25,7 +25,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from autoheal import state
 from autoheal.engine import Word, intake
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
@@ -35,7 +34,7 @@ from autoheal.engine.runs import Runner
 from autoheal.model import Kind, Reason
 from autoheal.rules import decide, guards
 from autoheal.rules.guards import Verdict
-from autoheal.state import Run
+from autoheal.state import Run, whole
 from tests.support.chance import ALERTS, BROKEN, SlowJournal, World
 
 SAMPLE, WHOLE = 100, 3000
@@ -335,7 +334,7 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     "protection does not count": (decide, "protected", passes),
     "approval is not needed": (guards, "approved", passes),
     "nobody looks again once the intent is written": (Runner, "_overtaken", lambda self: None),
-    "nobody looks again before the step": (Runner, "_obstacle", lambda self, run: None),
+    "nobody looks again before the step": (Runner, "_obstacle", lambda self, run, number=None, now=None: None),
     "what was interrupted is done again": (Runner, "_close_interrupted", acts_again),
     "it acts before the intent is durable": (SlowJournal, "wait", at_once),
     "anybody's word counts at any time": (Control, "_awaiting", anybody),
@@ -343,7 +342,7 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     "nothing is taken up at start": (Crew, "take_up", lambda self: None),
     "nobody asks again when a wait ends": (Decider, "_wait", lambda self, episode, decision: None),
     "the file is not looked at": (Pauses, "look_at_file", lambda self: None),
-    "snapshots lack the charges": (state, "_SNAPSHOT_FIELDS", [n for n in state._SNAPSHOT_FIELDS if n != "charges"]),
+    "snapshots lack the charges": (whole, "_SNAPSHOT_FIELDS", [n for n in whole._SNAPSHOT_FIELDS if n != "charges"]),
 }
 """Engines that are not to be trusted: what is put in the place of what."""
 
