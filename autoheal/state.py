@@ -242,6 +242,10 @@ class Spent:
         """Index in `times` of the first charge after `ts`."""
         return bisect_right(self.times, ts)
 
+    def used(self, window: float, now: float) -> int:
+        """How much of it falls in the last `window` seconds. What waits counts as charged `now`."""
+        return len(self.times) - self.since(now - window) + self.waiting
+
 
 @dataclass(slots=True)
 class Silence:
@@ -394,6 +398,15 @@ class State:
     def spent_on(self, rule: str | None = None, target: str | None = None) -> Spent:
         """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
         return self.spent.get(budget_key(rule, target), _NOTHING)
+
+    def spent_by_target(self) -> dict[str, dict[str, Spent]]:
+        """What has been spent on each target, by rule. Read only."""
+        found: dict[str, dict[str, Spent]] = {}
+        for key, spent in self.spent.items():
+            rule, _, target = key.partition("\0")
+            if target:
+                found.setdefault(rule, {})[target] = spent
+        return found
 
     def reserve(self, run_id: str, charge: Charge) -> None:
         """A run was decided: until it begins or ends it counts as spent."""
