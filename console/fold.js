@@ -1,4 +1,4 @@
-// The state: a pure fold of the log's records, by the same rules as the service's (autoheal/state.py).
+// The state: a pure fold of the log's records, by the same rules as the service's (autoheal/state).
 //
 // `fold` changes no state that it was given: it copies each table once a call, and replaces the entries that change, so
 // whoever keeps an entry (but a storm) can tell by its identity whether it still stands. Tables are Maps: names in them are hostile.
