@@ -23,7 +23,7 @@ const percent = (/** @type {number} */ share) => Math.round(share * 100);
 
 /** A share in words. @param {number} k @param {number} n */
 export function rate(k, n) {
-  if (n === 0) return 'none yet';
+  if (n === 0) return 'none';
   const [low, high] = wilson(k, n);
   return `${k} of ${n} · ${percent(k / n)} % (${percent(low)} to ${percent(high)} %)`;
 }

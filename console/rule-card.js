@@ -26,7 +26,7 @@ export class RuleCard {
     summary: h('summary'),
     rule: h('dl'),
     guards: h('dl'),
-    counts: h('div'),
+    counts: h('dl'),
     compared: h('div'),
     runs: h('ol', { class: 'last' }),
     buttons: h('div', { class: 'buttons' }),
@@ -59,7 +59,7 @@ export class RuleCard {
     if (!this.element.open) return;
     this.#draw(this.#parts.rule, facts(rule), (rows) => pairs(rows));
     this.#draw(this.#parts.guards, guards(rule, all, now), (rows) => pairs(rows));
-    this.#draw(this.#parts.counts, [tally, since], () => counts(tally, since));
+    this.#draw(this.#parts.counts, counts(tally), (rows) => pairs(rows));
     const runs = [...state.runs.values()].filter(({ rule: of }) => of === rule.name).slice(-LAST_RUNS).reverse();
     this.#draw(this.#parts.runs, runs.map(({ plan: _, ...run }) => run), () => (runs.length ? runs.map(lastRun) : [h('li', { class: 'quiet' }, 'None is known.')]));
     const paused = told.some(({ text }) => text === 'paused');
@@ -111,7 +111,7 @@ function bar(k, n) {
   const [low, high] = wilson(k, n).map((share) => share * 100);
   return s(
     'svg',
-    { class: 'interval', viewBox: '-2 0 104 12', 'aria-hidden': 'true' },
+    { class: 'interval', viewBox: '-5 0 110 12', 'aria-hidden': 'true' },
     s('path', { class: 'ground', d: 'M0 6H100' }),
     s('path', { class: 'span', d: `M${low.toFixed(1)} 6H${high.toFixed(1)}` }),
     s('circle', { cx: ((100 * k) / n).toFixed(1), cy: 6, r: 4 }),
@@ -121,18 +121,17 @@ function bar(k, n) {
 /** @param {[string, string][]} rows */
 const pairs = (rows) => rows.flatMap(([name, text]) => [h('dt', {}, name), h('dd', {}, text)]);
 
-/** @param {Tally} tally @param {string} since */
-function counts({ healed, left, stopped, dry, heldOut }, since) {
-  return [
-    table(`Runs of the last ${since}`, ['', 'Runs'], [
-      ['Live: healed', String(healed)],
-      ['Live: left to people', String(left)],
-      ['Live: stopped before the first step, left to people', String(stopped)],
-      ['Dry run', String(dry)],
-      ['Held out, to compare', String(heldOut)],
-    ]),
-    h('p', {}, `Healed, of those that acted and were judged: ${rate(healed, healed + left)}.`),
+/** @param {Tally} tally @returns {[string, string][]} */
+function counts({ healed, left, stopped, dry, heldOut }) {
+  /** @type {[string, string | number][]} */
+  const rows = [
+    ['Healed', healed + left ? `${rate(healed, healed + left)} of those that acted and were judged` : 'none was judged'],
+    ['Left to people', left],
+    ['Stopped before the first step', stopped],
+    ['Dry runs', dry],
+    ['Held out', heldOut],
   ];
+  return rows.filter(([, count]) => count !== 0).map(([name, count]) => [name, String(count)]);
 }
 
 /** @param {{acted: Group, heldOut: Group}} groups @param {boolean} whole */

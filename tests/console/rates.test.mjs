@@ -15,7 +15,7 @@ test('the interval is that of the literature, and stays within 0 and 1', () => {
 });
 
 test('a rate says of how many it is, and nothing of none', () => {
-  assert.equal(rate(0, 0), 'none yet');
+  assert.equal(rate(0, 0), 'none');
   assert.equal(rate(1, 1), '1 of 1 · 100 % (21 to 100 %)');
 });
 
