@@ -103,7 +103,7 @@ function card(storm, may) {
     'li',
     { class: 'card', 'aria-labelledby': id },
     h('h4', { id }, `Storm of ${rule}`),
-    h('p', { class: 'quiet' }, over ? 'Over; it began at ' : 'Since ', time(seconds(since)), `: ${held} ${held === 1 ? 'alert is' : 'alerts are'} held, until it ends or people release it.`),
+    h('p', { class: 'quiet' }, over ? 'Over; it began at ' : 'Since ', time(seconds(since)), `: ${held} ${held === 1 ? 'alert is' : 'alerts are'} held. Each stays so until it ends or is released.`),
     digest === null ? h('p', {}, 'None can be released now.') : batch(storm),
     may && digest !== null && h('div', { class: 'buttons' }, h('button', { type: 'button', 'data-rule': rule, 'aria-label': `Release what the storm of ${rule} holds` }, 'Release…')),
   );

@@ -31,6 +31,20 @@ FAULT = "[...document.querySelectorAll('dialog .fault')].map((one) => one.textCo
 ANSWERED = "document.querySelector('.answered').innerText"
 
 
+CARD = """
+(async () => {
+    const { card } = await import('/console/approval-card.js');
+    const approval = { expires_at: 0, requested_at: 0, by: null, observed: 'container 5d41, since 09:12' };
+    const plan = { target: 't', steps: [{ action: 'docker', params: { restart: 't' } }] };
+    const run = { id: 'r1', rule: 'r', target: 't', alertname: 'A', created_at: 0, approval, plan,
+        plan_digest: "77ab", caused_by: 'ann' };
+    const shown = (subject) => card(run, { who: { subject }, may: () => true });
+    const words = (subject) => [...shown(subject).querySelectorAll('button')].map(({ dataset }) => dataset.word);
+    return [shown('ann').textContent, words('ann'), words('bob')];
+})()
+"""
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Console]:
     rules = [
@@ -112,6 +126,16 @@ def test_what_is_over_first_stands_first(tmp_path: Path) -> None:
         assert names == ["restart-api → api-3", "promote-replica → db-7.internal"]
         assert there.page.ask("document.querySelector('[data-name=approvals] .badge').textContent") == "3"
         picture(there.page, "console-approvals")
+
+
+def test_how_the_target_is_and_whose_alert_it_was_is_told(here: Console) -> None:
+    """Where that is known; whoever has sent the alert has no button to approve what follows from it."""
+    with here.running():
+        here.look()
+        text, own, others = here.page.ask(CARD)
+        assert "Now: container 5d41, since 09:12" in text
+        assert "somebody else must approve it" in text
+        assert (own, others) == (["deny"], ["deny", "approve"])
 
 
 def test_who_comes_second_is_told_by_whom_and_that_nothing_was_done(here: Console, tmp_path: Path) -> None:
@@ -213,6 +237,9 @@ def test_nothing_stands_in_anybodys_way(here: Console, tmp_path: Path, dark: boo
             here.page.ask(f"document.querySelector({json.dumps(button)}).click()")
             here.page.until("document.querySelector('dialog[open]') !== null")
             assert here.faults("'dialog'") == []
+            assert here.page.ask(
+                "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('dialog'))"
+            )
             here.page.press("Escape")
             here.page.until("document.querySelector('dialog') === null")
         assert here.page.ask("[window.hurt === undefined, violations]") == [True, []]
