@@ -91,7 +91,7 @@ def build(
         Door("POST", "/pause", Role.OPERATOR, partial(pause, engine=engine)),
         Door("POST", "/resume", Role.OPERATOR, partial(resume, engine=engine)),
         Door("POST", "/-/reload", Role.ADMIN, partial(reload, engine=engine)),
-        Door("GET", "/rules", Role.VIEWER, partial(rules, engine=engine)),
+        Door("GET", "/rules", Role.VIEWER, partial(rules, settings=settings, engine=engine, clock=clock)),
         Door("POST", "/rules/{name}/reset", Role.OPERATOR, partial(reset, engine=engine)),
         Door("GET", "/storms", Role.VIEWER, partial(storms, engine=engine)),
         Door("POST", "/rules/{name}/release", Role.APPROVER, partial(release, engine=engine)),

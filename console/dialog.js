@@ -19,7 +19,7 @@ export function sheet(title, ...children) {
  * and they may try again.
  *
  * @param {string} title @param {Child[]} fields @param {string} label of the button that does it
- * @param {(given: Record<string, string>) => Promise<unknown>} act
+ * @param {(given: Record<string, string>) => Promise<unknown>} act @returns {HTMLDialogElement}
  */
 export function ask(title, fields, label, act) {
   const fault = h('p', { class: 'fault', role: 'alert' });
@@ -41,6 +41,7 @@ export function ask(title, fields, label, act) {
       go.disabled = false;
     }
   });
+  return dialog;
 }
 
 /** A field with its name above. @param {string} text @param {HTMLElement} control with an id @param {string} [hint] */

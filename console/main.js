@@ -46,11 +46,15 @@ function showShell() {
   say(at('who'), who.role === null ? '' : `${who.name ?? who.subject} (${who.role})`);
   at('logout').hidden = !who.login;
   at('pause').hidden = !store.may('operator');
+  for (const { name, view } of ROUTES) {
+    const badge = view.count && at('nav').querySelector(`[data-name=${name}] .badge`);
+    if (badge) say(badge, String(view.count?.(store) || ''));
+  }
 }
 
 function startNavigation() {
   const links = ROUTES.filter(({ nav }) => nav !== false).map(({ name, view }, index) =>
-    h('a', { href: address(name), 'data-name': name, 'aria-keyshortcuts': index + 1 }, view.title),
+    h('a', { href: address(name), 'data-name': name, 'aria-keyshortcuts': index + 1 }, view.title, view.count && [' ', h('b', { class: 'badge' })]),
   );
   put(at('nav'), links);
   addEventListener('hashchange', () => {
@@ -67,7 +71,7 @@ function startNavigation() {
 function startButtons() {
   themeSwitch(at('theme'));
   startKeys(at('keys'));
-  at('pause').addEventListener('click', pauseDialog);
+  at('pause').addEventListener('click', () => pauseDialog());
   at('logout').addEventListener('click', ({ currentTarget }) => {
     const button = /** @type {HTMLButtonElement} */ (currentTarget);
     button.disabled = true;

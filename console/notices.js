@@ -44,6 +44,10 @@ function ofGateway({ overview, state }) {
   if (state.space_low) {
     found.push({ weight: 'stop', title: 'The disk of the audit log is nearly full.', text: 'No live run begins.' });
   }
+  if (state.watchdog_missing) {
+    const more = overview?.warnings.find(ofWatchdog) ?? 'The alert that always fires stays away.';
+    found.push({ weight: 'stop', title: 'Alertmanager is silent: alerts may no longer arrive.', text: more });
+  }
   return found;
 }
 
@@ -62,11 +66,16 @@ function ofPause({ rule, how, actor, reason, since, until }, store, now) {
   ];
 }
 
+/** Whether a warning of `GET /` tells more of the alert that always fires. @param {string} text */
+const ofWatchdog = (text) => text.includes('(AUTOHEAL_WATCHDOG)');
+
 /** @param {Store} store @returns {Notice[]} */
-function ofSettings({ overview }) {
+function ofSettings({ overview, state }) {
   if (!overview) return [];
   /** @type {Notice[]} */
-  const found = overview.warnings.map((/** @type {string} */ text) => ({ weight: 'care', title: 'Warning.', text }));
+  const found = overview.warnings
+    .filter((/** @type {string} */ text) => !state.watchdog_missing || !ofWatchdog(text))
+    .map((/** @type {string} */ text) => ({ weight: 'care', title: 'Warning.', text }));
   if (!overview.enabled) found.push({ weight: 'care', title: 'Switched off.', text: 'Alerts are recorded; no rule acts (AUTOHEAL_ENABLED).' });
   if (overview.dry_run) found.push({ weight: 'note', title: 'Dry run.', text: 'Live rules only say what they would do.' });
   if (!overview.oidc) found.push({ weight: 'note', title: 'No login.', text: 'Whoever is on this machine may do everything.' });

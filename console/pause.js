@@ -9,12 +9,17 @@ import { announce, h } from './dom.js';
 /** Until when: what is chosen most. The API takes any. */
 const LENGTHS = [['', 'until somebody resumes'], ['15m', '15 minutes'], ['1h', '1 hour'], ['4h', '4 hours'], ['12h', '12 hours'], ['3d', '3 days']];
 
-/** Ask what to pause, why and for how long, and do it. */
-export function pauseDialog() {
+/** Ask what to pause, why and for how long, and do it. @param {string} [chosen] the rule to begin with; else everything */
+export function pauseDialog(chosen) {
   const rules = h('select', { id: 'pause-rule', name: 'rule' }, h('option', { value: '' }, 'Everything'));
+  const option = (/** @type {Fields} */ { name }) => h('option', { value: name }, `Rule ${name}`);
+  if (chosen !== undefined) {
+    rules.append(option({ name: chosen }));
+    rules.value = chosen;
+  }
   // Everything can be paused whether or not the rules can be had.
   get('/rules').then(
-    (answer) => rules.append(...answer.rules.map((/** @type {Fields} */ { name }) => h('option', { value: name }, `Rule ${name}`))),
+    (answer) => rules.append(...answer.rules.map(option).filter((/** @type {HTMLOptionElement} */ { value }) => value !== chosen)),
     () => {},
   );
   const lengths = LENGTHS.map(([value, text]) => h('option', { value }, text));

@@ -3,22 +3,29 @@
 //   title   its name in the navigation
 //   render(root, store, params) -> { update(), close() }   draws into root; update is called once a frame after changes
 //
-// and one line here. `params` is what the address says beside the view's name.
+// and one line here. `params` is what the address says beside the view's name. `count(store)`, where there is one, is what
+// the navigation shows beside the title: how much there waits for somebody.
 
+import * as approvals from './view-approvals.js';
 import * as live from './view-live.js';
+import * as rules from './view-rules.js';
 
 /** @import { Store } from './store.js' */
 
 /**
  * @typedef {{id: string, query: URLSearchParams}} Params `#/name/id?query`
  * @typedef {{update: () => void, close: () => void}} Shown
- * @typedef {{title: string, render: (root: HTMLElement, store: Store, params: Params) => Shown}} View
+ * @typedef {{title: string, render: (root: HTMLElement, store: Store, params: Params) => Shown, count?: (store: Store) => number}} View
  * @typedef {{name: string, view: View, nav?: boolean}} Route `nav`: false for what other views lead to
  */
 
 /** In the order of the navigation, where the keys 1, 2, 3 … lead to them. The first is where a bare address leads. */
 /** @type {readonly Route[]} */
-export const ROUTES = [{ name: 'live', view: live }];
+export const ROUTES = [
+  { name: 'live', view: live },
+  { name: 'approvals', view: approvals },
+  { name: 'rules', view: rules },
+];
 
 /** What an address names; the first view for one that names none. @param {string} hash @returns {{route: Route, params: Params}} */
 export function parse(hash) {

@@ -6,14 +6,29 @@ import { s } from './dom.js';
 
 /** @typedef {'failure' | 'success' | 'dry' | 'other'} Tone */
 
-const FAILURES = new Set([
-  'action_fail', 'action_interrupted', 'heal_failed', 'heal_inconclusive', 'escalated', 'approval_expired', 'breaker_opened',
-  'rule_demoted', 'storm_began', 'silence_failed', 'notify_failed', 'space_low', 'log_repaired', 'config_rejected',
-  'alert_rejected', 'auth_failed', 'selftest_fail',
-]);
-const SUCCESSES = new Set([
-  'action_ok', 'heal_confirmed', 'alert_resolved', 'breaker_closed', 'storm_ended', 'space_ok', 'notified', 'selftest_ok',
-]);
+/** Every kind of the log stands here once. @type {Record<Tone, string[]>} */
+const KINDS = {
+  failure: [
+    'action_fail', 'action_interrupted', 'heal_failed', 'heal_inconclusive', 'escalated', 'approval_expired',
+    'breaker_opened', 'rule_demoted', 'storm_began', 'silence_failed', 'notify_failed', 'watchdog_missing', 'space_low',
+    'log_repaired', 'config_rejected', 'alert_rejected', 'auth_failed',
+  ],
+  success: [
+    'action_ok', 'heal_confirmed', 'alert_resolved', 'breaker_closed', 'storm_ended', 'watchdog_back', 'space_ok', 'notified',
+  ],
+  dry: ['action_dry_run'],
+  other: [
+    'log_created', 'log_opened', 'snapshot', 'checkpoint', 'service_started', 'service_stopped', 'config_loaded',
+    'alert_firing', 'alert_suspect', 'decision', 'approval_requested', 'approval_granted', 'approval_denied',
+    'action_started', 'cancel_requested', 'action_cancelled', 'rerun_requested', 'storm_released', 'silence_requested',
+    'silence_created', 'silence_extended', 'silence_expired', 'ack_old', 'paused', 'resumed', 'login', 'logout',
+  ],
+};
+
+/** The tone of each kind, where nothing else of a record says otherwise. */
+export const TONE_OF = new Map(
+  /** @type {Tone[]} */ (Object.keys(KINDS)).flatMap((tone) => KINDS[tone].map((kind) => /** @type {const} */ ([kind, tone]))),
+);
 
 /** In the order in which they are offered, with their names and shapes (in a box of 16). */
 export const TONES = /** @type {const} */ ({
@@ -25,9 +40,8 @@ export const TONES = /** @type {const} */ ({
 
 /** @param {Entry} record @returns {Tone} */
 export function tone({ kind, mode, reason }) {
-  if (FAILURES.has(kind)) return 'failure';
-  if (kind === 'action_dry_run' || mode === 'dry_run' || reason === 'dry_run') return 'dry';
-  return SUCCESSES.has(kind) ? 'success' : 'other';
+  const own = TONE_OF.get(kind) ?? 'other';
+  return own !== 'failure' && (mode === 'dry_run' || reason === 'dry_run') ? 'dry' : own;
 }
 
 /** The shape; its name is read aloud, where it has one and nothing beside it says the same. @param {Tone} name @param {boolean} [alone] */

@@ -7,8 +7,24 @@ import { local, seconds, utc } from './time.js';
 
 const LONGEST = 200;
 
+/** Where the words of the vocabulary alone would say too little. */
+export const SAID = new Map(
+  Object.entries({
+    ack_old: 'acknowledgement still stands',
+    notify_failed: 'notification failed',
+    acked: 'acknowledged',
+    fleet_guard: 'too much of the fleet',
+    hold_out: 'held out, to compare',
+    human_present: 'a person is at it',
+    in_progress: 'another run goes on',
+    low_space: 'too little disk space',
+    no_rule: 'no rule for it',
+    run_ended: 'its run has ended',
+  }),
+);
+
 /** A word of the vocabulary as people say it. @param {string} word */
-export const spoken = (word) => word.replaceAll('_', ' ');
+export const spoken = (word) => SAID.get(word) ?? word.replaceAll('_', ' ');
 
 /** Who has no name worth telling. */
 const NOBODY = ['system', 'alertmanager'];
@@ -16,9 +32,9 @@ const NOBODY = ['system', 'alertmanager'];
 /** What a record says beside its subject, in one line; empty when that is nothing. @param {Entry} record */
 export function gist({ kind, reason, actor, annotations, detail = {} }) {
   const { description, error, problem, comment, faults, matchers } = detail;
-  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers];
+  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers, detail.alert];
   const code = typeof detail.exit_code === 'number' ? `exit code ${detail.exit_code}` : null;
-  const ends = detail.until ?? detail.expires_at ?? (kind.startsWith('silence') ? detail.ends_at : undefined);
+  const ends = detail.until ?? detail.expires_at ?? (/^silence|^ack_old/.test(kind) ? detail.ends_at : undefined);
   const parts = [
     reason && spoken(String(reason)),
     texts.find((text) => typeof text === 'string' && text) ?? code,

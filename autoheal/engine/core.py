@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -24,6 +25,7 @@ from autoheal.engine.outlook import Outlook
 from autoheal.engine.own_alerts import OwnAlert, standing
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
 from autoheal.engine.poster import Poster
+from autoheal.engine.promises import promises
 from autoheal.engine.release import Releases
 from autoheal.engine.runs import World
 from autoheal.engine.silences import Silences
@@ -37,7 +39,7 @@ from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
 from autoheal.slices import Slices, every, in_turns
-from autoheal.state import Pause, State
+from autoheal.state import Pause, Run, State
 
 REHEARSALS_AT_ONCE = 8
 """Dry runs that ask whether they would be accepted at the same time."""
@@ -69,6 +71,7 @@ class Engine:
         self.rules = load_rules()
         self.started_at = clock.now()
         self._load_rules = load_rules
+        self._actions = actions
         self._redaction = redaction
         self._clock = clock
         self._running = False
@@ -322,6 +325,10 @@ class Engine:
         self._ledger.commit([about])
         await self._ledger.settle()
         return True
+
+    def promises(self, run: Run) -> list[dict[str, Any]]:
+        """What each step of the run's plan would do, in words, and whether that is idempotent and reversible."""
+        return promises(run.steps, self._actions)
 
     def paused(self) -> list[Pause]:
         """The pauses that last now, the oldest first."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from autoheal.clock import Clock
 from autoheal.engine.deciding import run_draft
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.observation import observed
+from autoheal.engine.promises import promise
 from autoheal.engine.rehearsal import rehearse
 from autoheal.engine.verification import Evidence, Outcome, Standing, verify
 from autoheal.engine.waiting import event_or_time
@@ -168,9 +169,7 @@ class Runner:
         started = self._draft(
             Kind.ACTION_STARTED,
             step=number,
-            action=action.name,
-            description=action.describe(step["params"]),
-            **asdict(action.traits(step["params"])),
+            **promise(step, action),
             plan=step,
             plan_digest=run.plan_digest,
         )

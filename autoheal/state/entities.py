@@ -211,6 +211,10 @@ class Spent:
         """Index in `times` of the first charge after `ts`."""
         return bisect_right(self.times, ts)
 
+    def used(self, window: float, now: float) -> int:
+        """How much of it falls in the last `window` seconds. What waits counts as charged `now`."""
+        return len(self.times) - self.since(now - window) + self.waiting
+
 
 @dataclass(slots=True)
 class Silence:

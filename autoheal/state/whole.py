@@ -130,6 +130,15 @@ class State:
         """What has been spent on a rule's target, on a rule, or on all rules. Read only."""
         return self.spent.get(budget_key(rule, target), _NOTHING)
 
+    def spent_by_target(self) -> dict[str, dict[str, Spent]]:
+        """What has been spent on each target, by rule. Read only."""
+        found: dict[str, dict[str, Spent]] = {}
+        for key, spent in self.spent.items():
+            rule, _, target = key.partition("\0")
+            if target:
+                found.setdefault(rule, {})[target] = spent
+        return found
+
     def reserve(self, run_id: str, charge: Charge) -> None:
         """A run was decided: until it begins or ends it counts as spent."""
         self.waiting[run_id] = charge

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from autoheal.clock import Clock
+from autoheal.config import Settings
 from autoheal.engine import Engine
 from autoheal.model import rfc3339
 from autoheal.rules import Rule, Window
-from autoheal.state import State
+from autoheal.rules.decide import Switches, mode_of
+from autoheal.state import Spent, State
 from autoheal.web.fields import Fields
 from autoheal.web.operate import about_pause, by
 from autoheal.web.parameters import parameters
 
 
-async def rules(request: Request, *, engine: Engine) -> Response:
-    """Every rule in the order in which they are tried, what is paused, and the digest that decisions' records name."""
+async def rules(request: Request, *, settings: Settings, engine: Engine, clock: Clock) -> Response:
+    """Every rule in the order in which they are tried, what is paused and spent, and the digest that decisions' records
+    name.
+    """
     parameters(request, ())
+    state, now = engine.state, clock.now()
+    switches = Switches(settings.enabled, settings.dry_run)
+    targets = state.spent_by_target()
     body = {
-        "rules": [{**_rule(rule), "state": _state(rule.name, engine.state)} for rule in engine.rules.rules],
+        "rules": [
+            {
+                **_rule(rule),
+                "state": {
+                    "mode": mode_of(state, rule, switches),
+                    **_state(rule.name, state),
+                    "budget": _budget(rule, state, targets.get(rule.name, {}), now),
+                },
+            }
+            for rule in engine.rules.rules
+        ],
+        "budget": [_spent(state.spent_on(), window, now) for window in engine.rules.budget],
         "paused": [about_pause(pause) for pause in engine.paused()],
         "digest": engine.rules.digest,
     }
@@ -50,6 +71,23 @@ def _state(name: str, state: State) -> dict[str, object]:
         "held": 0 if storm is None else len(storm.held),
         "demoted": breaker is not None and breaker.demoted,
     }
+
+
+def _budget(rule: Rule, state: State, targets: Mapping[str, Spent], now: float) -> dict[str, object]:
+    """Of a window for each target the one on which most is spent; `target` is null where nothing is on any."""
+    return {
+        "target": [_most_spent(targets, window, now) for window in rule.budget.target],
+        "rule": [_spent(state.spent_on(rule.name), window, now) for window in rule.budget.rule],
+    }
+
+
+def _most_spent(targets: Mapping[str, Spent], window: Window, now: float) -> dict[str, object]:
+    used, target = max(((spent.used(window.seconds, now), name) for name, spent in targets.items()), default=(0, None))
+    return {"used": used, **_window(window), "target": target if used else None}
+
+
+def _spent(spent: Spent, window: Window, now: float) -> dict[str, object]:
+    return {"used": spent.used(window.seconds, now), **_window(window)}
 
 
 def _rule(rule: Rule) -> dict[str, object]:

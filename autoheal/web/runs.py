@@ -49,12 +49,12 @@ async def runs(request: Request, *, engine: Engine) -> Response:
 async def run(
     request: Request, *, engine: Engine, journal: FileJournal, clock: Clock, scans: asyncio.Semaphore
 ) -> Response:
-    """One run with its plan and its records, oldest first."""
+    """One run with its plan, what its steps promise, and its records, oldest first."""
     parameters(request, ())
     found = engine.state.runs.get(request.path_params["id"])
     if found is None:
         raise HTTPException(404, "No such run, or it ended so long ago that only /audit knows it (q=run=ID).")
-    about = orjson.dumps({**summary(found), "plan": found.plan})
+    about = orjson.dumps({**summary(found), "plan": found.plan, "promises": engine.promises(found)})
     async with scans:
         lines, partial = await asyncio.to_thread(_records, journal, found.id, seq_of(found), found.ended_at, clock)
     body = b'%b,"records":[%b],"partial":%b}' % (about[:-1], b",".join(lines), orjson.dumps(partial))

@@ -49,6 +49,16 @@ test('a viewer is not offered to resume, and nobody what only the file can', () 
   assert.match(file.text, /remove it to resume/);
 });
 
+test('that Alertmanager is silent is told once, with what the gateway knows more of it', () => {
+  const warnings = ['No Alertmanager takes the alerts that autoheal raises.', 'No alert for which a holds (AUTOHEAL_WATCHDOG) has come.'];
+  const [silent, ...others] = told({ overview: { ...FINE, warnings } }, { watchdog_missing: true });
+  assert.deepEqual([silent.weight, silent.text], ['stop', warnings[1]]);
+  assert.deepEqual(others.map(({ text }) => text), [warnings[0]]);
+  // The log tells it first, and the gateway may tell it first as well.
+  assert.match(told({}, { watchdog_missing: true })[0].title, /silent/);
+  assert.equal(told({ overview: { ...FINE, warnings } }).length, 2);
+});
+
 test('before the gateway has answered nothing is told of it', () => assert.deepEqual(told({ overview: null }), []));
 
 test('a page that cannot go on, or is of another version than the gateway by now, is to be reloaded', () => {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from autoheal.model import Kind, Reason
 from tests.support.components import require
 
 HERE = Path(__file__).parent
@@ -32,7 +34,27 @@ def test_every_key_is_documented() -> None:
     assert [key for key in sorted(keys) if f"`{key}`" not in documented] == []
 
 
+VOCABULARY = """
+import { TONE_OF } from './console/tones.js';
+import { SAID, spoken } from './console/words.js';
+const words = JSON.parse(process.argv[1]);
+console.log(JSON.stringify([[...TONE_OF.keys()], [...SAID.keys()], words.map(spoken)]));
+"""
+
+
+def test_every_kind_and_reason_has_a_word() -> None:
+    """Each its own; each kind has a tone, and no word is for what is no kind or reason any more."""
+    for vocabulary in (list(Kind), list(Reason)):
+        argv = [require("node"), "--input-type=module", "-e", VOCABULARY, json.dumps(vocabulary)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT)
+        tones, said, words = json.loads(done.stdout)
+        assert sorted(tones) == sorted(Kind)
+        assert set(said) <= {*Kind, *Reason}
+        assert len(set(words)) == len(words)
+        assert [word for word in words if "_" in word or not word] == []
+
+
 def test_each_module_is_tested() -> None:
     """Of those that decide something without a page there are tests here; the rest is tested in a browser."""
     named = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
-    assert {"api", "filter", "notices", "routes", "store", "stream", "time", "words"} <= named
+    assert {"api", "asking", "filter", "notices", "rates", "routes", "store", "stream", "time", "words"} <= named

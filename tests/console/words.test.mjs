@@ -23,6 +23,12 @@ test('the gist is the reason, what went on, until when and by whom, in one line'
   assert.equal(gist(record('login')), '');
 });
 
+test('what people were told, and what they let go, is named', () => {
+  assert.equal(gist(record('notified', { detail: { channel: 'alertmanager', alert: 'AutohealFailed' } })), 'AutohealFailed');
+  assert.equal(gist(record('rerun_requested', { actor: 'ann', detail: { comment: 'the disk is in' } })), 'the disk is in · by ann');
+  assert.match(gist(record('ack_old', { detail: { matchers: 'a="b"', ends_at: '2020-01-01T00:00:00.000000Z' } })), /^a="b" · until /);
+});
+
 test('hostile fields neither break it nor make it long', () => {
   assert.equal(gist(record('config_rejected', { detail: { faults: ['y'.repeat(5000)] } })).length, 201);
   for (const odd of [null, 7, {}, [], [{}]]) {

@@ -44,12 +44,12 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, role: str = "operator") -> Iterator[World]:
-    """Both run until the block ends; olga has that role."""
+def world(folder: Path, role: str = "operator", text: str = RULES, **more: str) -> Iterator[World]:
+    """Both run until the block ends; olga has that role. `text` are the rules, `more` further settings."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     rules = folder / "rules.yaml"
-    rules.write_text(RULES)
+    rules.write_text(text)
     with provider(folder, origin) as idp:
         env = {
             **os.environ,
@@ -63,6 +63,7 @@ def world(folder: Path, role: str = "operator") -> Iterator[World]:
             "OIDC_CLIENT_SECRET": SECRET,
             "OIDC_ROLES_CLAIM": "roles",
             "OIDC_ROLE_MAP": f'{{"sre": "{role}"}}',
+            **more,
         }
         argv = [sys.executable, "-m", "autoheal", "serve"]
         with running(argv, lambda: answers(f"{origin}/readyz"), folder / "gateway.log", env=env):

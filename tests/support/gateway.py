@@ -26,7 +26,7 @@ from autoheal.metrics import Metrics
 from autoheal.model import AlertStatus, By, Draft, Kind, Mode, Notification, Receipt, Record, plan_digest
 from autoheal.rules import RuleSet, load
 from autoheal.slices import Slices, at_once
-from autoheal.state import Pause, State
+from autoheal.state import Pause, Run, State
 from tests.support.server import serving
 
 RULES = """\
@@ -76,6 +76,9 @@ class StubEngine:
             raise self.error
         self.resets.append((rule, by))
         return rule in self.state.breakers
+
+    def promises(self, run: Run) -> list[dict[str, Any]]:
+        return [{"action": step["action"], "description": f"of {run.id}"} for step in run.steps]
 
     def paused(self) -> list[Pause]:
         return self.state.paused(SystemClock().now())

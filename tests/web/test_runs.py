@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from autoheal.clock import SystemClock
+from autoheal.engine.promises import promises
 from autoheal.model import By, Draft, Kind, Record, rfc3339
+from autoheal.state import Charge
 from autoheal.web import runs
 from tests.support.gateway import PLAN, Gateway, decision, firing, gateway, of_run, unavailable
+from tests.support.operating import operating
+from tests.support.rules import ONE_RULE
 
 
 @pytest.fixture
@@ -140,14 +146,17 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "continue": False,
             "steps": ["command"],
             "state": {
+                "mode": "dry_run",
                 "failures": 0,
                 "breaker_open_since": None,
                 "storm_since": None,
                 "held": 0,
                 "demoted": False,
+                "budget": {"target": [{"used": 0, "count": 3, "seconds": 3600.0, "target": None}], "rule": []},
             },
         }
     ]
+    assert body["budget"] == [{"used": 0, "count": 60, "seconds": 3600.0}]
 
 
 async def test_rules_show_what_guards_remember(gate: Gateway) -> None:
@@ -161,13 +170,47 @@ async def test_rules_show_what_guards_remember(gate: Gateway) -> None:
         Draft(kind=Kind.STORM_BEGAN, rule="restart-api"),
     )
     (rule,) = (await gate.client.get("/rules")).json()["rules"]
-    assert rule["state"] == {
-        "failures": 0,
-        "breaker_open_since": rfc3339(told[0].ts),
-        "storm_since": rfc3339(told[-1].ts),
-        "held": 1,
-        "demoted": True,
-    }
+    told_of = ("failures", "breaker_open_since", "storm_since", "held", "demoted")
+    assert [rule["state"][name] for name in told_of] == [0, rfc3339(told[0].ts), rfc3339(told[-1].ts), 1, True]
+
+
+async def test_rules_show_what_budgets_have_spent(tmp_path: Path) -> None:
+    """Within each window, runs that wait to begin included: of all rules, of the rule, and of the target with most."""
+    text = ONE_RULE.replace("cooldown: 10m", "cooldown: 0s\n        budget: {target: [3/1h, 9/30d], rule: [5/1h]}")
+    async with operating(tmp_path, dedent(text)) as here:
+        state, now = here.engine.state, SystemClock().now()
+        for ago, target in [(86_400.0, "b"), (7200.0, "a"), (1800.0, "a"), (60.0, "b"), (30.0, "b")]:
+            state.charge(Charge(now - ago, "restart", target))
+        state.charge(Charge(now - 10, "other", "b"))
+        state.reserve("r9", Charge(now, "restart", "a"))
+        state.reserve("r10", Charge(now, "restart", "a"))
+        body = (await here.client.get("/rules")).json()
+        assert [window["used"] for window in body["budget"]] == [6]
+        (rule,) = body["rules"]
+        assert rule["state"]["mode"] == "live"
+        assert rule["state"]["budget"] == {
+            "target": [
+                {"used": 3, "count": 3, "seconds": 3600.0, "target": "a"},
+                {"used": 4, "count": 9, "seconds": 2_592_000.0, "target": "a"},
+            ],
+            "rule": [{"used": 5, "count": 5, "seconds": 3600.0}],
+        }
+
+
+async def test_what_the_steps_of_a_plan_promise_is_told(tmp_path: Path) -> None:
+    """In words and in their order; of an action that is not installed any more nothing is known."""
+    async with operating(tmp_path, dedent(ONE_RULE).replace("mode: live", "mode: approve")) as here:
+        await here.fire()
+        run = await here.run("awaiting_approval")
+        kept = {"idempotent": True, "reversible": False}
+        told = (await here.client.get(f"/runs/{run['id']}")).json()["promises"]
+        assert told == [
+            {"action": "fake", "description": "fake restart api-1", **kept},
+            {"action": "fake", "description": "fake replace api-1", **kept},
+        ]
+        assert promises([{"action": "gone", "params": {}}], {}) == [
+            {"action": "gone", "description": None, "idempotent": False, "reversible": False}
+        ]
 
 
 async def test_a_reset_is_handed_on(gate: Gateway) -> None:
