@@ -5,7 +5,9 @@
 //
 // and one line here. `params` is what the address says beside the view's name.
 
+import * as audit from './view-audit.js';
 import * as live from './view-live.js';
+import * as pictures from './view-pictures.js';
 
 /** @import { Store } from './store.js' */
 
@@ -18,7 +20,11 @@ import * as live from './view-live.js';
 
 /** In the order of the navigation, where the keys 1, 2, 3 … lead to them. The first is where a bare address leads. */
 /** @type {readonly Route[]} */
-export const ROUTES = [{ name: 'live', view: live }];
+export const ROUTES = [
+  { name: 'live', view: live },
+  { name: 'audit', view: audit },
+  { name: 'pictures', view: pictures },
+];
 
 /** What an address names; the first view for one that names none. @param {string} hash @returns {{route: Route, params: Params}} */
 export function parse(hash) {
