@@ -24,7 +24,8 @@ const pairs = (rows) => h('dl', { class: 'help' }, rows.map(([code, text]) => [h
 export function showHelp() {
   sheet(
     'The filter language',
-    h('h3', {}, 'One field'),
+    // It has the focus, so that the sheet begins at its beginning.
+    h('h3', { tabindex: -1, autofocus: true }, 'One field'),
     pairs(TERMS),
     h('h3', {}, 'Joined'),
     pairs(JOINED),

@@ -3,11 +3,10 @@
 //   title   its name in the navigation
 //   render(root, store, params) -> { update(), close() }   draws into root; update is called once a frame after changes
 //
-// and one line here. `params` is what the address says beside the view's name.
+// and one line here; what is not needed at once comes `later`. `params` is what the address says beside the view's name.
 
-import * as audit from './view-audit.js';
+import { later } from './later.js';
 import * as live from './view-live.js';
-import * as pictures from './view-pictures.js';
 
 /** @import { Store } from './store.js' */
 
@@ -22,8 +21,8 @@ import * as pictures from './view-pictures.js';
 /** @type {readonly Route[]} */
 export const ROUTES = [
   { name: 'live', view: live },
-  { name: 'audit', view: audit },
-  { name: 'pictures', view: pictures },
+  { name: 'audit', view: later('Audit', () => import('./view-audit.js')) },
+  { name: 'pictures', view: later('Pictures', () => import('./view-pictures.js')) },
 ];
 
 /** What an address names; the first view for one that names none. @param {string} hash @returns {{route: Route, params: Params}} */

@@ -50,6 +50,12 @@ def happened(here: Console) -> None:
     )
 
 
+def look(here: Console, at: str) -> None:
+    """Open it, and wait until it is there."""
+    here.look(at)
+    here.page.until("document.getElementById('audit-query') !== null")
+
+
 def search(here: Console, text: str) -> None:
     """As somebody does who types it and presses Enter."""
     here.page.press("/")
@@ -81,7 +87,7 @@ def test_the_vocabulary_is_the_services() -> None:
 def test_the_language_finds_what_it_asks_for(here: Console) -> None:
     """All of the log without a filter; with one the records that match, and the address is one that leads back."""
     with here.running():
-        here.look("#/audit")
+        look(here, "#/audit")
         happened(here)
         search(here, "kind IN (action_ok, action_fail) AND NOT rule=looks")
         wanted = sorted(expected(here, kind="action_ok") + expected(here, kind="action_fail"), reverse=True)
@@ -94,7 +100,7 @@ def test_the_language_finds_what_it_asks_for(here: Console) -> None:
         here.page.until(f"JSON.stringify({SHOWN}) === '{json.dumps(wanted, separators=(',', ':'))}'")
         # Anybody who gets the address sees the same.
         here.look("#/live")
-        here.look(there)
+        look(here, there)
         here.page.until("document.querySelectorAll('.log > li').length === 1")
         assert here.page.ask("document.getElementById('audit-query').value") == "labels.job=api AND kind=alert_firing"
         here.page.ask("document.querySelector('.log details').open = true")
@@ -108,7 +114,7 @@ SHOWN = "[...document.querySelectorAll('.log > li')].map(({dataset}) => +dataset
 def test_what_is_wrong_is_shown_where_it_is(here: Console) -> None:
     """The column that the service names is marked below the filter, and the caret stands there."""
     with here.running():
-        here.look("#/audit")
+        look(here, "#/audit")
         search(here, "kind=action_ok rule=works")
         here.page.until(f"{FAULT}.startsWith('Column 16: AND or OR is missing')")
         assert here.page.ask("document.querySelector('#audit-fault mark').textContent") == "r"
@@ -121,14 +127,14 @@ def test_what_is_wrong_is_shown_where_it_is(here: Console) -> None:
         assert here.page.ask("document.getElementById('audit-query').ariaInvalid") is None
         # A time that is none is told as well.
         here.look("#/live")
-        here.look("#/audit?since=yesterday")
+        look(here, "#/audit?since=yesterday")
         here.page.until(f"{FAULT}.startsWith('since: ')")
 
 
 def test_what_may_come_next_is_offered(here: Console) -> None:
     """Fields, then their values: the vocabulary, the rules in force, and what has been seen; chosen by keys."""
     with here.running():
-        here.look("#/audit")
+        look(here, "#/audit")
         happened(here)
         here.page.press("/")
         here.page.type("ki")
@@ -167,7 +173,7 @@ def test_what_may_come_next_is_offered(here: Console) -> None:
 def test_time_back_from_now_and_between_two(here: Console) -> None:
     """A preset stays relative in the address; two times are those of the local clock."""
     with here.running():
-        here.look("#/audit")
+        look(here, "#/audit")
         happened(here)
         choose = "(value) => { const one = document.getElementById('range'); one.value = value;"
         choose = f"({choose} one.dispatchEvent(new Event('change', {{bubbles: true}})); }})"
@@ -187,7 +193,7 @@ def test_time_back_from_now_and_between_two(here: Console) -> None:
         assert here.page.ask(f"new Date('2002-02-03T04:05:06').getTime() === Date.parse('{until}')")
         # What a link holds and the choice does not offer stays.
         here.look("#/live")
-        here.look("#/audit?q=kind%3Dalert_firing&since=3d")
+        look(here, "#/audit?q=kind%3Dalert_firing&since=3d")
         here.page.until("document.querySelectorAll('.log > li').length === 3")
         assert here.page.ask("document.getElementById('range').selectedOptions[0].textContent") == "since 3d"
 
@@ -196,7 +202,7 @@ def test_pages(here: Console) -> None:
     """Older and newest are links; together the pages are the log, each record once."""
     with here.running():
         here.fire(*(labels("Nobody", f"web-{number}") for number in range(250)))
-        here.look("#/audit?q=alertname%3DNobody")
+        look(here, "#/audit?q=alertname%3DNobody")
         here.page.until(f"{SHOWN}.length === 200")
         first = here.shown()
         here.page.ask("document.querySelector('a[rel=next]').click()")
@@ -236,7 +242,7 @@ def test_export_is_the_log(here: Console, tmp_path: Path) -> None:
     with here.running():
         here.fire(*(labels("Nobody", f"web-{number}") for number in range(150)))
         here.page.keep_downloads(tmp_path / "kept")
-        here.look("#/audit?q=alertname%3DNobody")
+        look(here, "#/audit?q=alertname%3DNobody")
         here.page.until(f"{SHOWN}.length === 200")
         here.page.ask("[...document.querySelectorAll('main button')].find(one => one.textContent === 'Export').click()")
         wait_until(lambda: [*(tmp_path / "kept").glob("*.jsonl")] != [], what="the download")
@@ -257,7 +263,7 @@ def test_export_is_the_log(here: Console, tmp_path: Path) -> None:
 def test_help_is_one_sheet(here: Console) -> None:
     """Its examples are filters that the service takes."""
     with here.running():
-        here.look("#/audit")
+        look(here, "#/audit")
         here.page.ask("[...document.querySelectorAll('main button')].find(one => one.textContent === 'Help').click()")
         here.page.until("document.querySelector('dialog[open] .help') !== null")
         for example in here.page.ask("[...document.querySelectorAll('dialog dt code')].map(one => one.textContent)"):
@@ -286,7 +292,7 @@ def test_nothing_stands_in_anybodys_way(here: Console, dark: bool, width: int) -
     """The form with its offers open, a fault, rows unfolded: axe finds no fault, and nothing is wider than the page."""
     with here.running():
         here.page.size(width, 780, dark=dark)
-        here.look("#/audit?since=2026-01-01T00:00:00Z")
+        look(here, "#/audit?since=2026-01-01T00:00:00Z")
         happened(here)
         search(here, f"kind EXISTS AND NOT target={'x' * 200}")
         here.page.until("document.querySelectorAll('.log > li').length > 5")
@@ -310,7 +316,7 @@ def test_text_from_alerts_is_text(here: Console) -> None:
             here.fire(
                 {"labels": {"alertname": text, "instance": f"i{number}", "job": text, text.replace("\0", ""): "x"}}
             )
-        here.look("#/audit")
+        look(here, "#/audit")
         here.page.until("document.querySelectorAll('.log > li').length > 10")
         here.page.ask("document.querySelectorAll('.log details').forEach((one) => { one.open = true; })")
         here.page.press("/")
@@ -361,7 +367,7 @@ def test_how_it_looks(here: Console) -> None:
     """A search that has found something, and the next word being written."""
     with here.running():
         here.page.size(1280, 720, dark=True)
-        here.look("#/audit?since=24h")
+        look(here, "#/audit?since=24h")
         happened(here)
         search(here, 'kind~"action_*" OR kind=alert_firing')
         here.page.until("document.querySelectorAll('.log > li').length === 8")
@@ -371,3 +377,20 @@ def test_how_it_looks(here: Console) -> None:
         here.page.press("ArrowDown")
         picture(here.page, "console-audit")
         assert here.page.complaints == []
+
+
+def test_a_view_that_cannot_be_fetched_says_so(here: Console) -> None:
+    """The gateway is away before somebody first looks at it: told, and there once they come back."""
+    with here.running():
+        here.look("#/live")
+    here.page.ask("location.hash = '#/audit'")
+    here.page.until(
+        "/does not answer: this view cannot be shown/.test(document.querySelector('main .fault')?.textContent)"
+    )
+    here.page.ask("location.hash = '#/live'")
+    with here.running():
+        here.page.until(f"{STATUS} === 'live'")
+        here.page.ask("location.hash = '#/audit'")
+        here.page.until(
+            "document.querySelector('#audit-query') !== null && document.querySelector('.log > li') !== null"
+        )
