@@ -3,7 +3,8 @@
 PYTHON ?= python3
 UV ?= uv
 COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm chromium dockerd=docker.io \
-	busybox=busybox-static systemctl=systemd ssh=openssh-client sshd=openssh-server kubectl=kubernetes-client
+	busybox=busybox-static systemctl=systemd ssh=openssh-client sshd=openssh-server kubectl=kubernetes-client \
+	nginx shellcheck yamllint
 # Folders with a package-lock.json: what tests need from npm.
 PROVIDER := tests/support/provider
 CONSOLE := tests/support/console

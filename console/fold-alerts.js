@@ -36,6 +36,7 @@ export const ALERTS = {
       if (run) state.runs.set(id, { ...run, resolved: record.detail.how });
     }
     state.episodes.delete(fingerprint);
+    state.failures.delete(fingerprint);
     for (const [rule, storm] of state.storms) {
       if (!Object.hasOwn(storm.held, fingerprint)) continue;
       delete storm.held[fingerprint];

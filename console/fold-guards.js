@@ -1,6 +1,6 @@
-// What records of guards change: breakers, storms, pauses, silences, space.
+// What records of guards change: breakers, storms, pauses, space.
 
-import { seconds } from './time.js';
+import { longOver, seconds } from './time.js';
 
 /** @import { Entry, Fields, State } from './fold.js' */
 
@@ -30,17 +30,9 @@ export function failed(state, run, ts) {
 }
 
 /** @param {State} state @param {Entry} record */
-function answered(state, { detail }) {
-  state.silence_requests = state.silence_requests.filter((seq) => seq !== detail.request);
-}
-
-/** @param {State} state @param {Entry} record */
 function resumed(state, { rule = null, detail }) {
   state.pauses = state.pauses.filter((pause) => pause.rule !== rule || pause.how !== detail.how);
 }
-
-/** Whether a pause or silence lasts at `now`. @param {number | null} until @param {number} now both epoch seconds */
-export const lasts = (until, now) => until === null || now < until;
 
 /** What a storm of this rule holds and people may let go. @param {State} state @param {string} rule @returns {Fields[]} */
 export function batch(state, rule) {
@@ -82,7 +74,7 @@ export const GUARDS = {
       const target = episode.decisions[rule]?.target ?? null;
       if (target !== null && !Object.hasOwn(episode.released, rule)) held[fingerprint] = target;
     }
-    state.storms.set(rule, { began_at: seconds(ts), over: false, held });
+    state.storms.set(rule, { began_at: seconds(ts), over: false, held, escalated_at: null, told: null });
   },
   storm_released(state, { rule, ts, actor, detail }) {
     const storm = state.storms.get(rule);
@@ -103,30 +95,12 @@ export const GUARDS = {
     else state.storms.set(rule, { ...storm, over: true });
   },
 
-  silence_requested(state, { seq }) {
-    state.silence_requests.push(seq);
-  },
-  silence_failed: answered,
-  silence_created(state, record) {
-    answered(state, record);
-    const { actor, detail } = record;
-    state.silences.delete(detail.replaces);
-    for (const [id, { ends_at }] of state.silences) {
-      if (!lasts(ends_at, seconds(record.ts))) state.silences.delete(id);
-    }
-    const { silence_id: id, matchers } = detail;
-    state.silences.set(id, { id, matchers, actor, ends_at: seconds(detail.ends_at) });
-  },
-  silence_expired(state, { detail }) {
-    state.silences.delete(detail.silence_id);
-  },
-
   paused(state, record) {
     resumed(state, record);
     const { rule = null, actor, detail } = record;
     const since = seconds(record.ts);
     const until = detail.until === undefined ? null : seconds(detail.until);
-    state.pauses = state.pauses.filter((pause) => lasts(pause.until, since));
+    state.pauses = state.pauses.filter((pause) => !longOver(pause.until, since));
     state.pauses.push({ rule, how: detail.how, actor, reason: detail.reason, since, until });
   },
   resumed,

@@ -1,6 +1,7 @@
 // What records of runs change: how far each has come, what it holds, and the breaker of its rule.
 
 import { failed, healed } from './fold-guards.js';
+import { leftToPeople, triedAgain } from './fold-people.js';
 import { seconds } from './time.js';
 
 /** @import { Entry, Fields, State } from './fold.js' */
@@ -34,6 +35,8 @@ export function begin(state, record) {
     acted_at: null,
     action_ok: null,
     again: false,
+    began_at: null,
+    hold_told: null,
     resolved: null,
     reason,
     ended_at: null,
@@ -42,6 +45,7 @@ export function begin(state, record) {
   if (!waits && reason !== 'act') return;
   state.episodes.set(episode.fingerprint, { ...episode, runs: { ...episode.runs, [rule]: record.run } });
   state.locks.set(target, record.run);
+  triedAgain(state, episode.fingerprint, rule);
   if (!waits) state.working.set(record.run, rule);
 }
 
@@ -96,12 +100,17 @@ export const RUNS = {
     approval: { ...run.approval, by: actor },
   })),
   approval_denied: ends('denied'),
-  approval_expired: ends('expired'),
+  approval_expired(state, record) {
+    const run = state.runs.get(record.run);
+    if (run) leftToPeople(state, run, record);
+    ends('expired')(state, record);
+  },
   cancel_requested: moves((_, { reason = null, actor }) => ({ state: 'cancelling', reason, ended_by: actor })),
   action_started(state, record) {
-    moves(({ step: before }, { step }) => {
+    moves(({ step: before, began_at }, { step, ts }) => {
       const again = step === before;
-      return { state: 'acting', step: step ?? 1, acted_at: null, action_ok: null, again, reason: null };
+      const began = { began_at: began_at ?? seconds(ts) };
+      return { ...began, state: 'acting', step: step ?? 1, acted_at: null, action_ok: null, again, reason: null };
     })(state, record);
     const run = state.runs.get(record.run);
     if (run) state.working.set(run.id, run.rule);
@@ -119,10 +128,13 @@ export const RUNS = {
     ends('healed')(state, record);
   },
   escalated(state, record) {
+    const storm = record.run === undefined ? state.storms.get(record.rule) : undefined;
+    if (storm) state.storms.set(record.rule, { ...storm, escalated_at: seconds(record.ts) });
     const run = state.runs.get(record.run);
-    if (!run) return; // of a storm, a record of its own tells
+    if (!run) return;
     // One that was judged: a run that was stopped before its action, or by a fault of ours, tells nothing of its rule.
     if (run.step > 0 && ['planned', 'escalating'].includes(run.state)) failed(state, run, seconds(record.ts));
+    leftToPeople(state, run, record);
     ends('escalated')(state, record);
   },
   rerun_requested(state, { fingerprint, rule }) {

@@ -1,10 +1,11 @@
-// The state: a pure fold of the log's records, by the same rules as the service's (autoheal/state.py).
+// The state: a pure fold of the log's records, by the same rules as the service's (autoheal/state).
 //
 // `fold` changes no state that it was given: it copies each table once a call, and replaces the entries that change, so
 // whoever keeps an entry (but a storm) can tell by its identity whether it still stands. Tables are Maps: names in them are hostile.
 
 import { ALERTS } from './fold-alerts.js';
 import { GUARDS } from './fold-guards.js';
+import { PEOPLE } from './fold-people.js';
 import { RUNS } from './fold-runs.js';
 import { seconds } from './time.js';
 
@@ -20,6 +21,8 @@ import { seconds } from './time.js';
  * @property {Map<string, string>} locks
  * @property {Map<string, string>} working
  * @property {boolean} space_low
+ * @property {boolean} watchdog_missing
+ * @property {Map<string, Fields>} failures runs left to people, by fingerprint, then by rule
  * @property {Map<string, Fields>} breakers by rule
  * @property {Map<string, Fields>} storms by rule
  * @property {Fields[]} pauses
@@ -31,10 +34,10 @@ import { seconds } from './time.js';
  * What a kind changes; a kind that is not here only moves the head.
  * @type {ReadonlyMap<string, (state: State, record: Entry) => void>}
  */
-export const CHANGES = new Map(Object.entries({ ...ALERTS, ...RUNS, ...GUARDS }));
+export const CHANGES = new Map(Object.entries({ ...ALERTS, ...RUNS, ...GUARDS, ...PEOPLE }));
 
 const TABLES = /** @type {const} */ ([
-  'episodes', 'suspects', 'runs', 'locks', 'working', 'breakers', 'storms', 'silences',
+  'episodes', 'suspects', 'runs', 'locks', 'working', 'breakers', 'storms', 'silences', 'failures',
 ]);
 const LISTS = /** @type {const} */ (['ended_runs', 'pauses', 'silence_requests']);
 
@@ -53,7 +56,7 @@ export const nothing = (log = '') => read({ head: { seq: 0, ts: 0, log }, state:
 
 /** The state of an answer of `GET /state`. @param {Fields} answer @returns {State} */
 export function read({ head, state }) {
-  const known = /** @type {any} */ ({ head, space_low: state.space_low ?? false });
+  const known = /** @type {any} */ ({ head, space_low: state.space_low ?? false, watchdog_missing: state.watchdog_missing ?? false });
   for (const name of TABLES) known[name] = new Map(Object.entries(state[name] ?? {}));
   for (const name of LISTS) known[name] = state[name] ?? [];
   return known;

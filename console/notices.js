@@ -1,9 +1,8 @@
 // What everybody must know, above every view: why nothing is done, or what is shown may be wrong.
 
 import { h, list, on } from './dom.js';
-import { lasts } from './fold-guards.js';
 import { resumeDialog } from './pause.js';
-import { local } from './time.js';
+import { lasts, local } from './time.js';
 
 /** @import { Fields } from './fold.js' */
 /** @import { Store } from './store.js' */

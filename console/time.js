@@ -39,3 +39,12 @@ export function duration(length) {
   if (hours < 48) return `${hours} h${left % 3600 >= 60 ? ` ${Math.floor((left % 3600) / 60)} min` : ''}`;
   return `${Math.floor(hours / 24)} d${hours % 24 ? ` ${hours % 24} h` : ''}`;
 }
+
+/** Whether a pause or silence lasts at `now`. @param {number | null} until @param {number} now both epoch seconds */
+export const lasts = (until, now) => until === null || now < until;
+
+/** How far a machine's clock may have been set back before a start: what seems to be over may last. */
+const CLOCK_SET_BACK = 86400;
+
+/** Whether what ends at `until` is over for certain by a record of `ts`. @param {number | null} until @param {number} ts both epoch seconds */
+export const longOver = (until, ts) => !lasts(until, ts - CLOCK_SET_BACK);

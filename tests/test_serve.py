@@ -172,7 +172,7 @@ def test_a_stop_while_the_log_is_folded_does_not_wait_for_its_end(tmp_path: Path
     with log.open("ab") as file:
         file.write(b"{}\n")
     before = log.read_bytes()
-    assert signalled_at(tmp_path, "SIGINT", "autoheal.state:State.apply") == 0
+    assert signalled_at(tmp_path, "SIGINT", "autoheal.state.whole:State.apply") == 0
     assert log.read_bytes() == before
 
 

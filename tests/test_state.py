@@ -344,7 +344,7 @@ def test_old_charges_are_forgotten() -> None:
 
 def test_ends_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are kept, however many alerts somebody makes up; those that are a day old are forgotten as well."""
-    monkeypatch.setattr("autoheal.state.REMEMBERED", 3)
+    monkeypatch.setattr("autoheal.state.alerts.REMEMBERED", 3)
     told = State()
 
     def end(number: int, now: float) -> None:

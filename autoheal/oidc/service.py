@@ -66,6 +66,7 @@ class Oidc:
         """
         digest = _digest(token)
         if (known := self._remembered(digest)) is not None:
+            self._metrics.jwt_validations.inc()
             return known
         claims = await self._judged(token, self._check_access)
         operator = self.operator(claims)
@@ -128,7 +129,7 @@ class Oidc:
         """The claims of a token that is signed and passes `check`; why another does not is counted and logged."""
         began = self._clock.monotonic()
         try:
-            return await self._verified_claims(token, check)
+            claims = await self._verified_claims(token, check)
         except Unauthenticated as error:
             self._tell(error)
             raise
@@ -140,6 +141,9 @@ class Oidc:
             refusal = Unauthenticated(FailureReason.MALFORMED)
             self._tell(refusal, unexpected=type(error).__name__)
             raise refusal from None
+        else:
+            self._metrics.jwt_validations.inc()
+            return claims
         finally:
             self._metrics.jwt_validation_duration.observe(self._clock.monotonic() - began)
 
@@ -190,6 +194,7 @@ class Oidc:
     def _tell(self, error: Unauthenticated, unexpected: str | None = None) -> None:
         self._metrics.jwt_auth_failures.labels(error.reason).inc()
         if error.reason is not FailureReason.MISSING_TOKEN:
+            self._metrics.jwt_validations.inc()
             self._refusals.tell(error, unexpected=unexpected)
 
 

@@ -17,6 +17,7 @@ from autoheal.feed import Feed
 from autoheal.metrics import Metrics
 from autoheal.model import Mode
 from autoheal.rules import RuleSet, asking_prometheus
+from autoheal.state import RunState
 from autoheal.web.parameters import parameters
 
 
@@ -106,10 +107,17 @@ async def readyz(request: Request, *, engine: Engine) -> Response:
 async def exposition(request: Request, *, engine: Engine, metrics: Metrics, clock: Clock) -> Response:
     """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
     parameters(request, ())
-    metrics.runs_in_progress.set(sum(not run.ended for run in engine.state.runs.values()))
+    state = engine.state
+    metrics.runs_in_progress.set(sum(not run.ended for run in state.runs.values()))
+    metrics.approvals_waiting.set(sum(run.state is RunState.AWAITING_APPROVAL for run in state.runs.values()))
     metrics.set_paused({pause.rule or "" for pause in engine.paused()})
-    metrics.audit_space_low.set(engine.state.space_low)
-    acks = [ack.made_at for ack in engine.state.silences.values() if ack.ends_at > clock.now()]
+    breakers = state.breakers.items()
+    metrics.set_breakers(
+        {rule for rule, breaker in breakers if breaker.opened_at is not None},
+        {rule for rule, breaker in breakers if breaker.demoted},
+    )
+    metrics.audit_space_low.set(state.space_low)
+    acks = [ack.made_at for ack in state.silences.values() if ack.ends_at > clock.now()]
     metrics.acks.set(len(acks))
     metrics.ack_oldest.set(min(acks, default=0))
     metrics.posting_fails.set(engine.posting_fails)

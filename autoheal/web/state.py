@@ -27,6 +27,8 @@ SHOWN = (
     "pauses",
     "silences",
     "silence_requests",
+    "failures",
+    "watchdog_missing",
 )
 """The fields of State that are shown as they are. What cooldowns, budgets and storms count by grows with the past, and
 no page needs it: `/rules` tells what comes of it.

@@ -44,6 +44,17 @@ async def test_refused_tokens_are_not_remembered(oidc: Oidc, clock: FakeClock, m
     assert (await oidc.authenticate(held)).subject == "alice"
 
 
+async def test_every_token_counts_as_judged(oidc: Oidc, clock: FakeClock, metrics: Metrics) -> None:
+    """Accepted, remembered and refused ones: what a share of refused ones is a share of. No token is none."""
+    held = token(clock)
+    await oidc.authenticate(held)
+    await oidc.authenticate(held)
+    for none in ("no token", None):
+        with pytest.raises(Unauthenticated):
+            await oidc.authenticate(none)
+    assert "autoheal_jwt_validations_total 3.0" in metrics.expose()[0].decode()
+
+
 async def test_the_same_keys_again_forget_nothing(oidc: Oidc, clock: FakeClock, metrics: Metrics) -> None:
     """A refresh that changes nothing costs nothing."""
     held = token(clock)

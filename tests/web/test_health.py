@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from autoheal import __version__
 from autoheal.actions import ACTIONS
 from autoheal.clock import SystemClock
 from autoheal.config import load as load_settings
-from autoheal.model import Kind
+from autoheal.model import Draft, Kind, Reason
 from autoheal.rules import load
 from autoheal.state import Silence
 from autoheal.web.health import warnings as told_of
@@ -135,6 +136,32 @@ async def test_runs_in_progress_are_those_not_ended(gate: Gateway) -> None:
     assert "autoheal_runs_in_progress 1.0" in (await gate.client.get("/metrics")).text
     await gate.log(of_run(Kind.ACTION_STARTED, "r3"), of_run(Kind.ESCALATED, "r3"))
     assert "autoheal_runs_in_progress 0.0" in (await gate.client.get("/metrics")).text
+
+
+async def test_what_guards_and_people_hold_back_is_looked_up_at_each_scrape(gate: Gateway) -> None:
+    """Approvals that are waited for; breakers and demotions by rule, whose series go when they are over."""
+
+    async def told() -> dict[str, str]:
+        names = ("autoheal_approvals", "autoheal_breaker", "autoheal_rule")
+        lines = (await gate.client.get("/metrics")).text.splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if line.startswith(names))
+
+    assert await told() == {"autoheal_approvals_waiting": "0.0"}
+    await gate.log(firing(1), replace(decision(3), reason=Reason.AWAITING_APPROVAL))
+    assert await told() == {"autoheal_approvals_waiting": "1.0"}
+    about = {"rule_digest": "sha256:9f2c"}
+    await gate.log(
+        Draft(kind=Kind.APPROVAL_EXPIRED, rule="restart-api", run="r3"),
+        Draft(kind=Kind.BREAKER_OPENED, rule="restart-api", detail=about),
+        Draft(kind=Kind.RULE_DEMOTED, rule="restart-api", detail=about),
+    )
+    assert await told() == {
+        "autoheal_approvals_waiting": "0.0",
+        'autoheal_breaker_open{rule="restart-api"}': "1.0",
+        'autoheal_rule_demoted{rule="restart-api"}': "1.0",
+    }
+    await gate.log(Draft(kind=Kind.BREAKER_CLOSED, rule="restart-api"))
+    assert await told() == {"autoheal_approvals_waiting": "0.0"}
 
 
 async def test_a_page_hold_that_nobody_hears_of_is_a_warning(tmp_path: Path) -> None:
