@@ -35,7 +35,7 @@ from autoheal.web.access.sessions import Sessions
 from autoheal.web.ack import acknowledge
 from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
-from autoheal.web.console import Console
+from autoheal.web.console import OPEN_FILES, Console
 from autoheal.web.correlation import Correlation, new_id
 from autoheal.web.errors import Errors
 from autoheal.web.events import Events
@@ -103,6 +103,7 @@ def build(
         Door("GET", "/state", Role.VIEWER, partial(state, settings=settings, engine=engine, journal=journal)),
         Door("POST", "/runs/{id}/rerun", Role.OPERATOR, partial(rerun, engine=engine)),
         Door("GET", "/console", Role.VIEWER, console.page),
+        *(Door("GET", f"/console/{name}", PUBLIC, partial(console.open_file, name=name)) for name in OPEN_FILES),
         Door("GET", "/console/{file}", Role.VIEWER, console.file),
         Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),
     ]

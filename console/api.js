@@ -14,20 +14,19 @@ export class Refused extends Error {
 
 const PATIENCE_MS = 30_000;
 
-/** Go to the login; the page ends. */
+/** Go to the login, by the page that keeps where we are; this one ends. */
 export function toLogin() {
-  location.assign('/login?return_to=/console');
+  location.assign(`/console/login.html${location.hash}`);
 }
 
 /**
- * The JSON of an answer. Raises Refused for any that is not a 2xx. @param {string} path @param {RequestInit} [options]
- * @returns {Promise<any>}
+ * An answer that is a 2xx. Raises Refused for any other. @param {string} path @param {RequestInit} options
+ * @returns {Promise<Response>}
  */
-async function ask(path, options = {}) {
-  const headers = { Accept: 'application/json', ...options.headers };
+async function request(path, options) {
   let answer;
   try {
-    answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers });
+    answer = await fetch(path, options);
   } catch {
     throw new Refused('The gateway does not answer.', 0);
   }
@@ -36,17 +35,43 @@ async function ask(path, options = {}) {
     // The page is about to go: nothing that waits for the answer is to run on.
     return new Promise(() => {});
   }
+  if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
-  if (answer.ok) return body;
   const errors = Array.isArray(body.errors) ? body.errors.map(String) : [];
   throw new Refused([body.detail ?? `${path} answers ${answer.status}`, ...errors].join(' '), answer.status, body);
 }
 
-/** `GET` with these parameters, less those that are undefined. @param {string} path @param {Record<string, string | number | undefined>} [given] */
-export function get(path, given = {}) {
+/**
+ * The JSON of an answer. Raises Refused for any that is not a 2xx. @param {string} path @param {RequestInit} [options]
+ * @returns {Promise<any>}
+ */
+async function ask(path, options = {}) {
+  const headers = { Accept: 'application/json', ...options.headers };
+  const answer = await request(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers });
+  return answer.json().catch(() => ({}));
+}
+
+/** @param {string} path @param {Record<string, string | number | undefined>} given */
+function withQuery(path, given) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, String(value));
-  return ask(query.size ? `${path}?${query}` : path);
+  return query.size ? `${path}?${query}` : path;
+}
+
+/** `GET` with these parameters, less those that are undefined. @param {string} path @param {Record<string, string | number | undefined>} [given] */
+export const get = (path, given = {}) => ask(withQuery(path, given));
+
+/**
+ * All records that match, as JSON lines, and what may be missing (`first-last, …`), null for nothing. Raises Refused, also
+ * when the stream ends before its end. @param {Record<string, string | undefined>} given @param {AbortSignal} signal
+ */
+export async function exported(given, signal) {
+  const answer = await request(withQuery('/audit', given), { signal, headers: { Accept: 'application/x-ndjson' } });
+  try {
+    return { lines: await answer.blob(), unread: answer.headers.get('Autoheal-Unread') };
+  } catch {
+    throw new Refused('The export broke off, so nothing was kept of it. Try again.', 0);
+  }
 }
 
 /** @param {string} path @param {Fields} body */

@@ -82,6 +82,18 @@ function startButtons() {
   });
 }
 
+/** After a login: go on where somebody was before it, or wanted to be. */
+function returnToPlace() {
+  try {
+    const place = sessionStorage.getItem('autoheal.place') ?? '';
+    sessionStorage.removeItem('autoheal.place');
+    if (place.startsWith('#/') && location.hash === '') history.replaceState(null, '', place);
+  } catch {
+    // A browser that keeps nothing.
+  }
+}
+
+returnToPlace();
 startNavigation();
 startButtons();
 showView();

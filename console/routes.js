@@ -3,9 +3,10 @@
 //   title   its name in the navigation
 //   render(root, store, params) -> { update(), close() }   draws into root; update is called once a frame after changes
 //
-// and one line here. `params` is what the address says beside the view's name. `count(store)`, where there is one, is what
-// the navigation shows beside the title: how much there waits for somebody.
+// and one line here; what is not needed at once comes `later`. `params` is what the address says beside the view's name.
+// `count(store)`, where there is one, is what the navigation shows beside the title: how much there waits for somebody.
 
+import { later } from './later.js';
 import * as approvals from './view-approvals.js';
 import * as live from './view-live.js';
 import * as rules from './view-rules.js';
@@ -24,7 +25,9 @@ import * as rules from './view-rules.js';
 export const ROUTES = [
   { name: 'live', view: live },
   { name: 'approvals', view: approvals },
+  { name: 'audit', view: later('Audit', () => import('./view-audit.js')) },
   { name: 'rules', view: rules },
+  { name: 'pictures', view: later('Pictures', () => import('./view-pictures.js')) },
 ];
 
 /** What an address names; the first view for one that names none. @param {string} hash @returns {{route: Route, params: Params}} */

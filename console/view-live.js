@@ -2,10 +2,11 @@
 
 import { h, list, on, put, say } from './dom.js';
 import { matcher } from './filter.js';
+import { row, unfold, walk, withGaps } from './rows.js';
 import { TONES, glyph, tone } from './tones.js';
-import { gist, spoken, when, whole } from './words.js';
 
 /** @import { Entry } from './fold.js' */
+/** @import { Row } from './rows.js' */
 /** @import { Store } from './store.js' */
 /** @import { Tone } from './tones.js' */
 
@@ -16,8 +17,6 @@ const ROWS = 100;
 /** In a burst the rows change so often that nobody reads them: more than so many new ones wait so long for the next. */
 const MANY = 20;
 const REST_MS = 300;
-
-/** @typedef {Entry | {kind: 'gap', seq: number, from: number, to: number}} Row */
 
 /** @param {HTMLElement} root @param {Store} store */
 export function render(root, store) {
@@ -66,7 +65,8 @@ class Live {
 
   parts() {
     const tones = h('div', { class: 'tones', role: 'group', 'aria-label': 'Show only' }, this.#tones);
-    return [h('div', { class: 'bar' }, this.#filter, tones, this.#freeze, this.#count), this.#rows, this.#more];
+    const further = h('a', { href: '#/audit' }, 'Search all of the log');
+    return [h('div', { class: 'bar' }, this.#filter, tones, this.#freeze, this.#count, further), this.#rows, this.#more];
   }
 
   /** Draw what has changed; in a burst only now and then. */
@@ -126,59 +126,4 @@ function showTones(buttons, records, wanted) {
     say(/** @type {Element} */ (button.lastElementChild), String(counts[name]));
     button.setAttribute('aria-pressed', String(wanted.has(name)));
   }
-}
-
-/** The same, with a row where seqs are missing: what the log has lost is not to look as if it had never been. @param {Entry[]} records newest first @returns {Row[]} */
-export function withGaps(records) {
-  return records.flatMap((record, index) => {
-    const next = records[index + 1]?.seq ?? record.seq - 1;
-    return next === record.seq - 1 ? [record] : [record, gapOf(record.seq, next)];
-  });
-}
-
-/** The same object for the same gap, so that its row stays. @type {Map<string, Row>} */
-const gaps = new Map();
-
-/** @param {number} after @param {number} before @returns {Row} */
-function gapOf(after, before) {
-  const name = `${before}-${after}`;
-  const gap = gaps.get(name) ?? { kind: 'gap', seq: after, from: before + 1, to: after - 1 };
-  gaps.set(name, /** @type {Row} */ (gap));
-  return /** @type {Row} */ (gap);
-}
-
-/** @param {Row} record */
-function row(record) {
-  if (record.kind === 'gap') return h('li', { class: 'gap' }, `Records ${record.from} to ${record.to} are not there`);
-  const entry = /** @type {Entry} */ (record);
-  const summary = h(
-    'summary',
-    {},
-    glyph(tone(entry)),
-    when(entry),
-    h('b', {}, spoken(entry.kind)),
-    h('span', { class: 'what' }, [entry.alertname, entry.target ?? entry.labels?.instance].filter(Boolean).join(entry.target ? ' → ' : ' · ')),
-    h('span', { class: 'why' }, h('span', { class: 'rule' }, entry.rule), ' ', h('span', {}, gist(entry))),
-  );
-  const details = h('details', {}, summary);
-  records.set(details, entry);
-  return h('li', { class: tone(entry), 'data-seq': entry.seq }, details);
-}
-
-/** What an unfolded row is to show. @type {WeakMap<Element, Entry>} */
-const records = new WeakMap();
-
-/** @param {HTMLElement} details */
-function unfold(details) {
-  const record = records.get(details);
-  if (record && details.childElementCount === 1) details.append(whole(record));
-}
-
-/** Up and down through the rows. @param {HTMLElement} rows @param {HTMLElement} summary @param {KeyboardEvent} event */
-function walk(rows, summary, event) {
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step) return;
-  const all = /** @type {HTMLElement[]} */ ([...rows.querySelectorAll('summary')]);
-  event.preventDefault();
-  all[all.indexOf(summary) + step]?.focus();
 }

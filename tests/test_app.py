@@ -89,6 +89,8 @@ def test_whoever_may_do_anything_is_asked_for(tmp_path: Path) -> None:
         "/metrics",
         "/alert",
         "/events",
+        "/console/login.html",
+        "/console/login.js",
         "/login",
         "/login/callback",
         "/logout",

@@ -157,6 +157,13 @@ OPTIONS: Sequence[Option] = (
         secret=True,
     ),
     Option(
+        "GRAFANA_URL",
+        "grafana_url",
+        "",
+        parsers.link,
+        "Where people have Grafana: the console links to it. autoheal itself never asks it.",
+    ),
+    Option(
         "AUTOHEAL_ACK_MAX",
         "ack_max",
         "24h",

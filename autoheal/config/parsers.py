@@ -158,6 +158,14 @@ def optional_url(text: str) -> str | None:
     return text or None
 
 
+def link(text: str) -> str | None:
+    """An address that browsers are shown, or None for nothing."""
+    # Everybody who may look would be told of what it carries.
+    if text and _url(text, "this address").userinfo:
+        raise ValueError("this address must carry no user and no password")
+    return text or None
+
+
 def hosts(text: str) -> tuple[str, ...]:
     """Names and addresses of hosts, with commas between them and `*` for a piece of one."""
     named = items(text)

@@ -49,6 +49,7 @@ class Settings:
     watchdog: tuple[Matcher, ...]
     watchdog_after: float
     prometheus_urls: tuple[str, ...] = field(repr=False)
+    grafana_url: str | None
     ack_max: float
     docker_host: str
     docker_certs: Path | None

@@ -14,6 +14,8 @@ from starlette.responses import Response
 from autoheal.web.parameters import parameters
 
 PAGE = "index.html"
+OPEN_FILES = ("login.html", "login.js")
+"""What whoever is not logged in needs to get there with the address's fragment; it tells nothing."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -46,6 +48,11 @@ class Console:
         """`GET /console/{file}`."""
         parameters(request, ())
         return self._answer(request, request.path_params["file"])
+
+    async def open_file(self, request: Request, *, name: str) -> Response:
+        """`GET /console/login.html` and what it needs: for everybody."""
+        parameters(request, ())
+        return self._answer(request, name)
 
     def _answer(self, request: Request, name: str) -> Response:
         if (found := self._files.get(name)) is None:

@@ -46,6 +46,7 @@ async def state(request: Request, *, settings: Settings, engine: Engine, journal
             "links": {
                 "alertmanager": [_link(url) for url in settings.alertmanager_urls],
                 "prometheus": [_link(url) for url in settings.prometheus_urls],
+                "grafana": [settings.grafana_url] if settings.grafana_url else [],
             },
             "state": page(known),
         }

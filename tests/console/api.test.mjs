@@ -15,7 +15,7 @@ globalThis.fetch = async (path, options) => {
   return next;
 };
 const gone = [];
-globalThis.location = { assign: (to) => gone.push(to) };
+globalThis.location = { hash: '#/audit?q=a', assign: (to) => gone.push(to) };
 
 beforeEach(() => {
   asked = [];
@@ -46,7 +46,7 @@ test('what is refused says why, with every fault', async () => {
 test('whoever is logged in no more goes to the login, and nothing goes on', async () => {
   answer(401, {});
   const ends = await Promise.race([get('/state').then(() => 'answered', () => 'refused'), new Promise((then) => setImmediate(then, 'waits'))]);
-  assert.deepEqual([ends, gone], ['waits', ['/login?return_to=/console']]);
+  assert.deepEqual([ends, gone], ['waits', ['/console/login.html#/audit?q=a']]);
 });
 
 test('asking whether it lives does not keep a session alive', async () => {

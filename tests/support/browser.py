@@ -129,6 +129,14 @@ class Page:
         found: list[dict[str, Any]] = self._call("Network.getCookies")["cookies"]
         return found
 
+    def forget(self, cookie: str) -> None:
+        """Take a cookie of the page away, as when it has expired."""
+        self._call("Network.deleteCookies", name=cookie, url=self.ask("location.href"))
+
+    def keep_downloads(self, folder: Path) -> None:
+        """Let what the page has downloaded arrive in `folder`, without asking anybody."""
+        self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))

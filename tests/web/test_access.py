@@ -544,7 +544,9 @@ async def test_a_browser_before_the_console_is_sent_to_the_login(tmp_path: Path)
         for headers in (page, {**page, "Cookie": f"{SESSION}=gone"}, {**page, "Host": "localhost:9009"}):
             answer = await client.get("/console", headers=headers)
             assert answer.status_code == 303
-            assert answer.headers["location"] == f"{ORIGIN}/login?return_to=/console"
+            assert answer.headers["location"] == f"{ORIGIN}/console/login.html"
+        for name in ("login.html", "login.js"):
+            assert (await client.get(f"/console/{name}", headers=page)).status_code == 200
         for path, headers in (
             ("/console", {"Accept": "*/*"}),
             ("/console", {**page, "Authorization": "Basic b2xnYTp4"}),

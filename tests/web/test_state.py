@@ -40,11 +40,13 @@ async def test_links_carry_no_credentials(tmp_path: Path) -> None:
     """They are for browsers; the gateway's own user and password stay with it."""
     env = {"ALERTMANAGER_URL": "http://ann:secret@127.0.0.1:9/am, http://127.0.0.1:10"}
     env["PROMETHEUS_URL"] = "http://bob:secret@127.0.0.1:11"
+    env["GRAFANA_URL"] = "https://grafana.example.org/"
     async with gateway(tmp_path, env) as gate:
         answer = (await gate.client.get("/state")).json()
     assert answer["links"] == {
         "alertmanager": ["http://127.0.0.1:9/am", "http://127.0.0.1:10"],
         "prometheus": ["http://127.0.0.1:11"],
+        "grafana": ["https://grafana.example.org/"],
     }
 
 

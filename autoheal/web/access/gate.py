@@ -12,7 +12,7 @@
 | the cookie of a session that has ended, or never was | 401, and the cookie is taken back |
 | two of them, one of which another program has set | 400, and all are taken back; a redirect could go round |
 | nothing, or a scheme that is not known here | 401 without an error, as RFC 6750 section 3.1 has it |
-| nothing good, from a browser that asks for /console | 303 to the login |
+| nothing good, from a browser that asks for /console | 303 to the way to the login |
 
 By its role: on when it suffices, else 403 `insufficient_scope`. Where the route is public, nothing at all is good
 enough; credentials that are no good are answered as above.
@@ -40,6 +40,10 @@ from autoheal.web.security import Admission
 METADATA = "/.well-known/oauth-protected-resource"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 CONSOLE = "/console"
+DOORSTEP = "/console/login.html"
+"""Keeps the fragment, which browsers tell no server and take along through redirects (RFC 9110 section 10.2.2); then
+the login. To be sent straight there would lose it at the provider, and show it to the provider's page.
+"""
 
 
 class IdentifiedAccess:
@@ -157,7 +161,7 @@ class IdentifiedAccess:
         headers = Headers(scope=scope)
         wanted = scope["path"] == CONSOLE and scope["method"] in SAFE_METHODS
         if wanted and self._cookies and "text/html" in headers.get("accept", "") and "authorization" not in headers:
-            raise HTTPException(303, "Log in first.", {"Location": f"{self._origin}/login?return_to={CONSOLE}"})
+            raise HTTPException(303, "Log in first.", {"Location": f"{self._origin}{DOORSTEP}"})
 
     async def _count(self, token: str | None) -> None:
         """Let what never was a token be counted and logged where all others are."""

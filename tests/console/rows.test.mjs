@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { withGaps } from '../../console/view-live.js';
+import { withGaps } from '../../console/rows.js';
 
 const rows = (...seqs) => seqs.map((seq) => ({ seq, kind: 'login' }));
 
