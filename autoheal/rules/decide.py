@@ -133,7 +133,7 @@ def decide(
             mode = Mode.DRY_RUN  # what becomes of it must never act
             return conclude(Reason.HOLD_OUT)
     if mode is Mode.APPROVE:
-        verdicts.append(approval := guards.approved(run, episode, rule, plan_digest(made)))
+        verdicts.append(approval := guards.approved(run, episode, rule, plan_digest(made), now))
         if not approval.passed:
             return conclude(Reason.AWAITING_APPROVAL)
     return conclude(Reason.ACT)

@@ -127,12 +127,18 @@ def paused(state: State, rule: Rule, now: float) -> Verdict:
     return Verdict(Reason.PAUSED, passed=False, saw=saw, ask_again=last.until)
 
 
-def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str) -> Verdict:
+def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str, now: float) -> Verdict:
     """Whether somebody has approved the run, or this plan of this rule with the batch of a storm."""
     approval = None if run is None else run.approval
     by = None if approval is None else approval.by
     release = episode.released.get(rule.name)
-    if by is None and release is not None and (release.plan_digest, release.rule_digest) == (plan_digest, rule.digest):
+    # Hours later nobody expects it any more: a word on a batch lasts as long as people have to give one on a plan.
+    if (
+        by is None
+        and release is not None
+        and now < release.ts + rule.approval.expires
+        and (release.plan_digest, release.rule_digest) == (plan_digest, rule.digest)
+    ):
         return Verdict(Reason.AWAITING_APPROVAL, passed=True, saw={"by": release.by, "with": "storm"})
     return Verdict(Reason.AWAITING_APPROVAL, by is not None, {"by": by})
 

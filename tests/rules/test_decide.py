@@ -514,6 +514,11 @@ def test_what_a_storm_let_go_passes_it_and_needs_no_approval_of_its_own() -> Non
     decision = ask(state, about, rules=rules)
     assert (decision.reason, decision.mode) == (Reason.ACT, Mode.APPROVE)
     assert decision.verdicts[-1].saw == {"by": "ann", "with": "storm"}
+    # As long as people have to approve a plan, and no longer.
+    late = dataclasses.replace(release, ts=NOW - rule.approval.expires)
+    about.released["restart"] = late
+    assert ask(state, about, rules=rules).reason is Reason.AWAITING_APPROVAL
+    about.released["restart"] = release
     assert ask(state, episode(), rules=rules).reason is Reason.STORM
     assert ask(State(pauses=[a_pause()]), about, rules=rules).reason is Reason.PAUSED
     for other in (dataclasses.replace(release, plan_digest="0"), dataclasses.replace(release, rule_digest="0")):

@@ -174,7 +174,7 @@ async def test_an_answer_that_is_not_as_it_must_be(
     answer = await gate.client.get(idp.allow(begun.headers["location"], **changes))
     assert answer.status_code == code
     assert answer.json()["detail"].endswith("Begin again at /login.")
-    assert "555" not in answer.text
+    assert "call 555" not in answer.text
     assert SESSION not in gate.client.cookies
     assert kinds(gate) == [("auth_failed", reason, "system")]
     assert len(idp.forms) == (1 if reason == "login_code" else 0)
