@@ -6,6 +6,8 @@
 // and one line here. `params` is what the address says beside the view's name.
 
 import * as live from './view-live.js';
+import * as now from './view-now.js';
+import * as run from './view-run.js';
 
 /** @import { Store } from './store.js' */
 
@@ -18,7 +20,11 @@ import * as live from './view-live.js';
 
 /** In the order of the navigation, where the keys 1, 2, 3 … lead to them. The first is where a bare address leads. */
 /** @type {readonly Route[]} */
-export const ROUTES = [{ name: 'live', view: live }];
+export const ROUTES = [
+  { name: 'now', view: now },
+  { name: 'live', view: live },
+  { name: 'runs', view: run, nav: false },
+];
 
 /** What an address names; the first view for one that names none. @param {string} hash @returns {{route: Route, params: Params}} */
 export function parse(hash) {
