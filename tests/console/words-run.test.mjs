@@ -27,7 +27,7 @@ test('the ladder: what did not help, what is under way, what is to come', () => 
   assert.deepEqual(ladder(run('verifying', { action_ok: false }), 1), ['failed']);
   assert.deepEqual(ladder(run('healed', { step: 2 }), 2), ['failed', 'healed']);
   assert.deepEqual(ladder(run('escalated'), 1), ['failed']);
-  assert.deepEqual(ladder(run('cancelled'), 2), ['done', 'next']);
+  assert.deepEqual(ladder(run('cancelled'), 2), ['done', 'spared']);
   assert.deepEqual(ladder(run('planned', { step: 0 }), 1), ['next']);
 });
 
