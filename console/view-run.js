@@ -187,5 +187,6 @@ function row(record, all) {
 
 /** @param {Fields} said */
 function guard(said) {
-  return h('li', { class: said.passed ? 'yes' : 'no' }, h('b', {}, said.passed ? '✓ ' : '✗ ', spoken(String(said.guard))), ` ${verdict(said)}`);
+  const mark = h('b', {}, said.passed ? '✓ ' : '✗ ');
+  return h('li', { class: said.passed ? 'yes' : 'no' }, mark, verdict(said), ' ', h('code', {}, String(said.guard)));
 }

@@ -212,7 +212,7 @@ def test_a_run_from_firing_to_healed(here: Console) -> None:
         unfold(here, ".run details, .timeline li:nth-child(2) details:not(.record)")
         told = here.page.ask(TEXT)
         for text in [
-            "✓ cooldown no cooldown is on",
+            "✓ no cooldown is on cooldown",
             "Not idempotent, not reversible.",
             "It has helped when the alert ends within 15 min.",
             "+",
@@ -225,7 +225,7 @@ def test_a_run_from_firing_to_healed(here: Console) -> None:
         ]
         assert seqs == own
         assert here.page.ask("document.querySelector('.does a').hash") == f"#/audit?q=run%3D{run}"
-        unfold(here, ".run details", to=False)
+        unfold(here, ".run details, .timeline details", to=False)
         picture(here.page, "console-run")
         here.page.ask("document.querySelector('.timeline details.record').open = true")
         here.page.until("document.querySelector('.timeline .whole')?.innerText.includes('starts_at')")
