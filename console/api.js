@@ -38,7 +38,9 @@ async function request(path, options) {
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
   const errors = Array.isArray(body.errors) ? body.errors.map(String) : [];
-  throw new Refused([body.detail ?? `${path} answers ${answer.status}`, ...errors].join(' '), answer.status, body);
+  const detail = String(body.detail ?? `${path} answers ${answer.status}`);
+  // Where there are few, `detail` has them already.
+  throw new Refused([detail, ...errors.filter((/** @type {string} */ one) => !detail.includes(one))].join(' '), answer.status, body);
 }
 
 /**

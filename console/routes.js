@@ -9,7 +9,7 @@
 import { later } from './later.js';
 import * as approvals from './view-approvals.js';
 import * as live from './view-live.js';
-import * as rules from './view-rules.js';
+import * as now from './view-now.js';
 
 /** @import { Store } from './store.js' */
 
@@ -23,11 +23,13 @@ import * as rules from './view-rules.js';
 /** In the order of the navigation, where the keys 1, 2, 3 … lead to them. The first is where a bare address leads. */
 /** @type {readonly Route[]} */
 export const ROUTES = [
+  { name: 'now', view: now },
   { name: 'live', view: live },
   { name: 'approvals', view: approvals },
   { name: 'audit', view: later('Audit', () => import('./view-audit.js')) },
-  { name: 'rules', view: rules },
+  { name: 'rules', view: later('Rules', () => import('./view-rules.js')) },
   { name: 'pictures', view: later('Pictures', () => import('./view-pictures.js')) },
+  { name: 'runs', view: later('Run', () => import('./view-run.js')), nav: false },
 ];
 
 /** What an address names; the first view for one that names none. @param {string} hash @returns {{route: Route, params: Params}} */

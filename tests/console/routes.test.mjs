@@ -11,7 +11,7 @@ test('an address leads back to what it was made of', () => {
 });
 
 test('what names no view leads to the first, and never fails', () => {
-  for (const hash of ['', '#', '#/', '#/nowhere', '#/constructor', '#/live/%E0%A4%A', '#x?y']) assert.equal(parse(hash).route, ROUTES[0]);
+  for (const hash of ['', '#', '#/', '#/nowhere', '#/constructor', '#x?y']) assert.equal(parse(hash).route, ROUTES[0]);
   assert.equal(parse('#/live/%E0%A4%A').params.id, '%E0%A4%A');
 });
 

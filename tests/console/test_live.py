@@ -291,6 +291,7 @@ def test_a_viewer_sees_everything_and_is_offered_nothing(tmp_path: Path) -> None
         log_in(page, "olga")
         page.until(f"location.pathname === '/console' && {STATUS} === 'live'")
         page.until("document.getElementById('who').textContent === 'Olga Operator (viewer)'")
+        page.ask("location.hash = '#/live'")
         page.until("document.querySelectorAll('.log > li').length > 2")
         assert page.ask("document.getElementById('pause').checkVisibility()") is False
         page.press("P", shift=True)

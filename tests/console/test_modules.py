@@ -57,4 +57,5 @@ def test_every_kind_and_reason_has_a_word() -> None:
 def test_each_module_is_tested() -> None:
     """Of those that decide something without a page there are tests here; the rest is tested in a browser."""
     named = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
-    assert {"api", "asking", "filter", "notices", "rates", "routes", "store", "stream", "time", "words"} <= named
+    views = {"asking", "cards", "rates", "words-run", "words-why"}
+    assert {"api", "filter", "notices", "routes", "store", "stream", "time", "words", *views} <= named

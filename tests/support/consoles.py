@@ -57,8 +57,8 @@ class Console:
         with running(SERVE, lambda: answers(f"{self.origin}/readyz"), self.folder / "gateway.log", env=env) as process:
             yield process
 
-    def look(self, at: str = "") -> None:
-        """Open the console, and wait until it is live."""
+    def look(self, at: str = "#/live") -> None:
+        """Open the console at a view, and wait until it is live."""
         self.page.open(f"{self.origin}/console{at}")
         self.page.until(f"location.hash === {json.dumps(at)} && {STATUS} === 'live'")
         self.page.ask(WATCH)
