@@ -10,12 +10,6 @@ const TOLD = 10;
 /** Actors that are no identity: whoever they are, one is not another's. */
 const NOBODY = ['system', 'alertmanager', 'local'];
 
-/** The runs that wait for a word, whose time is over first. @param {State} state @returns {Fields[]} */
-export function waiting(state) {
-  const found = [...state.runs.values()].filter(({ state: stands, approval }) => stands === 'awaiting_approval' && approval);
-  return found.sort((one, other) => one.approval.expires_at - other.approval.expires_at);
-}
-
 /** The live runs that go on and wait for nobody. @param {State} state @returns {Fields[]} */
 export const atWork = (state) => [...state.working.keys()].flatMap((id) => state.runs.get(id) ?? []);
 

@@ -4,10 +4,11 @@ import { h, put } from './dom.js';
 
 /** @import { Shown, View } from './routes.js' */
 
-/** @param {string} title @param {() => Promise<View>} load @returns {View} */
-export function later(title, load) {
+/** @param {string} title @param {() => Promise<View>} load @param {View['count']} [count] @returns {View} */
+export function later(title, load, count) {
   return {
     title,
+    count,
     render(root, store, params) {
       /** @type {Shown | null} */
       let shown = null;

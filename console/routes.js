@@ -7,9 +7,9 @@
 // `count(store)`, where there is one, is what the navigation shows beside the title: how much there waits for somebody.
 
 import { later } from './later.js';
-import * as approvals from './view-approvals.js';
 import * as live from './view-live.js';
 import * as now from './view-now.js';
+import { count } from './waiting.js';
 
 /** @import { Store } from './store.js' */
 
@@ -25,7 +25,7 @@ import * as now from './view-now.js';
 export const ROUTES = [
   { name: 'now', view: now },
   { name: 'live', view: live },
-  { name: 'approvals', view: approvals },
+  { name: 'approvals', view: later('Approvals', () => import('./view-approvals.js'), count) },
   { name: 'audit', view: later('Audit', () => import('./view-audit.js')) },
   { name: 'rules', view: later('Rules', () => import('./view-rules.js')) },
   { name: 'pictures', view: later('Pictures', () => import('./view-pictures.js')) },

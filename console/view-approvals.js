@@ -1,11 +1,12 @@
 // Approvals: what waits for a person's word, what storms hold, and what became of what was asked.
 
 import { card, countDown, ladder, wordDialog } from './approval-card.js';
-import { answer, answered, atWork, standing, waiting, words } from './asking.js';
+import { answer, answered, atWork, standing, words } from './asking.js';
 import { get } from './api.js';
 import { announce, h, list, on, put } from './dom.js';
 import { address } from './routes.js';
 import { Storms } from './storms.js';
+import { waiting } from './waiting.js';
 import { time } from './words.js';
 
 /** @import { Entry, Fields } from './fold.js' */
@@ -16,9 +17,6 @@ export const title = 'Approvals';
 /** Cards there are at most: whoever has seen so many pauses. */
 const CARDS = 50;
 const AT_WORK = 5;
-
-/** How much waits. @param {Store} store */
-export const count = (store) => waiting(store.state).length + [...store.state.storms.values()].filter(({ held }) => Object.keys(held).length).length;
 
 /** @param {HTMLElement} root @param {Store} store */
 export function render(root, store) {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { answer, answered, atWork, caused, inWords, standing, stepLine, waiting, words } from '../../console/asking.js';
+import { answer, answered, atWork, caused, inWords, standing, stepLine, words } from '../../console/asking.js';
 import { nothing } from '../../console/fold.js';
+import { count, waiting } from '../../console/waiting.js';
 
 const approval = { expires_at: 900, requested_at: 0, by: null, observed: null };
 const run = (id, changes = {}) => ({
@@ -20,6 +21,9 @@ test('what waits is sorted by when its time is over; what was asked and answered
   assert.deepEqual(atWork({ ...known, working: new Map([['r11', 'r'], ['gone', 'r']]) }).map(({ id }) => id), ['r11']);
   // The decision is there and the request is not yet: there is no time, and nothing to answer.
   assert.deepEqual(waiting(state(run('r1', { approval: null }))), []);
+  // Of storms those count that hold something.
+  const storms = new Map([['a', { held: { f1: 't', f2: 't' } }], ['b', { held: {} }]]);
+  assert.equal(count({ state: { ...known, storms } }), 3);
 });
 
 test('each answer is told with whose it is', () => {
