@@ -9,6 +9,7 @@ COMPONENTS := prometheus prometheus-alertmanager strace logrotate age nodejs npm
 PROVIDER := tests/support/provider
 CONSOLE := tests/support/console
 TSC := $(CONSOLE)/node_modules/.bin/tsc
+CONSOLE_TESTS = $(BIN)/pytest -m "not hammer" -p no:cacheprovider tests/console
 
 BIN := .venv/bin
 # Where Debian puts logrotate; not everybody's shell looks there.
@@ -28,7 +29,15 @@ demo: .venv/.run ## kill a small service and watch it being healed; ONCE=1 ends 
 	@$(BIN)/autoheal demo $(if $(filter 1,$(ONCE)),--once) $(if $(PORT),--port '$(PORT)')
 
 test: .venv/.dev components ## the whole suite with branch coverage; ARGS="…" for pytest
-	$(BIN)/pytest -m "not hammer" --cov --cov-report=term:skip-covered $(ARGS)
+ifdef ARGS
+	$(BIN)/pytest -m "not hammer" $(ARGS)
+else
+	@# The console's browser keeps one core busy, the rest another.
+	@echo '$(CONSOLE_TESTS) beside the rest'; \
+	$(CONSOLE_TESTS) >.venv/console-tests.log 2>&1 & console=$$!; trap "kill $$console" INT TERM; \
+	$(BIN)/pytest -m "not hammer" --ignore=tests/console --cov --cov-report=term:skip-covered; rest=$$?; \
+	wait $$console; shown=$$?; cat .venv/console-tests.log; exit $$((rest || shown))
+endif
 
 check: .venv/.dev ## format, lint, types (the console's too), layers
 	$(BIN)/ruff format --check
