@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.dockers import DockerEngine, docker_engine
 
-# A shell that starts this in the background has it ignore SIGINT, and every program that it starts would too.
+# A shell that starts this in the background has it ignore both, and every program that it starts would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
