@@ -88,6 +88,7 @@ def test_a_day_of_an_operator(tmp_path: Path) -> None:
         log_in(page, "olga")
         page.complaints.clear()  # the provider's own pages ask for a font
         page.until(f"location.href === '{here.origin}/console'")
+        page.ask("location.hash = '#/live'")
         page.until("document.getElementById('connection').textContent === 'live'")
         assert page.ask("document.getElementById('who').textContent") == "Olga Operator (operator)"
 
