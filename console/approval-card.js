@@ -44,7 +44,7 @@ export function ladder(steps, promised) {
     const line = h('code', {}, told?.description ?? stepLine(step));
     return h('li', {}, index > 0 && h('span', { class: 'quiet' }, 'if that does not help: '), line, told && [' ', ...promises(told)]);
   });
-  return h('ol', { class: 'ladder' }, ...rows);
+  return h('ol', { class: 'planned' }, ...rows);
 }
 
 /** @param {Fields} told */

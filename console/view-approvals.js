@@ -93,7 +93,7 @@ class Approvals {
   #card(run) {
     const made = card(run, this.#store);
     const promised = this.#promised.get(run.id);
-    if (promised) made.querySelector('.ladder')?.replaceWith(ladder(run.plan.steps, promised));
+    if (promised) made.querySelector('.planned')?.replaceWith(ladder(run.plan.steps, promised));
     return made;
   }
 
@@ -124,7 +124,7 @@ class Approvals {
       this.#promised.set(id, null);
       const promised = await get(`/runs/${id}`).then((answer) => answer.promises, () => null);
       this.#promised.set(id, promised);
-      if (promised) this.#cards.querySelector(`[data-run="${CSS.escape(id)}"] .ladder`)?.replaceWith(ladder(plan.steps, promised));
+      if (promised) this.#cards.querySelector(`[data-run="${CSS.escape(id)}"] .planned`)?.replaceWith(ladder(plan.steps, promised));
     }
     this.#asking = false;
   }
