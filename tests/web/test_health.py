@@ -19,6 +19,8 @@ from autoheal.state import Silence
 from autoheal.web.health import warnings as told_of
 from tests.support.gateway import RULES, Gateway, decision, firing, gateway, of_run
 
+OPEN = {"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}
+
 
 @pytest.fixture
 async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
@@ -58,24 +60,18 @@ async def test_ready_only_while_an_alert_would_be_safe(gate: Gateway) -> None:
 @pytest.mark.parametrize(
     ("env", "warned"),
     [
-        ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
-        ({"AUTOHEAL_HOST": "::", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
+        (OPEN, True),
+        (OPEN | {"AUTOHEAL_HOST": "::"}, True),
         ({"AUTOHEAL_HOST": "127.0.0.1", "AUTOHEAL_DRY_RUN": "false"}, False),
         ({"AUTOHEAL_HOST": "::1", "AUTOHEAL_DRY_RUN": "false"}, False),
         ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true"}, False),
-        (
-            {
-                "AUTOHEAL_HOST": "0.0.0.0",
-                "AUTOHEAL_INSECURE": "true",
-                "AUTOHEAL_DRY_RUN": "false",
-                "AUTOHEAL_ENABLED": "false",
-            },
-            False,
-        ),
+        (OPEN | {"AUTOHEAL_ENABLED": "false"}, False),
+        (OPEN | {"AUTOHEAL_ALERT_ALLOWLIST": "172.30.9.10,fd00::/8"}, False),
+        (OPEN | {"AUTOHEAL_ALERT_ALLOWLIST": "172.30.9.10,::/0"}, True),
     ],
 )
 async def test_an_open_door_to_a_live_rule_is_a_warning(tmp_path: Path, env: dict[str, str], warned: bool) -> None:
-    """Live rule, not loopback, no credential: said in `GET /`, with the rule's name and what to do."""
+    """Live rule, not loopback, open to everybody: said in `GET /`, with the rule's name and what to do."""
     async with gateway(tmp_path, env) as gate:
         warnings = (await gate.client.get("/")).json()["warnings"]
     assert [one for one in warnings if "restart-api" in one and "ALLOWLIST" in one] == (warnings[:1] if warned else [])
