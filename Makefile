@@ -73,6 +73,9 @@ components:
 		echo "installing$$missing"; $(call apt-install,$$missing) \
 		|| echo "could not install$$missing: the tests that need them cannot run" >&2; \
 	else echo "not installed:$$missing: the tests that need them cannot run" >&2; fi
+	@docker compose version >/dev/null 2>&1 || [ -x $(BIN)/docker-compose ] \
+	|| { echo "fetching Docker Compose"; tests/support/fetch-compose $(BIN)/docker-compose; } \
+	|| echo "could not fetch Docker Compose 2: the tests that need it cannot run" >&2
 	@for folder in $(PROVIDER) $(CONSOLE); do \
 		if command -v npm >/dev/null && ! [ $$folder/node_modules/.package-lock.json -nt $$folder/package-lock.json ]; then \
 		npm ci --prefix $$folder --ignore-scripts --no-audit --no-fund --loglevel=error \
