@@ -1,7 +1,7 @@
 """In place of wollomatic/socket-proxy: the same options, as its documentation has them.
 
-A request passes when the whole path matches the pattern of its method and it comes from an address of the host that
-`-allowfrom` names; otherwise it is refused.
+A request passes when its path matches the pattern of its method, with ^ before and $ behind that and no brackets around
+it, and comes from an address of the host that `-allowfrom` names; otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-OPTIONS = dict(option.lstrip("-").split("=", 1) for option in sys.argv[1:])
+OPTIONS = dict(option.lstrip("-").partition("=")[::2] for option in sys.argv[1:])
 SOCKET = "/var/run/docker.sock"
 PORT = 2375
 
@@ -31,7 +31,7 @@ class Proxy(BaseHTTPRequestHandler):
     def pass_on(self) -> None:
         pattern, senders = OPTIONS.get(f"allow{self.command}"), socket.gethostbyname_ex(OPTIONS["allowfrom"])[2]
         known = self.client_address[0] in senders
-        if not (known and pattern and re.fullmatch(pattern, self.path.partition("?")[0])):
+        if not (known and pattern and re.search(rf"^{pattern}\Z", self.path.partition("?")[0])):
             self.send_error(403)
         else:
             upstream = Upstream("docker")
