@@ -45,11 +45,13 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
         return told
     live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
     anybody = not settings.alert_allowlist or any(network.prefixlen == 0 for network in settings.alert_allowlist)
-    if live and settings.enabled and not settings.dry_run and anybody:
+    open_door = anybody and settings.webhook_auth == "none"
+    if live and settings.enabled and not settings.dry_run and open_door:
         more = f" and {len(live) - 1} more" if len(live) > 1 else ""
         told.append(
             f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
-            "credential. Listen on loopback, or let AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
+            "credential. Set AUTOHEAL_WEBHOOK_AUTH=token, listen on loopback, or let AUTOHEAL_ALERT_ALLOWLIST admit"
+            " Alertmanager alone."
         )
     if settings.oidc is None:
         told.append(
