@@ -32,6 +32,7 @@ from autoheal.web.access.logins import Logins
 from autoheal.web.access.provider import CALLBACK, Client
 from autoheal.web.access.renewal import Identities, Renewal
 from autoheal.web.access.sessions import Sessions
+from autoheal.web.access_log import AccessLog
 from autoheal.web.ack import acknowledge
 from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
@@ -119,8 +120,9 @@ def build(
             Door("POST", "/logout", PUBLIC, login.end),
         ]
     middleware = [
-        # From the outside in. An error's answer needs the id and the headers too, so these two stand outermost.
+        # From the outside in. An error's answer needs the id and the headers too, so these stand outermost.
         Middleware(Correlation, make=make_id),
+        Middleware(AccessLog, clock=clock),
         Middleware(SecurityHeaders),
         Middleware(Errors),
         Middleware(BodyLimit),
