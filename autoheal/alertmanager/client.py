@@ -42,6 +42,11 @@ class Alertmanager:
         self._clock = clock
         self._peers = [Peer(url, client, timeout, max_body, API) for url in urls]
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one to ask."""
+        return len(self._peers) > 1
+
     async def poll(self, *, filters: Sequence[str] = (), receiver: str | None = None) -> Poll:
         """Ask all of them at once for what fires, silenced and inhibited alerts included.
 

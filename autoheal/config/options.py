@@ -116,14 +116,14 @@ OPTIONS: Sequence[Option] = (
         "AUTOHEAL_LOG_FORMAT",
         "log_format",
         "auto",
-        parsers.one_of("auto", "json", "console"),
+        parsers.choice("auto", "json", "console"),
         "How the service's own log is written: `json`, `console` for people, or `auto`: `console` on a terminal.",
     ),
     Option(
         "AUTOHEAL_LOG_LEVEL",
         "log_level",
         "info",
-        parsers.one_of("debug", "info", "warning", "error"),
+        parsers.choice("debug", "info", "warning", "error"),
         "The least of the service's own log: `debug`, `info`, `warning` or `error`.",
     ),
     Option(
@@ -221,12 +221,10 @@ OPTIONS: Sequence[Option] = (
     ),
     Option(
         "AUTOHEAL_WEBHOOK_AUTH",
-        "",
+        "webhook_auth",
         "none",
-        parsers.only(
-            "none", "this version asks Alertmanager for no credential; AUTOHEAL_ALERT_ALLOWLIST says who may post"
-        ),
-        "What `POST /alert` asks for: this version knows `none` alone.",
+        parsers.choice("none", "token"),
+        "What `POST /alert` asks for: nothing, or a `token` of somebody with the role sender.",
     ),
     Option(
         "AUTOHEAL_EVENTS_AUTH",

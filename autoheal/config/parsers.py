@@ -40,12 +40,12 @@ def only(value: str, because: str) -> Callable[[str], str]:
     return parse
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    """One of `choices`, in any case."""
+def choice(*values: str) -> Callable[[str], str]:
+    """One of `values`, in any case."""
 
     def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"{shown(text)} is none of {', '.join(choices)}")
+        if text.lower() not in values:
+            raise ValueError(f"{shown(text)} is none of {', '.join(values)}")
         return text.lower()
 
     return parse
