@@ -42,6 +42,7 @@ from autoheal.web.errors import Errors
 from autoheal.web.events import Events
 from autoheal.web.health import exposition, healthz, overview, readyz
 from autoheal.web.identity import protected_resource, refresh_jwks, whoami
+from autoheal.web.openapi import openapi
 from autoheal.web.operate import approve, cancel, deny, pause, reload, rerun, resume
 from autoheal.web.rules import reset, rules
 from autoheal.web.runs import run, runs
@@ -106,6 +107,7 @@ def build(
         Door("GET", "/console", Role.VIEWER, console.page),
         *(Door("GET", f"/console/{name}", PUBLIC, partial(console.open_file, name=name)) for name in OPEN_FILES),
         Door("GET", "/console/{file}", Role.VIEWER, console.file),
+        Door("GET", "/openapi.json", PUBLIC, openapi),
         Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),
     ]
     if settings.oidc is not None and oidc is not None:
