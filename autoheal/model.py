@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from math import modf
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -212,8 +212,7 @@ def plan_digest(plan: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(plan, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The end of the log: the last record's seq, hash and time. `Head()` is the end of an empty log."""
 
     seq: int = 0
