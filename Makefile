@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install demo test check fix bench hammer components lock
+.PHONY: help install demo test check fix docs bench hammer components lock
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -51,6 +51,9 @@ check: .venv/.dev ## format, lint, types (the console's too), layers
 fix: .venv/.dev ## format, and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: .venv/.dev ## make docs/api.md of autoheal/web/openapi.yaml
+	$(BIN)/python -m tests.support.api_page
 
 bench: .venv/.dev ## measure: each of benchmarks/*.py
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -113,6 +113,20 @@ OPTIONS: Sequence[Option] = (
         "`true` allows an `AUTOHEAL_HOST` that other machines can reach without `OIDC_ENABLED`.",
     ),
     Option(
+        "AUTOHEAL_LOG_FORMAT",
+        "log_format",
+        "auto",
+        parsers.choice("auto", "json", "console"),
+        "How the service's own log is written: `json`, `console` for people, or `auto`: `console` on a terminal.",
+    ),
+    Option(
+        "AUTOHEAL_LOG_LEVEL",
+        "log_level",
+        "info",
+        parsers.choice("debug", "info", "warning", "error"),
+        "The least of the service's own log: `debug`, `info`, `warning` or `error`.",
+    ),
+    Option(
         "AUTOHEAL_ALERT_ALLOWLIST",
         "alert_allowlist",
         "",

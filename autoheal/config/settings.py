@@ -43,6 +43,8 @@ class Settings:
     host: str
     port: int
     insecure: bool
+    log_format: str
+    log_level: str
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
     escalate_to_alertmanager: bool

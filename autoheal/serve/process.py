@@ -53,7 +53,7 @@ def serve(settings: Settings, accept_damage: str | None = None) -> int:
     Raises ConfigError for rules that cannot be used, and JournalError for a log that cannot be opened.
     """
     signals = Signals()
-    configure_logging()
+    configure_logging(settings.log_format, settings.log_level)
     try:
         actions = available(
             docker_host=settings.docker_host,
