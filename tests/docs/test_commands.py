@@ -14,6 +14,7 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.commands import autoheal
 from tests.support.components import require
 from tests.support.monitoring import alertmanager, answers, gateway
 from tests.support.pages import PAGES, ROOT, Terminal, blocks, exchanges, fits, terminal
@@ -126,6 +127,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             "AUTOHEAL_DATA_DIR": str(folder / "data"),
             "LOGS": str(folder / "gateway.log"),
         }
+        _kept(folder)
         words = {
             "/var/lib/autoheal": str(folder / "data"),
             "/mnt/": f"{folder}/",
@@ -133,6 +135,14 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         }
         _watched(env["PROMETHEUS"])
         yield Stage(clone(folder), env, words, url)
+
+
+def _kept(folder: Path) -> None:
+    """What a deployment has elsewhere from before: the public key, and last night's backup."""
+    data = folder / "data"
+    shutil.copy(data / "keys" / "checkpoint.pub.pem", folder)
+    done = autoheal("audit", "backup", folder / "backup", "--data", data)
+    assert done.returncode == 0, done.stderr
 
 
 def _prometheus(
