@@ -19,6 +19,7 @@ PROGRAMS = {
     "docker",
     "kubectl",
     "systemctl",
+    "journalctl",
     "promtool",
     "amtool",
     "sed",
