@@ -15,6 +15,7 @@ from autoheal.actions import ACTIONS
 from autoheal.actions.kubernetes_config import SERVICE_ACCOUNT
 from autoheal.config import load
 from autoheal.rules import load as load_rules
+from tests.support.pages import blocks
 from tests.support.tools import checked
 
 pytestmark = pytest.mark.component
@@ -169,10 +170,12 @@ def test_rights_are_those_of_the_page() -> None:
     assert made == told
 
 
-def test_the_line_that_makes_a_prometheusrule() -> None:
+def test_the_lines_that_make_a_prometheusrule(tmp_path: Path) -> None:
     """What docs/deployment.md shows makes of the alerts what the Prometheus operator takes, as they are."""
-    page = (ROOT / "docs" / "deployment.md").read_text()
-    (line,) = re.findall(r"^    (\{ printf .*) \| kubectl", page, re.MULTILINE)
-    made = YAML(typ="safe").load(checked("sh", "-c", line, cwd=ROOT))
+    shown = (block.text for block in blocks(ROOT / "docs" / "deployment.md"))
+    (lines,) = (text for text in shown if "PrometheusRule" in text)
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    checked("sh", "-ec", lines, cwd=tmp_path)
+    made = YAML(typ="safe").load(tmp_path / "prometheusrule.yaml")
     assert (made["apiVersion"], made["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert made["spec"] == YAML(typ="safe").load(ROOT / "deploy" / "prometheus" / "autoheal.rules.yml")

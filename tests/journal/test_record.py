@@ -201,8 +201,8 @@ def test_a_batch_is_sealed_whole_or_not() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (resealed({"kind": "party"}), "the kind 'party' is unknown to this version"),
-        (resealed({"mode": "sometimes"}), "the mode 'sometimes' is unknown to this version"),
+        (resealed({"kind": "party"}), "the kind 'party' is unknown to this version; if a newer version wrote it"),
+        (resealed({"mode": "sometimes"}), "the mode 'sometimes' is unknown to this version; if a newer"),
         (resealed({"mood": "x"}), "the field 'mood' is unknown"),
         (resealed({"rule": 1}), "the field 'rule' is of the wrong type"),
         (resealed({"step": True}), "the field 'step' is of the wrong type"),
