@@ -86,6 +86,9 @@ class KeySource:
             while True:
                 await asyncio.wait((self._fetch(self._settings.refresh_retries),))
                 spread = self._random()
+                if self._failure is not None and self._trouble is not None:
+                    # Only here: that a stranger's kid finds the provider away for a moment is nobody's business.
+                    self._trouble.failed(self._failure, again=False)
                 if self._failure is None:
                     pause = self._settings.cache_ttl - self._ahead * (1 + spread)
                 else:
@@ -201,8 +204,6 @@ class KeySource:
             else:
                 self._take(keys)
                 return
-        if self._trouble is not None:
-            self._trouble.failed(self._failure or "", again=False)
         _log.warning("jwks_refresh_failed", error=self._failure, age_seconds=round(self._age(), 1))
 
     async def _discover(self, *, first: bool) -> None:
