@@ -80,7 +80,7 @@ class Ledger:
         changed: Callable[[Sequence[Record]], None],
         refolded: Callable[[], None],
         sign: Callable[[str, Head], Draft],
-        address: Callable[[State, Sequence[Draft]], Sequence[Draft]],
+        address: Callable[[State, Sequence[Draft]], Sequence[Draft]] = lambda _, drafts: drafts,
     ) -> None:
         self.journal = journal
         self.state = state

@@ -10,7 +10,7 @@ import pytest
 
 from autoheal.actions import Outcome
 from autoheal.engine import Ack
-from autoheal.engine.addressing import QUEUE
+from autoheal.engine.addressing import QUEUE, Addressing
 from autoheal.engine.control import Word
 from autoheal.engine.notifier import LOG_DOWN_SECONDS, PAUSES
 from autoheal.errors import ConfigError, Fault
@@ -552,3 +552,14 @@ def test_what_an_action_answers_is_owed_to_nobody() -> None:
     with pytest.raises(KeyError, match="r1"):
         state.apply(record)
     assert state.owed == {}
+
+
+async def test_a_fault_in_saying_whom_to_tell_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records are written, and told to nobody: without them nothing would be done at all."""
+    channel = FakeChannel()
+    stage = await begun(tmp_path, channel)
+    monkeypatch.setattr(Addressing, "_entries", lambda *_: 1 / 0)
+    await failing(stage)
+    assert "tell" not in last(stage, Kind.ESCALATED).detail
+    assert channel.tried == []
+    await stage.engine.stop()
