@@ -38,12 +38,13 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a kind tells people: `incident` names what it is about, None for what has no end; an empty name is nothing
-    to tell. `severity` None is that of the alert.
+    """What a kind tells people: `incident` names what it is about; an empty name is nothing to tell. `severity` None is
+    that of the alert. A `reminder` has no end.
     """
 
-    incident: Callable[[Draft], str | None]
+    incident: Callable[[Draft], str]
     severity: Severity | None
+    reminder: bool = False
 
 
 def _alert(draft: Draft) -> str:
@@ -63,7 +64,7 @@ def _channel(draft: Draft) -> str:
     return f"channel {draft.detail['channel']}" if "of" in draft.detail else ""
 
 
-def _just(name: str | None) -> Callable[[Draft], str | None]:
+def _just(name: str) -> Callable[[Draft], str]:
     return lambda _: name
 
 
@@ -74,13 +75,13 @@ TRIGGERS: Mapping[Kind, Trigger] = {
     Kind.BREAKER_OPENED: Trigger(_breaker, Severity.WARNING),
     Kind.RULE_DEMOTED: Trigger(_breaker, Severity.WARNING),
     Kind.WATCHDOG_MISSING: Trigger(_just("watchdog"), Severity.CRITICAL),
-    Kind.ACK_OLD: Trigger(_just(None), Severity.WARNING),
+    Kind.ACK_OLD: Trigger(_just("ack"), Severity.WARNING, reminder=True),
     Kind.CONFIG_REJECTED: Trigger(_just("rules"), Severity.ERROR),
     Kind.SPACE_LOW: Trigger(_just("space"), Severity.CRITICAL),
     Kind.KEYS_FAILED: Trigger(_just("keys"), Severity.ERROR),
     Kind.NOTIFY_FAILED: Trigger(_channel, Severity.ERROR),
 }
-ENDS: Mapping[Kind, Callable[[Draft], str | None]] = {
+ENDS: Mapping[Kind, Callable[[Draft], str]] = {
     Kind.HEAL_CONFIRMED: _alert,
     Kind.APPROVAL_GRANTED: _alert,
     Kind.APPROVAL_DENIED: _alert,
@@ -138,21 +139,21 @@ class Addressing:
                 yield from self._follows(state, name, What.ACKNOWLEDGE)
         elif kind in ENDS:
             ended = ENDS[kind](draft)
-            known = state.incidents.get(ended or "")
+            known = state.incidents.get(ended)
             if kind in _OF_APPROVALS and known is not None and known.kind != Kind.APPROVAL_REQUESTED:
                 return
             yield from self._follows(state, ended, What.RESOLVE)
 
     def _triggered(self, state: State, draft: Draft, trigger: Trigger) -> Iterator[Entry]:
         name = trigger.incident(draft)
-        if name == "" or (draft.kind is Kind.KEYS_FAILED and not self._key_errors):
+        if not name or (draft.kind is Kind.KEYS_FAILED and not self._key_errors):
             return
         wanted = self._wanted(draft)
         if draft.kind is Kind.NOTIFY_FAILED:
             if name in state.incidents:
                 return  # people have been told, and each notice that fails would cause another
             wanted = [each for each in wanted if each != draft.detail["channel"]]
-        if name is None:
+        if trigger.reminder:
             wanted = [each for each in wanted if not self._channels[each].holds_incidents]
         waiting = [channel for owed in state.owed.values() for channel in owed.to]
         full = [each for each in wanted if waiting.count(each) >= QUEUE]
@@ -162,12 +163,19 @@ class Addressing:
         if draft.detail.get("again"):
             severity = Severity.WARNING
         to = [each for each in wanted if each not in full]
-        entry: Entry = {"incident": name, "what": What.TRIGGER.value, "severity": severity.value, "to": to}
+        # An alert that has ended already will not end again: then nothing follows that could be told of it.
+        over = trigger.reminder or (name.startswith("alert ") and draft.fingerprint not in state.episodes)
+        entry: Entry = {
+            "incident": None if over else name,
+            "what": What.TRIGGER.value,
+            "severity": severity.value,
+            "to": to,
+        }
         yield {**entry, "unsaid": full} if full else entry
 
-    def _follows(self, state: State, name: str | None, what: What) -> Iterator[Entry]:
+    def _follows(self, state: State, name: str, what: What) -> Iterator[Entry]:
         """What becomes of an incident is told where it was told of: nothing, when it was not."""
-        incident = state.incidents.get(name or "")
+        incident = state.incidents.get(name)
         if incident is None or (what is What.ACKNOWLEDGE and incident.acknowledged):
             return
         known = (self._channels.get(each) for each in incident.to)

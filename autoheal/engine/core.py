@@ -418,7 +418,7 @@ class Engine:
             self._decider.changed(record)
             if self._poster is not None:
                 self._poster.changed(record)
-        self._notifier.changed()
+        self._notifier.changed(records)
 
     def _arrived(self, alerts: Sequence[Alert]) -> frozenset[str]:
         """Take note of what has come, and tell what of it only shows that alerts arrive (see `_always`)."""
@@ -454,6 +454,7 @@ class Engine:
         """
         self._crew.take_up()
         self._decider.mark_all()
+        self._notifier.look()
 
     async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         async with self._turn:

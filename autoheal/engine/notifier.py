@@ -19,7 +19,7 @@ from autoheal.engine import telling
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.waiting import event_or_time
 from autoheal.errors import JournalUnavailable
-from autoheal.model import Draft, Kind
+from autoheal.model import Draft, Kind, Record
 from autoheal.notify import Channel, Notice, Severity, Undelivered, What
 from autoheal.state import Owed
 
@@ -33,6 +33,8 @@ LOG_DOWN_SECONDS = 30.0
 """How long the log may refuse records before people hear of it, though that cannot be recorded."""
 LOG_AGAIN_SECONDS = 3600.0
 """How long after that they hear of it again at the earliest."""
+
+_SETTLING = frozenset((Kind.NOTIFIED, Kind.NOTIFY_FAILED))
 
 _log = structlog.get_logger(__name__)
 
@@ -83,7 +85,12 @@ class Notifier:
         """How much is owed to each channel."""
         return {name: len(self._owed(name)) for name in self._news}
 
-    def changed(self) -> None:
+    def changed(self, records: Sequence[Record]) -> None:
+        """Look anew where `records` may have changed what is owed, or to be said."""
+        if any(record.kind in _SETTLING or "tell" in record.detail for record in records):
+            self.look()
+
+    def look(self) -> None:
         """Look anew at what is owed."""
         for news in self._news.values():
             news.set()
@@ -102,16 +109,16 @@ class Notifier:
 
     def _orphans(self) -> Sequence[Draft]:
         """The end of what is owed to channels that are no longer there."""
-        names = dict.fromkeys(name for owed in self._ledger.state.owed.values() for name in owed.to)
         error = "this channel is not configured any more"
-        return [
-            Draft(
-                kind=Kind.NOTIFY_FAILED,
-                detail={"channel": name, "of": [owed.id for owed in self._owed(name)], "attempts": 0, "error": error},
-            )
-            for name in names
-            if name not in self._news
-        ]
+        gone = {name for owed in self._ledger.state.owed.values() for name in owed.to}.difference(self._news)
+        drafts = []
+        for name in sorted(gone):
+            ids = [owed.id for owed in self._owed(name)]
+            for first in range(0, len(ids), telling.AT_ONCE):
+                of = ids[first : first + telling.AT_ONCE]
+                detail = {"channel": name, "of": of, "attempts": 0, "error": error}
+                drafts.append(Draft(kind=Kind.NOTIFY_FAILED, detail=detail))
+        return drafts
 
     async def _serve(self, channel: Channel) -> None:
         while True:

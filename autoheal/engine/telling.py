@@ -13,6 +13,8 @@ HOUR = 3600.0
 HELD_SECONDS = 60.0
 """What has waited longer for a channel with a limit comes together with all that waits, in one message."""
 DIGEST_LINES = 100
+AT_ONCE = 500
+"""What one digest settles at most: the record that says so may have 64 KiB."""
 
 _SAID: Mapping[str, str] = {
     Kind.ESCALATED: "{rule} leaves {alert} on {target} to people: {reason}",
@@ -57,7 +59,7 @@ def turn(owed: Sequence[Owed], unsaid: int, sent: Sequence[float], limit: int | 
         if room <= 0:
             return Turn(wait=min(HOUR, max(0.001, recent[-room] + HOUR - now)))
         if len(owed) > 1 and (room == 1 or now - owed[0].ts > HELD_SECONDS):
-            return Turn(tuple(owed), digest=True)
+            return Turn(tuple(owed[:AT_ONCE]), digest=True)
     return Turn((owed[0],)) if owed else Turn(digest=True)
 
 

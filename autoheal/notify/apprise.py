@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ SUMMARY_CHARACTERS = 200
 VALUE_CHARACTERS = 300
 LINES = 30
 VARIABLE = "NOTIFY_APPRISE_URLS"
+
+_TALKATIVE = ("apprise", "urllib3.connectionpool", "urllib3.util.retry")
 
 # Its words for what a message is; some services show them as colours.
 _TYPES: Mapping[Severity, str] = {
@@ -58,7 +61,7 @@ class Apprise:
         except Exception as error:  # noqa: BLE001 whatever a service raises, its text may quote credentials
             raise Undelivered(f"raised {type(error).__name__}") from None
         if not taken:
-            # Which one, and why, the library tells its log alone, with addresses.
+            # Which one, and why, only the library could tell.
             raise Undelivered("not all of the services took it")
 
 
@@ -83,6 +86,9 @@ def _services(urls: Sequence[str]) -> Any:
     except ImportError:
         what = "needs the library Apprise: pip install 'autoheal[apprise]'"
         raise ConfigError([Fault(VARIABLE, what)]) from None
+    for name in _TALKATIVE:
+        # They log addresses, which hold credentials.
+        logging.getLogger(name).disabled = True
     services = library.Apprise()
     unknown = [place for place, url in enumerate(urls, 1) if not services.add(url)]
     if unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 
@@ -35,7 +36,7 @@ class Poster:
         self._client = client
         self._timeout = timeout
         self._clock = clock
-        pieces = [url, str(self._url), parsed.password, *parsed.raw_path.decode().split("/"), *secrets]
+        pieces = [url, str(self._url), parsed.password, *re.split("[/?&=]", parsed.raw_path.decode()), *secrets]
         # The longest first: what holds another one is to go as a whole.
         self._secrets = sorted((piece for piece in pieces if len(piece) > 3), key=len, reverse=True)
 

@@ -563,3 +563,16 @@ async def test_a_fault_in_saying_whom_to_tell_stops_nothing(tmp_path: Path, monk
     assert "tell" not in last(stage, Kind.ESCALATED).detail
     assert channel.tried == []
     await stage.engine.stop()
+
+
+async def test_what_fails_after_its_alert_has_ended_is_told_without_an_end(tmp_path: Path) -> None:
+    """The alert will not end again: nothing may stand for ever in the state for it."""
+    channel = FakeChannel("pagerduty")
+    stage = await begun(tmp_path, channel)
+    draft = Draft(kind=Kind.BREAKER_OPENED, rule="gone", detail={"failures": 1, "rule_digest": "d"})
+    escalated = Draft(kind=Kind.ESCALATED, run="r1", rule="gone", fingerprint="0" * 16, target="t", reason="x")
+    (addressed, other) = stage.engine._ledger._address(stage.engine.state, [escalated, draft])
+    assert [entry["incident"] for entry in addressed.detail["tell"]] == [None]
+    assert addressed.detail["tell"][0]["to"] == ["pagerduty"]
+    assert [entry["incident"] for entry in other.detail["tell"]] == ["breaker gone"]
+    await stage.engine.stop()

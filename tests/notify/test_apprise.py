@@ -46,12 +46,15 @@ async def test_a_notice_reaches_all_services() -> None:
         assert body["type"] == "failure"
 
 
-async def test_one_that_only_some_took_is_tried_again() -> None:
-    """And the error names no address."""
+async def test_one_that_only_some_took_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """And neither the error nor the library's own log names an address."""
+    caplog.set_level("DEBUG")
     async with web_server(answer(200)) as one, web_server(answer(500)) as other:
         with pytest.raises(Undelivered, match=r"^not all of the services took it$") as caught:
-            await Apprise([address(one.port), address(other.port)]).send(NOTICE)
+            await Apprise([address(one.port), address(other.port), address(1)]).send(NOTICE)
     assert not caught.value.permanent
+    assert "planted" not in caplog.text
+    assert "apprise" not in {record.name for record in caplog.records}
 
 
 def test_an_end_is_a_success() -> None:
