@@ -132,7 +132,7 @@ class Addressing:
             yield from self._triggered(state, draft, TRIGGERS[kind])
         elif kind is Kind.ALERT_RESOLVED:
             if state.incidents and (episode := state.episodes.get(draft.fingerprint or "")) is not None:
-                for rule in episode.decisions:
+                for rule in {**episode.decisions, **state.failures.get(episode.fingerprint, {})}:
                     yield from self._follows(state, f"alert {episode.fingerprint} {rule}", What.RESOLVE)
         elif kind is Kind.SILENCE_CREATED:
             for name in _covered(state, draft):
