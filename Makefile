@@ -63,7 +63,7 @@ hammer: .venv/.dev components ## the long fault runs
 
 lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml --extra encryption -o requirements/run.txt
-	$(LOCK) --upgrade pyproject.toml --extra encryption --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --upgrade pyproject.toml --extra encryption --extra apprise --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) --upgrade requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
 # The programs that some tests need beside Python, as PROGRAM=PACKAGE where the two differ. Where they cannot be had those

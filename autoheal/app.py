@@ -23,7 +23,7 @@ from autoheal.journal import FileJournal
 from autoheal.journal.search import Search
 from autoheal.metrics import Metrics
 from autoheal.model import Role
-from autoheal.oidc import Oidc
+from autoheal.oidc import KeyTrouble, Oidc
 from autoheal.web.access.cookies import Cookies
 from autoheal.web.access.failures import Failures
 from autoheal.web.access.gate import METADATA, IdentifiedAccess
@@ -160,7 +160,10 @@ def _identities(
     """Who says who people are, who is let in by it, and where browsers log in; without OIDC, this machine alone is."""
     if settings.oidc is None:
         return None, LocalAccess(), None
-    oidc = Oidc(settings.oidc, provider, clock=clock, metrics=metrics)
+    trouble = KeyTrouble(
+        engine.note, standing=lambda: "keys" in engine.state.incidents, retries=settings.notify_retries
+    )
+    oidc = Oidc(settings.oidc, provider, clock=clock, metrics=metrics, trouble=trouble)
     failures = Failures(engine.note, clock)
     origin, client_id = settings.origin, settings.oidc.client_id
     if client_id is None or origin is None:

@@ -14,6 +14,7 @@ import httpx
 import structlog
 import uvloop
 
+from autoheal import notify
 from autoheal.actions import Action, available
 from autoheal.alertmanager import Alertmanager
 from autoheal.app import build
@@ -28,6 +29,7 @@ from autoheal.journal.checkpoint import Signer
 from autoheal.journal.encrypting import Encryption, encrypting
 from autoheal.metrics import Metrics
 from autoheal.model import Record
+from autoheal.notify import Channel
 from autoheal.oidc import provider_client
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import HiddenNames, Redaction, load_key
@@ -125,8 +127,9 @@ async def _serve(
             provider_client(tls) as provider,
             encrypting(encryption),
         ):
+            channels = _channels(settings, client, clock)
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
-            engine = _engine(settings, actions, journal, state, client, clock)
+            engine = _engine(settings, actions, journal, state, client, clock, channels)
             _log.info(
                 "serving",
                 address=settings.address,
@@ -173,6 +176,7 @@ def _engine(
     state: State,
     client: httpx.AsyncClient,
     clock: Clock,
+    channels: Sequence[Channel],
 ) -> Engine:
     return Engine(
         settings=settings,
@@ -188,6 +192,23 @@ def _engine(
         # `autoheal audit restore` knows the data directory alone.
         sign=Signer.load(settings.keys, restored=settings.data_dir / KEY_FOLDER).draft,
         clock=clock,
+        channels=channels,
+    )
+
+
+def _channels(settings: Settings, client: httpx.AsyncClient, clock: Clock) -> list[Channel]:
+    return notify.channels(
+        client,
+        clock,
+        source=settings.public_url or socket.gethostname(),
+        slack_url=settings.slack_webhook_url if settings.slack_enabled else None,
+        slack_limit=settings.slack_limit,
+        slack_timeout=settings.slack_timeout,
+        pagerduty_key=settings.pagerduty_key,
+        pagerduty_url=settings.pagerduty_url,
+        webhook_url=settings.notify_webhook_url,
+        webhook_secret=settings.notify_webhook_secret,
+        apprise_urls=settings.notify_apprise_urls,
     )
 
 

@@ -16,7 +16,7 @@ from autoheal.engine import Engine
 from autoheal.feed import Feed
 from autoheal.metrics import Metrics
 from autoheal.model import Mode
-from autoheal.rules import RuleSet, asking_prometheus
+from autoheal.rules import RuleSet, asking_prometheus, naming_channels
 from autoheal.state import RunState
 from autoheal.web.parameters import parameters
 
@@ -34,6 +34,11 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     holding = [rule.name for rule in rules.rules if rule.page_hold and rule.mode is not Mode.OFF]
     if holding and not settings.alertmanager_urls:
         told.append(f"Rule {holding[0]!r} holds no page back (`page_hold`): ALERTMANAGER_URL is not set.")
+    for channel, names in naming_channels(rules, settings.channels).items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        told.append(
+            f"Rule {names[0]!r}{more} names the channel {channel}, which is not configured: nobody is told there."
+        )
     unanswered = asking_prometheus(rules)
     if unanswered and not settings.prometheus_urls:
         more = f" and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
@@ -124,6 +129,8 @@ async def exposition(request: Request, *, engine: Engine, metrics: Metrics, cloc
     metrics.acks.set(len(acks))
     metrics.ack_oldest.set(min(acks, default=0))
     metrics.posting_fails.set(engine.posting_fails)
+    for channel, waiting in engine.notices_waiting.items():
+        metrics.notices_waiting.labels(channel).set(waiting)
     if engine.watchdog is not None:
         metrics.watchdog_seen.set(engine.watchdog.last_seen)
         metrics.watchdog_missing.set(engine.watchdog.missing)

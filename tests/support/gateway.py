@@ -56,6 +56,7 @@ class StubEngine:
         self.ready = True
         self.free_bytes: int | None = 2**30
         self.posting_fails = False
+        self.notices_waiting: Mapping[str, int] = {}
         self.watchdog: Any = None
         self.started_at = SystemClock().now()
         self.life: list[str] = []

@@ -228,3 +228,21 @@ async def test_a_rule_that_nobody_can_answer_is_a_warning(tmp_path: Path) -> Non
     assert told_of(load_settings({"ALERTMANAGER_URL": "http://am:9093"}), rules) == []
     (tmp_path / "rules.yaml").write_text(text.replace("mode: live", "mode: off"))
     assert told_of(load_settings({}), load(tmp_path / "rules.yaml", actions=params)) == []
+
+
+async def test_a_channel_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    """Whoever wrote the rule believes that people are told there."""
+    (tmp_path / "rules.yaml").write_text(RULES + "    exhausted: {notify: [webhook, slack]}\n")
+    rules = load(tmp_path / "rules.yaml", actions={name: action.Params for name, action in ACTIONS.items()})
+    environ = {"NOTIFY_WEBHOOK_URL": "http://a", "NOTIFY_WEBHOOK_SECRET": "A" * 32}
+    (told,) = told_of(load_settings(environ), rules)
+    assert told.startswith("Rule 'restart-api' names the channel slack, which is not configured")
+
+
+async def test_what_waits_to_be_told_is_measured(tmp_path: Path) -> None:
+    """By channel."""
+    async with gateway(tmp_path) as gate:
+        gate.engine.notices_waiting = {"slack": 3, "webhook": 0}
+        text = (await gate.client.get("/metrics")).text
+    assert 'autoheal_notices_waiting{channel="slack"} 3.0' in text
+    assert 'autoheal_notices_waiting{channel="webhook"} 0.0' in text
