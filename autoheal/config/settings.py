@@ -50,6 +50,8 @@ class Settings:
     watchdog_after: float
     prometheus_urls: tuple[str, ...] = field(repr=False)
     grafana_url: str | None
+    selftest_interval: float | None
+    selftest_token_file: Path | None
     ack_max: float
     docker_host: str
     docker_certs: Path | None
@@ -68,6 +70,12 @@ class Settings:
     def address(self) -> str:
         """Host and port as a URL has them: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def nearest(self) -> str:
+        """Host and port at which a program on this machine reaches the service, as a URL has them."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104 told apart, not listened on
+        return self.address if host is None else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str | None:

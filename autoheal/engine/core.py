@@ -28,13 +28,14 @@ from autoheal.engine.poster import Poster
 from autoheal.engine.promises import promises
 from autoheal.engine.release import Releases
 from autoheal.engine.runs import World
+from autoheal.engine.selftests import SelfTests
 from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
 from autoheal.engine.watchdog import Watchdog
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
-from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record, Rejected
+from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, OwnName, Receipt, Record, Rejected
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
@@ -89,6 +90,8 @@ class Engine:
         """What tells whether alerts still arrive; None where nobody asks for it."""
         if settings.watchdog:
             self.watchdog = Watchdog(self._ledger, clock, settings.watchdog, settings.watchdog_after)
+        self.selftests = SelfTests(self._ledger, clock)
+        """How the last self-tests went."""
         self.control = Control(self._ledger, clock, lambda: self.rules, self._expect_running)
         """People's word on single runs."""
         self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
@@ -181,6 +184,7 @@ class Engine:
         self._decider.start()
         if self.watchdog is not None:
             self._spawn(self.watchdog.run(), vital=True)
+        self._spawn(self.selftests.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
@@ -240,6 +244,7 @@ class Engine:
             _log.warning("truncated_group", left_out=notification.truncated, remedy="set ALERTMANAGER_URL")
         firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
         return Receipt(
+            selftest=bool(asked.alerts) and all(alert.alertname == OwnName.SELFTEST for alert in asked.alerts),
             accepted=len(notification.alerts),
             firing=firing,
             resolved=len(notification.alerts) - firing,
@@ -295,6 +300,11 @@ class Engine:
         self._ledger.refresh()
         self._ledger.commit([draft])
         await self._ledger.settle()
+
+    async def selftested(self, draft: Draft) -> None:
+        """Record how a self-test went; one that is over only after the service has stopped is left out."""
+        if self._running:
+            await self.selftests.tell(draft)
 
     async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
         """Silence in Alertmanager, in the name of `actor`, what `ack` says; what it covers is `acked` for so long.
@@ -385,6 +395,7 @@ class Engine:
             if record.kind is Kind.STORM_BEGAN:
                 _log.error("storm_began", rule=record.rule, **record.detail)
             self._crew.changed(record)
+            self.selftests.changed(record)
             self._decider.changed(record)
             if self._poster is not None:
                 self._poster.changed(record)
@@ -422,6 +433,7 @@ class Engine:
         At start, and whenever the log gave up what was folded already: what it lost is decided again.
         """
         self._crew.take_up()
+        self.selftests.take_up()
         self._decider.mark_all()
 
     async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:

@@ -261,3 +261,16 @@ class End:
 
     ends_at: float
     ts: float
+
+
+@dataclass(slots=True)
+class SelfTest:
+    """How one went that was over at `ts`: the names of the checks that failed, none where it was well."""
+
+    ts: float
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return not self.failed

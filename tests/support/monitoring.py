@@ -172,6 +172,16 @@ def gateway(
 
     What it prints, checkpoints, is in FOLDER/checkpoints.jsonl.
     """
+    with doomed(folder, port, rules, env, argv) as process:
+        yield process
+    assert process.returncode == 0, (folder / "gateway.log").read_text()
+
+
+@contextmanager
+def doomed(
+    folder: Path, port: int, rules: str, env: Mapping[str, str], argv: Sequence[str] = SERVE
+) -> Iterator[subprocess.Popen[bytes]]:
+    """As `gateway`, for one that is killed meanwhile."""
     (folder / "rules.yaml").write_text(rules)
     settings = {
         "AUTOHEAL_RULES": str(folder / "rules.yaml"),
@@ -183,7 +193,6 @@ def gateway(
     environ = {**os.environ, **settings}
     with running(argv, lambda: answers(ready), log, env=environ, printed=printed) as process:
         yield process
-    assert process.returncode == 0, (folder / "gateway.log").read_text()
 
 
 @dataclass(frozen=True)
