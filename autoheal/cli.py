@@ -1,4 +1,4 @@
-"""The command line: `autoheal serve`, `check`, `demo`, `selftest`, `audit`.
+"""The command line: `autoheal serve`, `check`, `demo`, `selftest`, `incident`, `audit`.
 
 Exit codes: 0 done, 1 the thing checked is bad or the service failed, 2 wrong usage or configuration.
 """
@@ -55,6 +55,14 @@ examples:
 
 One line a check: ok, FAIL with what to do, or skipped with why. Nothing is done by it but a dry run.
 Exit code 0: no check failed; 1: one did; 2: wrong usage or settings. docs/operations.md tells of each check.""",
+    "incident": """\
+examples:
+  autoheal incident /tmp/incident-42          before a service that misbehaves is restarted, on its machine
+  docker compose exec autoheal autoheal incident /var/lib/autoheal/incident-42
+  autoheal incident /tmp/incident-42 --token-file /run/secrets/token     with OIDC: /state and /rules too
+
+Each part that cannot be had says why, and the rest is there all the same; no secret's value is in it.
+Exit code 0: report.md says what is there; 2: nothing could be written, or DIR is not empty.""",
     "audit": """\
 examples:
   autoheal audit verify                     the log in AUTOHEAL_DATA_DIR, or ./data
@@ -101,6 +109,13 @@ def parser() -> argparse.ArgumentParser:
     selftest = command("selftest", "send a made-up alert through a running gateway, and look at all it depends on")
     _reaching(selftest)
     selftest.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    incident = command("incident", "gather all that is worth keeping of a sick service, in one bundle")
+    incident.add_argument(
+        "dir", metavar="DIR", type=Path, help="a folder that is yet to be made; DIR.tar.gz is beside it"
+    )
+    _reaching(incident)
+    many = "how many of the log's last records (default 1000)"
+    incident.add_argument("--records", metavar="N", type=_count, default=1000, help=many)
     audit.register(command("audit", "ask, check, copy and restore the audit log, also without the service"))
     return top
 
@@ -124,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _schema() if arguments.schema else _check(arguments.files)
             case "audit":
                 return audit.run(arguments)
+            case "incident":
+                return _incident(arguments)
             case "selftest":
                 return _selftest(arguments)
             case _:
@@ -140,6 +157,18 @@ def _selftest(arguments: argparse.Namespace) -> int:
     from autoheal.selftest.command import run  # noqa: PLC0415 as above
 
     return run(arguments)
+
+
+def _incident(arguments: argparse.Namespace) -> int:
+    from autoheal.incident.command import run  # noqa: PLC0415 as above
+
+    return run(arguments)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 5000:
+        raise argparse.ArgumentTypeError("a whole number from 1 to 5000")
+    return int(text)
 
 
 def _reason(text: str) -> str:

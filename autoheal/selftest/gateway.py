@@ -166,4 +166,4 @@ def _why(error: Exception) -> str:
 
 
 _NO_GATEWAY = "see whether the service runs, and where: systemctl status autoheal; --url names another address"
-_HANGS = "the service hangs"
+_HANGS = "the service hangs: autoheal incident DIR keeps what it does"

@@ -36,7 +36,7 @@ _HELD = {
 """Decisions that are no fault of the pipe, and what they mean for real alerts as well."""
 
 _AT_THE_SOURCE = "with a proxy in between: try the service itself"
-_OWN_LOG = "the service's own log says why"
+_OWN_LOG = "the service's own log says why; autoheal incident DIR gathers it with the rest"
 
 
 async def pipe(gateway: Gateway, clock: Clock, forbidden: str | None) -> list[Result]:

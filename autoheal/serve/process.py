@@ -36,6 +36,7 @@ from autoheal.selftest import SelfTesting, Subject, run_checks
 from autoheal.serve.log import configure_logging, print_line
 from autoheal.serve.server import Server, listen, web_server
 from autoheal.serve.signals import Signals, Stopped
+from autoheal.serve.threads import writes_on_signal
 from autoheal.state import State
 from autoheal.web.health import warnings
 from autoheal.witness import Witness
@@ -125,6 +126,7 @@ async def _serve(
             httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client,
             provider_client(tls) as provider,
             encrypting(encryption),
+            writes_on_signal(settings.data_dir),
         ):
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock)
