@@ -215,6 +215,8 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_AUDIT_ENCRYPT", "age1x", "key 1 of 1 is no age public key"),
         ("AUTOHEAL_AUDIT_IDENTITY", "age1x", "line 1 is no age private key"),
         ("AUTOHEAL_ACK_MAX", "3600", "is not a duration"),
+        ("AUTOHEAL_SELFTEST_INTERVAL", "9s", "'9s' is shorter than 10s"),
+        ("AUTOHEAL_SELFTEST_INTERVAL", "never", "is not a duration"),
         ("AUTOHEAL_ACK_MAX", "0s", "'0s' is shorter than 1s"),
         ("AUTOHEAL_WATCHDOG", "Watchdog", "column 9: expected =, !=, =~ or !~ after the label name Watchdog"),
         ("AUTOHEAL_WATCHDOG", 'severity="none"', 'one of the matchers must be alertname="…"'),

@@ -28,13 +28,13 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def writes_on_signal(data_dir: Path) -> AsyncIterator[None]:
-    """Within it SIGUSR2 has it written to a file in `data_dir`. Where that cannot be made the signal is ignored."""
+    """Within it SIGUSR2 has it written to a file in `data_dir`. Where that cannot be made nothing is."""
     try:
         file = _open(data_dir / FILE_NAME)
     except OSError as error:
         # It is for bad days: a service must not refuse to start for the lack of it.
         _log.warning("no_threads_on_signal", file=str(data_dir / FILE_NAME), error=str(error))
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, _nothing)
         yield
         return
 
@@ -51,7 +51,11 @@ async def writes_on_signal(data_dir: Path) -> AsyncIterator[None]:
             yield
         finally:
             faulthandler.unregister(signal.SIGUSR2)
-            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            signal.signal(signal.SIGUSR2, _nothing)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """Unlike a signal that is ignored, one that is handled like this is no concern of the commands of actions."""
 
 
 def _open(path: Path) -> TextIO:

@@ -204,7 +204,7 @@ async def test_nobody_there() -> None:
 
 
 def test_the_service_tests_itself_and_remembers_over_its_death(tmp_path: Path) -> None:
-    """On its own address, every interval; kill -9 in between loses nothing of it, and leaves no alert open."""
+    """On its own address, every interval; what came of it is in the log, and so outlasts kill -9."""
     here = Here(tmp_path, free_port())
     env = {"AUTOHEAL_SELFTEST_INTERVAL": "10s", "ALERTMANAGER_URL": f"http://127.0.0.1:{free_port()}"}
 
