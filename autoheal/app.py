@@ -40,7 +40,7 @@ from autoheal.web.console import OPEN_FILES, Console
 from autoheal.web.correlation import Correlation, new_id
 from autoheal.web.errors import Errors
 from autoheal.web.events import Events
-from autoheal.web.health import exposition, healthz, overview, readyz
+from autoheal.web.health import exposition, healthz, overview, readyz, selftest_health
 from autoheal.web.identity import protected_resource, refresh_jwks, whoami
 from autoheal.web.openapi import openapi
 from autoheal.web.operate import approve, cancel, deny, pause, reload, rerun, resume
@@ -86,6 +86,7 @@ def build(
         Door("GET", "/healthz", PUBLIC, healthz),
         Door("GET", "/readyz", PUBLIC, partial(readyz, engine=engine)),
         Door("GET", "/metrics", PUBLIC, partial(exposition, engine=engine, metrics=metrics, clock=clock)),
+        Door("GET", "/selftest/health", PUBLIC, partial(selftest_health, settings=settings, engine=engine)),
         Door("POST", "/alert", PUBLIC, alert),
         Door("GET", "/events", Role.VIEWER if settings.events_auth else PUBLIC, events.stream),
         Door("GET", "/audit", Role.VIEWER, audit.read),

@@ -98,7 +98,7 @@ class Rules {
     const since = this.#range.value;
     put(this.#covers, 'Counting …');
     try {
-      const found = await search(`kind IN (${ENDS.join(', ')}) AND run EXISTS`, since);
+      const found = await search(`kind IN (${ENDS.join(', ')}) AND run EXISTS AND alertname!=AutohealSelfTest`, since);
       if (this.#closed || since !== this.#range.value) return;
       this.#ends = found;
       this.#counts = tally(found.records);

@@ -6,7 +6,7 @@ import { because, stance, why } from './words-why.js';
 
 /** @import { Entry } from './fold.js' */
 
-const HOW = /** @type {Record<string, string>} */ ({ webhook: 'Alertmanager told so', api: 'Alertmanager says so when asked', superseded: 'it went and came back' });
+const HOW = /** @type {Record<string, string>} */ ({ webhook: 'Alertmanager told so', api: 'Alertmanager says so when asked', superseded: 'it went and came back', abandoned: 'whoever sent it is gone' });
 
 /** What was said with it. @param {Entry} record */
 const said = ({ detail }) => (detail.comment ? `: ${detail.comment}` : '');

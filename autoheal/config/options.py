@@ -256,6 +256,20 @@ OPTIONS: Sequence[Option] = (
         "Where people have Grafana: the console links to it. autoheal itself never asks it.",
     ),
     Option(
+        "AUTOHEAL_SELFTEST_INTERVAL",
+        "selftest_interval",
+        "15m",
+        parsers.interval,
+        "How often autoheal tests itself; `off`: never.",
+    ),
+    Option(
+        "AUTOHEAL_SELFTEST_TOKEN_FILE",
+        "selftest_token_file",
+        "",
+        parsers.optional_path,
+        "A file with the access token that the self-test shows, read at each; a viewer's is enough. Empty: none.",
+    ),
+    Option(
         "AUTOHEAL_ACK_MAX",
         "ack_max",
         "24h",

@@ -143,6 +143,16 @@ def duration(text: str) -> float:
     return seconds
 
 
+def interval(text: str) -> float | None:
+    """Seconds from one time to the next, 10 at least; None for `off`, and for no time at all."""
+    if text == "off":
+        return None
+    seconds = parse_duration(text)
+    if 0 < seconds < 10:
+        raise ValueError(f"{shown(text)} is shorter than 10s")
+    return seconds or None
+
+
 def watchdog(text: str) -> tuple[Matcher, ...]:
     """Matchers of the alert that always fires, in Alertmanager's notation; none for nothing."""
     matchers = parse_matchers(text) if text else ()

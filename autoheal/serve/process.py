@@ -34,9 +34,11 @@ from autoheal.oidc import provider_client
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import HiddenNames, Redaction, load_key
 from autoheal.rules import RuleSet, load
+from autoheal.selftest import SelfTesting, Subject, run_checks
 from autoheal.serve.log import configure_logging, print_line
 from autoheal.serve.server import Server, listen, web_server
 from autoheal.serve.signals import Signals, Stopped
+from autoheal.serve.threads import writes_on_signal
 from autoheal.state import State
 from autoheal.web.health import warnings
 from autoheal.witness import Witness
@@ -126,6 +128,7 @@ async def _serve(
             httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client,
             provider_client(tls) as provider,
             encrypting(encryption),
+            writes_on_signal(settings.data_dir),
         ):
             channels = _channels(settings, client, clock)
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
@@ -146,6 +149,7 @@ async def _serve(
             app = build(settings, engine, journal, feed, metrics, provider=provider, clock=clock)
             server = Server(web_server(app), engine, signals)
             telling = asyncio.create_task(witness.run())
+            testing = asyncio.create_task(_test_itself(settings, engine, metrics, clock, tls))
             try:
                 return await _until_stopped(server, signals, listener, feed)
             finally:
@@ -153,8 +157,29 @@ async def _serve(
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(witness.told(), LAST_WORD_SECONDS)
                 telling.cancel()
+                testing.cancel()
     finally:
         await journal.close()
+
+
+async def _test_itself(settings: Settings, engine: Engine, metrics: Metrics, clock: Clock, tls: ssl.SSLContext) -> None:
+    """Self-tests through connections of their own: what hangs in them must hold up nothing else."""
+    if settings.selftest_interval is None:
+        return
+    async with httpx.AsyncClient(trust_env=False, verify=tls) as http, provider_client(tls) as provider:
+        subject = Subject(
+            url=f"http://{settings.nearest}",
+            settings=settings,
+            token_file=settings.selftest_token_file,
+            local=True,
+            http=http,
+            provider=provider,
+            clock=clock,
+        )
+        testing = SelfTesting(
+            lambda: run_checks(subject), engine.selftested, metrics, clock, settings.selftest_interval
+        )
+        await testing.run()
 
 
 def _encryption(settings: Settings, metrics: Metrics, clock: Clock) -> Encryption | None:

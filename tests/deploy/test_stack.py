@@ -99,7 +99,7 @@ def test_the_example_is_a_valid_configuration(tmp_path: Path) -> None:
     assert settings.events_auth
     assert settings.oidc is not None
     assert settings.oidc.role_map
-    assert [str(network) for network in settings.alert_allowlist] == ["172.30.9.10/32"]
+    assert [str(network) for network in settings.alert_allowlist] == ["172.30.9.10/32", "127.0.0.1/32"]
     assert settings.alertmanager_urls == ("http://alertmanager:9093",)
 
 
