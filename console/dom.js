@@ -48,15 +48,22 @@ export function safe(url) {
   return url.startsWith('#') || (URL.canParse(url, location.href) && /^https?:$/.test(new URL(url, location.href).protocol));
 }
 
+/** What turns the direction of text, so that it reads as what it is not (CVE-2021-42574): shown, not obeyed. */
+const TURNS = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/** @param {unknown} text */
+const plain = (text) => String(text).replace(TURNS, (sign) => `\\u${sign.charCodeAt(0).toString(16)}`);
+
 /** Show these instead of what is there. @param {Element} element @param {...(Child | Child[])} children */
 export function put(element, ...children) {
   const shown = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
-  element.replaceChildren(...shown.map((child) => (child instanceof Node ? child : String(child))));
+  element.replaceChildren(...shown.map((child) => (child instanceof Node ? child : plain(child))));
 }
 
 /** Set the text, when it is another: what is read aloud is then only what is new. @param {Element} element @param {string} text */
 export function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = plain(text);
+  if (element.textContent !== shown) element.textContent = shown;
 }
 
 /** Have it read aloud, once. @param {string} text */
