@@ -5,7 +5,7 @@ import { h, list, on, put, say } from './dom.js';
 import { concerns, history } from './history.js';
 import { button, chips, countdown, sentence, startButtons, tick } from './parts.js';
 import { address } from './routes.js';
-import { seconds } from './time.js';
+import { present, seconds } from './time.js';
 import { glyph, tone } from './tones.js';
 import { spoken, when, whole } from './words.js';
 import { length, told } from './words-record.js';
@@ -18,6 +18,9 @@ import { verdict } from './words-why.js';
 /** @import { Store } from './store.js' */
 
 export const title = 'Run';
+
+/** So long after a failure its records are asked for again. */
+const AGAIN_MS = 5000;
 
 /** @param {HTMLElement} root @param {Store} store @param {Params} params */
 export function render(root, store, { id }) {
@@ -37,6 +40,8 @@ class Timeline {
   #seen = 0;
   #log = '';
   #loading = false;
+  /** When it could not be had, epoch milliseconds. */
+  #failed = -Infinity;
   #closed = false;
   /** @type {unknown[]} */
   #drawn = [];
@@ -57,7 +62,7 @@ class Timeline {
     const { records, state, connection } = this.#store;
     if (connection.status === 'connecting' || this.#loading) return;
     // What is not among the newest records any more is asked for, and all of it after another log has begun.
-    if (this.#log !== state.head.log || (records[0]?.seq ?? 0) > this.#seen + 1) return void this.#load();
+    if (this.#log !== state.head.log || (records[0]?.seq ?? 0) > this.#seen + 1) return void (Date.now() - this.#failed > AGAIN_MS && this.#load());
     const history = this.#history;
     const about = history?.records.find(({ run }) => run === this.#id);
     if (!history || !about) return;
@@ -66,7 +71,7 @@ class Timeline {
     this.#seen = Math.max(this.#seen, records.at(-1)?.seq ?? 0);
     if (come.length) this.#history = { ...history, records: [...history.records, ...come].sort((one, other) => one.seq - other.seq) };
     this.#draw();
-    tick(this.#head, Date.now() / 1000);
+    tick(this.#head, present());
   }
 
   close() {
@@ -79,11 +84,12 @@ class Timeline {
     try {
       this.#history = await history(this.#id);
       say(this.#note, noteOf(this.#history));
+      this.#seen = head.seq;
+      this.#log = head.log;
     } catch (error) {
-      say(this.#note, `${error instanceof Refused ? error.message : error} Reload the page to try again.`);
+      say(this.#note, `${error instanceof Refused ? error.message : error} It is tried again soon.`);
+      this.#failed = Date.now();
     }
-    this.#seen = head.seq;
-    this.#log = head.log;
     this.#loading = false;
     if (!this.#closed) this.update();
   }
