@@ -377,20 +377,3 @@ def test_how_it_looks(here: Console) -> None:
         here.page.press("ArrowDown")
         picture(here.page, "console-audit")
         assert here.page.complaints == []
-
-
-def test_a_view_that_cannot_be_fetched_says_so(here: Console) -> None:
-    """The gateway is away before somebody first looks at it: told, and there once they come back."""
-    with here.running():
-        here.look("#/live")
-    here.page.ask("location.hash = '#/audit'")
-    here.page.until(
-        "/does not answer: this view cannot be shown/.test(document.querySelector('main .fault')?.textContent)"
-    )
-    here.page.ask("location.hash = '#/live'")
-    with here.running():
-        here.page.until(f"{STATUS} === 'live'")
-        here.page.ask("location.hash = '#/audit'")
-        here.page.until(
-            "document.querySelector('#audit-query') !== null && document.querySelector('.log > li') !== null"
-        )
