@@ -2,7 +2,7 @@
 
 import { h, list, on } from './dom.js';
 import { resumeDialog } from './pause.js';
-import { lasts, local } from './time.js';
+import { lasts, local, present } from './time.js';
 
 /** @import { Fields } from './fold.js' */
 /** @import { Store } from './store.js' */
@@ -27,10 +27,13 @@ function ofConnection({ connection: { status, heard, why } }, now) {
   return [{ weight: 'stop', title: 'No connection to the gateway.', text: `${why ?? ''}${since} Trying again.`.trim() }];
 }
 
+/** Whether the gateway is another version than the page. @param {Pick<Store, 'version' | 'overview'>} store */
+export const outdated = ({ version, overview }) => overview !== null && overview.version !== version;
+
 /** @param {Store} store @returns {Notice[]} */
 function ofPage({ fault, version, overview }) {
   if (fault !== null) return [{ weight: 'stop', title: 'This page has lost its way.', text: `Reload it. ${fault}` }];
-  if (!overview || overview.version === version) return [];
+  if (!outdated({ version, overview })) return [];
   return [{ weight: 'care', title: 'The gateway is another version by now.', text: 'Reload this page: it may show things wrongly.' }];
 }
 
@@ -87,7 +90,7 @@ export function startNotices(root, store) {
   on(root, 'click', 'button', ({ dataset }) => resumeDialog(dataset.rule ?? null));
   store.subscribe(() => {
     // As text, so that one that says the same stays, and its button keeps the focus.
-    const found = notices(store, Date.now() / 1000).map((notice) => JSON.stringify(notice));
+    const found = notices(store, present()).map((notice) => JSON.stringify(notice));
     root.hidden = found.length === 0;
     list(root, found, (text) => text, (text) => shown(JSON.parse(text)));
   });

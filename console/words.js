@@ -1,7 +1,7 @@
 // Records in words.
 
 import { h } from './dom.js';
-import { local, seconds, utc } from './time.js';
+import { local, present, seconds, utc } from './time.js';
 
 /** @import { Entry, Fields } from './fold.js' */
 
@@ -39,7 +39,7 @@ export function gist({ kind, reason, actor, annotations, detail = {} }) {
     reason && spoken(String(reason)),
     texts.find((text) => typeof text === 'string' && text) ?? code,
     kind === 'alert_firing' && (annotations?.summary ?? annotations?.description),
-    typeof ends === 'string' && `until ${local(seconds(ends), Date.now() / 1000)}`,
+    typeof ends === 'string' && `until ${local(seconds(ends), present())}`,
     !NOBODY.includes(actor) && `by ${actor}`,
   ];
   const line = parts.filter(Boolean).join(' · ').replace(/\s+/g, ' ');
@@ -48,7 +48,7 @@ export function gist({ kind, reason, actor, annotations, detail = {} }) {
 
 /** A time as people there have it; the log's own on hover. @param {number} ts epoch seconds */
 export function time(ts) {
-  return h('time', { datetime: utc(ts), title: utc(ts) }, local(ts, Date.now() / 1000));
+  return h('time', { datetime: utc(ts), title: utc(ts) }, local(ts, present()));
 }
 
 const FIELDS = [
