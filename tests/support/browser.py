@@ -133,6 +133,23 @@ class Page:
         """Take a cookie of the page away, as when it has expired."""
         self._call("Network.deleteCookies", name=cookie, url=self.ask("location.href"))
 
+    def remember(self, cookie: dict[str, Any]) -> None:
+        """Have a cookie again that `cookies` told of."""
+        self._call(
+            "Network.setCookie", **{name: cookie[name] for name in ("name", "value", "domain", "path", "httpOnly")}
+        )
+
+    def before(self, script: str) -> None:
+        """Run the script in each page to come, before any of its own."""
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
+    def click(self, selector: str) -> None:
+        """Press and let go of the mouse in the middle of an element, or of what lies over it."""
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        x, y = self.ask(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({box})")
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def keep_downloads(self, folder: Path) -> None:
         """Let what the page has downloaded arrive in `folder`, without asking anybody."""
         self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
