@@ -76,7 +76,7 @@ function lineElement(card, line, [decided, started], operator) {
       { class: 'does' },
       rule && h('span', { class: 'rule' }, rule, run ? ` → ${run.target}` : ''),
       run?.plan && chips(run, run.plan.steps),
-      failure ? link(failure.run) : run && link(run.id),
+      failure ? link(failure.run) : run ? link(run.id) : h('a', { href: address('audit', '', { q: `episode=${card.episode?.id}` }) }, 'Its records'),
       run?.state === 'awaiting_approval' && h('a', { href: address('approvals') }, 'Answer…'),
       open && operator && run.state !== 'cancelling' && button('cancel', 'Cancel…', run, `run ${run.id}`),
       again && button('rerun', 'Try again…', again, rule),

@@ -40,8 +40,7 @@ class Timeline {
   #seen = 0;
   #log = '';
   #loading = false;
-  /** When it could not be had, epoch milliseconds. */
-  #failed = -Infinity;
+  #failedAt = -Infinity;
   #closed = false;
   /** @type {unknown[]} */
   #drawn = [];
@@ -62,7 +61,7 @@ class Timeline {
     const { records, state, connection } = this.#store;
     if (connection.status === 'connecting' || this.#loading) return;
     // What is not among the newest records any more is asked for, and all of it after another log has begun.
-    if (this.#log !== state.head.log || (records[0]?.seq ?? 0) > this.#seen + 1) return void (Date.now() - this.#failed > AGAIN_MS && this.#load());
+    if (this.#log !== state.head.log || (records[0]?.seq ?? 0) > this.#seen + 1) return void (Date.now() - this.#failedAt > AGAIN_MS && this.#load());
     const history = this.#history;
     const about = history?.records.find(({ run }) => run === this.#id);
     if (!history || !about) return;
@@ -88,7 +87,7 @@ class Timeline {
       this.#log = head.log;
     } catch (error) {
       say(this.#note, `${error instanceof Refused ? error.message : error} It is tried again soon.`);
-      this.#failed = Date.now();
+      this.#failedAt = Date.now();
     }
     this.#loading = false;
     if (!this.#closed) this.update();
@@ -111,6 +110,9 @@ class Timeline {
     const own = records.filter((record) => record.run === this.#id);
     const { alertname = '', rule, target, episode: number, fingerprint } = own[0] ?? records[0];
     const steps = plan?.steps ?? [];
+    // Of a run that has ended the gateway knows no plan; what a step promised when it began the log tells.
+    const promise = (/** @type {number} */ index) =>
+      this.#history?.summary?.promises?.[index] ?? own.find(({ kind, step }) => kind === 'action_started' && step === index + 1)?.detail;
     const stands = run ?? standingOf(own);
     const { text, until } = standing({ ...stands, plan }, own.findLast(({ kind }) => kind === 'action_started'));
     const episode = this.#store.state.episodes.get(fingerprint);
@@ -131,7 +133,7 @@ class Timeline {
         fires && operator && button('ack', 'Acknowledge…', /** @type {Fields} */ (episode), alertname),
         h('a', { href: address('audit', '', { q: `run=${this.#id}` }) }, 'Its records in Audit'),
       ),
-      steps.length > 0 && h('details', {}, h('summary', {}, 'The plan'), h('ol', { class: 'plan' }, steps.map((/** @type {Fields} */ step, /** @type {number} */ index) => planned(step, index + 1, own)))),
+      steps.length > 0 && h('details', {}, h('summary', {}, 'The plan'), h('ol', { class: 'plan' }, steps.map((/** @type {Fields} */ step, /** @type {number} */ index) => planned(step, index + 1, promise(index))))),
     );
   }
 }
@@ -155,11 +157,10 @@ function standingOf(own) {
   return { state: last ? TERMINAL[last.kind] : 'unfinished', step, reason: last?.reason, action_ok: null, approval: null, ended_by: null };
 }
 
-/** One step of the plan: what it does, with what, and what it promises. @param {Fields} step @param {number} number @param {Entry[]} own */
-function planned({ action, params, verify }, number, own) {
-  const begun = own.find((record) => record.kind === 'action_started' && record.step === number);
-  const { idempotent, reversible } = begun?.detail ?? {};
-  const traits = begun && `${idempotent ? 'Idempotent' : 'Not idempotent'}, ${reversible ? 'reversible' : 'not reversible'}.`;
+/** One step of the plan: what it does, with what, and what it promises. @param {Fields} step @param {number} number @param {Fields} [promise] */
+function planned({ action, params, verify }, number, promise) {
+  const { idempotent, reversible } = promise ?? {};
+  const traits = promise && `${idempotent ? 'Idempotent' : 'Not idempotent'}, ${reversible ? 'reversible' : 'not reversible'}.`;
   const name = `Step ${number}: ${action}`;
   return h(
     'li',

@@ -75,6 +75,28 @@ def test_another_log_at_the_same_address_is_shown_from_its_beginning(here: Conso
         assert "Nobody" not in here.page.ask("document.querySelector('.log').innerText")
 
 
+LIVE_AT = """
+    new MutationObserver(() => {
+        if (document.getElementById('connection')?.dataset.status === 'live') window.liveAt ??= performance.now();
+    }).observe(document, { subtree: true, childList: true, attributes: true });
+"""
+
+
+def test_it_is_live_within_a_second(here: Console) -> None:
+    """From the navigation on, nothing of it kept by the browser; the best of some, for others work here too."""
+    with here.running():
+        here.fire(*(labels("Down", f"web-{number}") for number in range(50)))
+        here.page.before(LIVE_AT)
+        here.page.forget_files()
+        took = []
+        for _ in range(8):
+            here.page.open("about:blank")
+            here.look()
+            here.page.until("window.liveAt !== undefined")
+            took.append(here.page.ask("liveAt"))
+        assert min(took) < 1000, took
+
+
 BURST = 10_000
 LONGEST_MS = 100
 

@@ -199,6 +199,8 @@ def test_a_run_from_firing_to_healed(here: Console) -> None:
         here.page.ask(f"{card('Down')}.querySelector('.does a').click()")
         here.page.until("document.querySelector('h2').textContent === 'Down → api-1:8080'")
         here.page.until(f"{TEXT}.includes('Watches whether step 1 of 2 has helped')")
+        unfold(here, ".run details")
+        assert here.page.ask(f"{TEXT}.match(/Not idempotent, not reversible/g).length") == 2, "of the step to come too"
         here.fire(alert | {"status": "resolved", "endsAt": rfc3339(SystemClock().now())})
         here.page.until(f"{TEXT}.includes('Healed: the alert has ended.')")
         rows = here.page.ask(

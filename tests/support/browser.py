@@ -143,6 +143,10 @@ class Page:
         """Run the script in each page to come, before any of its own."""
         self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
+    def forget_files(self) -> None:
+        """Ask for each file anew from now on, as a browser that has seen none."""
+        self._call("Network.setCacheDisabled", cacheDisabled=True)
+
     def click(self, selector: str) -> None:
         """Press and let go of the mouse in the middle of an element, or of what lies over it."""
         box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
