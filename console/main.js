@@ -61,8 +61,9 @@ function startNavigation() {
     // Views that come now would be another version's than the rest.
     if (store.connection.status === 'live' && outdated(store)) return location.reload();
     showView();
-    // Whoever reads with their ears is to be where the new view begins.
-    main.focus();
+    // Whoever reads with their ears is to be where the new view begins, and whoever sees at the notices above it.
+    main.focus({ preventScroll: true });
+    scrollTo(0, 0);
   });
   on(document, 'click', '#skip', (_, event) => {
     event.preventDefault();

@@ -10,7 +10,7 @@ import pytest
 
 from tests.end_to_end.test_login import log_in, world
 from tests.support.browser import browser
-from tests.support.consoles import STATUS, Console, console, labels, picture
+from tests.support.consoles import STATUS, Console, console, labels
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.component
@@ -126,11 +126,8 @@ def test_rows_tell_kinds_by_colour_and_shape(here: Console) -> None:
     """A failure, a success, a dry run and the rest look differently, also without colours, and have names."""
     with here.running():
         here.look()
-        body = {"rule": "works", "reason": "deploying 4.2", "duration": "1h"}
         here.fire(labels("Down", "web-1"), labels("Full", "disk-1"), labels("Slow", "db-1"))
         here.page.until("[...document.querySelectorAll('.log b')].some((kind) => kind.textContent === 'escalated')")
-        here.page.ask(f"fetch('/pause', {{method: 'POST', body: {json.dumps(json.dumps(body))}}})")
-        here.page.until("document.getElementById('notices').innerText.includes('Rule works is paused.')")
         here.page.until("['failure', 'success', 'dry', 'other'].every(tone => document.querySelector(`.log .${tone}`))")
         glyphs = "['failure', 'success', 'dry', 'other'].map((tone) => document.querySelector(`.log .${tone} svg`))"
         about = "[getComputedStyle(svg).fill, svg.firstChild.getAttribute('d'), svg.getAttribute('aria-label')]"
@@ -138,8 +135,6 @@ def test_rows_tell_kinds_by_colour_and_shape(here: Console) -> None:
         colours, shapes, names = zip(*looks, strict=True)
         assert len(set(colours)) == len(set(shapes)) == 4
         assert names == ("failure", "success", "dry run", None)
-        here.page.size(1280, 720, dark=True)
-        picture(here.page, "console")
         # Only what is chosen is there.
         here.page.ask("document.querySelector('.tones [data-tone=failure]').click()")
         here.page.until("[...document.querySelectorAll('.log > li')].every(row => row.className === 'failure')")
