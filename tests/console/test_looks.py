@@ -120,7 +120,7 @@ def happens(here: Console, one: Mapping[str, Any]) -> None:
 
 
 def test_a_night(here: Console) -> None:
-    """Now on a desk and on a phone, the log, and the timeline of a run whose second step helped."""
+    """Now on a desk and on a phone, the log and a search in it, and the timeline of a run whose second step helped."""
     page = here.page
     page.size(1280, 900, dark=True)
     here.look("#/now")
@@ -137,6 +137,14 @@ def test_a_night(here: Console) -> None:
     page.until("document.querySelectorAll('.log > li').length > 20")
     page.until("scrollY === 0 && document.activeElement.id === 'view'")
     picture(page, "console")
+    page.ask("location.hash = '#/audit?since=1h&q=rule%3Dmend-checkout'")
+    page.until("document.querySelectorAll('.log > li').length === 7")
+    page.ask("document.querySelectorAll('.log details')[5].open = true")
+    page.ask("(document.getElementById('audit-query').focus(), document.activeElement.setSelectionRange(99, 99))")
+    page.type(" AND kind=heal")
+    page.until("document.querySelectorAll('[role=option]').length === 3")
+    page.press("ArrowDown")
+    picture(page, "console-audit")
     (run,) = (record["run"] for record in here.records() if record["kind"] == "heal_confirmed")
     page.size(1280, 900)
     page.ask(f"location.hash = {json.dumps(f'#/runs/{run}')}")
