@@ -93,6 +93,7 @@ export function on(root, type, selector, then, options) {
  */
 export function list(parent, items, key, make) {
   const known = shown.get(parent) ?? new Map();
+  const focused = parent.contains(document.activeElement);
   const next = new Map();
   let place = parent.firstElementChild;
   for (const item of items) {
@@ -110,6 +111,8 @@ export function list(parent, items, key, make) {
   }
   for (const { element } of known.values()) element.remove();
   shown.set(parent, next);
+  // Whoever answers by keys goes on in the view, not at the page's beginning.
+  if (focused && document.activeElement === document.body) document.getElementById('view')?.focus({ preventScroll: true });
 }
 
 /** @type {WeakMap<Element, Map<string, {item: unknown, element: Element}>>} */

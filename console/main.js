@@ -9,7 +9,7 @@ import { ROUTES, address, parse } from './routes.js';
 import { Store } from './store.js';
 import { Stream } from './stream.js';
 import { themeSwitch } from './theme.js';
-import { clock, local, present, seconds } from './time.js';
+import { clock, local, present, seconds, utc } from './time.js';
 
 /** @import { Shown } from './routes.js' */
 
@@ -41,7 +41,7 @@ function showShell() {
   connection.dataset.status = status;
   const now = present();
   say(connection, status === 'down' && heard !== null ? `down since ${local(heard, now)}` : status);
-  connection.title = heard === null ? '' : `Last sign of life at ${clock(heard)}`;
+  connection.title = heard === null ? '' : `Last sign of life at ${clock(heard)}, ${utc(heard)}`;
   const { who } = store;
   say(at('who'), who.role === null ? '' : `${who.name ?? who.subject} (${who.role})`);
   at('logout').hidden = !who.login;

@@ -2,7 +2,7 @@
 
 import { h, list, on } from './dom.js';
 import { resumeDialog } from './pause.js';
-import { lasts, local, present } from './time.js';
+import { lasts, local, present, utc } from './time.js';
 
 /** @import { Fields } from './fold.js' */
 /** @import { Store } from './store.js' */
@@ -11,6 +11,7 @@ import { lasts, local, present } from './time.js';
  * @typedef {object} Notice
  * @property {'stop' | 'care' | 'note'} weight
  * @property {string} title @property {string} [text]
+ * @property {string} [hover] the times in the text, as the log has them
  * @property {string | null} [resume] the rule whose pause can be taken back; null for that of everything
  */
 
@@ -24,7 +25,7 @@ export function notices(store, now) {
 function ofConnection({ connection: { status, heard, why } }, now) {
   if (status !== 'down') return [];
   const since = heard === null ? '' : ` Last heard at ${local(heard, now)}: what you see is from then.`;
-  return [{ weight: 'stop', title: 'No connection to the gateway.', text: `${why ?? ''}${since} Trying again.`.trim() }];
+  return [{ weight: 'stop', title: 'No connection to the gateway.', text: `${why ?? ''}${since} Trying again.`.trim(), ...(heard !== null && { hover: utc(heard) }) }];
 }
 
 /** Whether the gateway is another version than the page. @param {Pick<Store, 'version' | 'overview'>} store */
@@ -64,6 +65,7 @@ function ofPause({ rule, how, actor, reason, since, until }, store, now) {
       weight: rule === null ? 'stop' : 'care',
       title: rule === null ? 'Everything is paused.' : `Rule ${rule} is paused.`,
       text: `${reason}, ${who}, since ${local(since, now)}, ${end}`,
+      hover: [since, ...(until === null ? [] : [until])].map(utc).join(', '),
       ...(how !== 'file' && store.may('operator') && { resume: rule }),
     },
   ];
@@ -97,8 +99,8 @@ export function startNotices(root, store) {
 }
 
 /** @param {Notice} notice */
-function shown({ weight, title, text, resume }) {
+function shown({ weight, title, text, hover, resume }) {
   const name = resume === null || resume === undefined ? 'Resume' : `Resume rule ${resume}`;
   const button = h('button', { type: 'button', 'data-rule': resume, 'aria-label': name }, 'Resume…');
-  return h('p', { class: `notice ${weight}` }, h('span', {}, h('strong', {}, title), ' ', text), resume !== undefined && button);
+  return h('p', { class: `notice ${weight}` }, h('span', { title: hover }, h('strong', {}, title), ' ', text), resume !== undefined && button);
 }

@@ -118,8 +118,8 @@ function bar(k, n) {
   );
 }
 
-/** @param {[string, string][]} rows */
-const pairs = (rows) => rows.flatMap(([name, text]) => [h('dt', {}, name), h('dd', {}, text)]);
+/** @param {[string, string, string?][]} rows */
+const pairs = (rows) => rows.flatMap(([name, text, title]) => [h('dt', {}, name), h('dd', { title }, text)]);
 
 /** @param {Tally} tally @returns {[string, string][]} */
 function counts({ healed, left, stopped, dry, heldOut }) {

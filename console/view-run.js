@@ -7,7 +7,7 @@ import { button, chips, countdown, sentence, startButtons, tick } from './parts.
 import { address } from './routes.js';
 import { present, seconds } from './time.js';
 import { glyph, tone } from './tones.js';
-import { spoken, when, whole } from './words.js';
+import { spoken, utcs, when, whole } from './words.js';
 import { length, told } from './words-record.js';
 import { ended, promised, standing } from './words-run.js';
 import { verdict } from './words-why.js';
@@ -184,7 +184,7 @@ function row(record, all) {
     'li',
     { class: tone(record), 'data-seq': record.seq },
     h('div', { class: 'head' }, glyph(tone(record)), when(record), before && h('span', { class: 'age' }, `+${length(seconds(record.ts) - seconds(before.ts))}`), h('b', {}, spoken(record.kind))),
-    h('p', {}, `${told(record)}.`),
+    h('p', { title: utcs(record.detail?.guards?.at(-1) ?? record.detail) }, `${told(record)}.`),
     typeof output === 'string' && output && h('pre', { tabindex: 0, role: 'group', 'aria-label': `Output of step ${record.step}` }, output),
     error && record.kind !== 'action_fail' && h('p', { class: 'fault' }, String(error)),
     guards && h('details', {}, h('summary', {}, 'What each guard said'), h('ul', { class: 'guards' }, guards.map(guard))),
@@ -195,5 +195,5 @@ function row(record, all) {
 /** @param {Fields} said */
 function guard(said) {
   const mark = h('b', {}, said.passed ? '✓ ' : '✗ ');
-  return h('li', { class: said.passed ? 'yes' : 'no' }, mark, verdict(said), ' ', h('code', {}, String(said.guard)));
+  return h('li', { class: said.passed ? 'yes' : 'no', title: utcs(said) }, mark, verdict(said), ' ', h('code', {}, String(said.guard)));
 }

@@ -46,6 +46,13 @@ export function gist({ kind, reason, actor, annotations, detail = {} }) {
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line;
 }
 
+/** The times in what a record tells, as the log has them: for whoever rests on its words. @param {Fields | undefined} detail @returns {string | null} */
+export function utcs(detail) {
+  const told = ['since', 'last_action', 'until', 'expires_at', 'ends_at'].map((name) => detail?.[name]);
+  // Details are of many kinds: not each of these words stands for a time there.
+  return told.filter((text) => typeof text === 'string').map(seconds).filter(Number.isFinite).map(utc).join(', ') || null;
+}
+
 /** A time as people there have it; the log's own on hover. @param {number} ts epoch seconds */
 export function time(ts) {
   return h('time', { datetime: utc(ts), title: utc(ts) }, local(ts, present()));
