@@ -192,6 +192,20 @@ def test_keys_reach_everything(here: Console) -> None:
         assert here.page.ask("document.querySelector('[aria-keyshortcuts=p]').ariaPressed") == "false"
 
 
+def test_the_header_hides_nothing_that_has_the_focus(here: Console) -> None:
+    """Back through the rows by keys, each is seen whole (WCAG 2.4.11)."""
+    with here.running():
+        here.look()
+        here.fire(*(labels("Nobody", f"web-{number}") for number in range(40)))
+        here.page.until("document.querySelectorAll('.log > li').length > 80")
+        here.page.ask("document.querySelectorAll('.log summary')[70].focus()")
+        edges = "[document.activeElement.getBoundingClientRect().top, document.querySelector('header').clientHeight]"
+        for _ in range(50):
+            here.page.press("ArrowUp")
+            top, header = here.page.ask(edges)
+            assert top >= header
+
+
 def test_pause_and_resume(here: Console) -> None:
     """Everything, with a reason and an end: the log has it, and the page says so until it is taken back."""
     with here.running():

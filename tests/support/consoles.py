@@ -86,7 +86,9 @@ class Console:
     def faults(self, where: str = "document") -> list[str]:
         """What axe finds wrong for people who see, hear or move otherwise, with the elements that it is about."""
         self.page.ask(axe())
-        found = self.page.ask(f"axe.run({where}, {{resultTypes: ['violations']}}).then(({{violations}}) => violations)")
+        # Of WCAG 2.2, and not asked about by default.
+        options = "{resultTypes: ['violations'], rules: {'target-size': {enabled: true}}}"
+        found = self.page.ask(f"axe.run({where}, {options}).then(({{violations}}) => violations)")
         return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
