@@ -19,7 +19,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.components import require
 from tests.support.processes import running, wait_until
 
-ANSWER_SECONDS = 20
+ANSWER_SECONDS = 60
+"""So long everything may take on a machine that is busy with other tests."""
 OPTIONS = (
     "--headless",
     "--no-sandbox",  # of root, who runs CI
@@ -69,7 +70,7 @@ class Page:
                 return False
 
         try:
-            wait_until(holds, what=script)
+            wait_until(holds, seconds=ANSWER_SECONDS, what=script)
         except AssertionError as error:
             at, text = self.ask("[location.href, document.body.innerText.slice(0, 1000)]")
             raise AssertionError(f"{error}, at {at}:\n{text}\n{self.complaints}") from None
@@ -192,7 +193,7 @@ def browser(folder: Path) -> Iterator[Page]:
     def ready() -> bool:
         return port_file.exists() and len(port_file.read_text().splitlines()) == 2
 
-    with running(argv, ready, folder / "chromium.log"):
+    with running(argv, ready, folder / "chromium.log", seconds=ANSWER_SECONDS):
         port = port_file.read_text().splitlines()[0]
         tabs = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
         (tab,) = (tab for tab in tabs if tab["type"] == "page")
