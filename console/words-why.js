@@ -1,12 +1,12 @@
 // Why did it act, or not? Each reason of docs/why.md in words, with what the guard looked at where the record tells.
 
-import { duration, local, seconds } from './time.js';
+import { duration, local, present, seconds } from './time.js';
 import { spoken } from './words.js';
 
 /** @import { Fields } from './fold.js' */
 
 /** @param {unknown} value a time of a record; a number is one that no calendar has */
-const at = (value) => (typeof value === 'string' ? local(seconds(value), Date.now() / 1000) : 'a time that no calendar has');
+const at = (value) => (typeof value === 'string' ? local(seconds(value), present()) : 'a time that no calendar has');
 const until = (/** @type {unknown} */ value) => `until ${at(value)}`;
 const WHOSE = /** @type {Record<string, string>} */ ({ target: 'this target', rule: 'this rule', all: 'all rules together' });
 /** @param {Fields} window */
