@@ -245,14 +245,16 @@ class Decider:
         if episode is None:
             return
         rules: Sequence[Rule | None] = self._rules().match(episode.labels) if self._settings.enabled else ()
+        lacking = False
         for rule in rules or (None,):
             if rule is None or rule.name not in episode.runs:
-                self._decide_by(episode, rule)
+                decision = self._decide(episode, rule)
+                lacking |= self._inquiries.lacking(episode, decision)
+                # Nor by the rules below one that lacks facts: they could take the target from it.
+                if not lacking:
+                    self._record(episode, decision)
 
-    def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
-        decision = self._decide(episode, rule)
-        if self._inquiries.lacking(episode, decision):
-            return
+    def _record(self, episode: Episode, decision: Decision) -> None:
         try:
             self._follow(episode, decision)
         except RecordTooLarge as error:
