@@ -448,8 +448,9 @@ class Engine:
                 await self._ledger.insist(lambda: [refusal])
                 raise
             self.rules = rules
-            await self._ledger.insist(lambda: [loaded(rules, by)])
+            # Before the log tells of them: where it refuses for a while, decisions by them may be in it first.
             self._keep_texts()
+            await self._ledger.insist(lambda: [loaded(rules, by)])
             self._decider.mark_all()
 
     def _expect_running(self) -> None:

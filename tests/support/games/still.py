@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from autoheal.clock import SystemClock
 
 T = TypeVar("T")
+FINEST = 1e-6
+"""No sleep is shorter, seconds: one that does not show on the machine's clock would be begun for ever."""
 
 
 class _Idle(selectors.DefaultSelector):  # type: ignore[misc,valid-type] # which class that is depends on the machine
@@ -77,7 +79,7 @@ class StillClock:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
-        heapq.heappush(self._sleepers, (self._monotonic + seconds, self._count, future))
+        heapq.heappush(self._sleepers, (self._monotonic + max(seconds, FINEST), self._count, future))
         await future
 
     def advance(self, seconds: float) -> None:

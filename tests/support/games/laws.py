@@ -1,8 +1,9 @@
-"""Rules for games of chance: few targets, every mode and guard; as a rules file and as a table for a model."""
+"""Alerts and rules for games of chance: few targets, every mode and guard; as a rules file and as a table."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,19 @@ from tests.support.rules import rules_from
 MAX_RUNNING = 3
 FREEZE = (14 * 3600 + 40 * 60, 14 * 3600 + 55 * 60)
 """Seconds of the day (UTC) from and until which no rule acts."""
+POPULATION = "count(up)"
+"""What Prometheus is asked."""
+ALERTS: Sequence[Mapping[str, str]] = (
+    {"alertname": "Down", "on": "a"},
+    {"alertname": "Down", "on": "a", "pod": "2"},
+    {"alertname": "Down", "on": "b"},
+    {"alertname": "Down", "on": "c"},
+    {"alertname": "Down", "on": "d"},
+    {"alertname": "Slow", "on": "a"},
+    {"alertname": "Slow", "on": "b"},
+    {"alertname": "Slow", "on": "c", "env": "sacred"},
+)
+"""What may fire; the place in it is the fingerprint."""
 Budget = tuple[int, float]
 """So many in any span of so many seconds."""
 
@@ -30,6 +44,12 @@ class Law:
     per_target: tuple[Budget, ...] = ()
     per_rule: tuple[Budget, ...] = ()
     breaker: tuple[int, float] | None = None
+    demote: str = "dry_run"
+    rollout: float = 100.0
+    """In percent."""
+    fleet: int | None = None
+    """The most percent of the population that may be under treatment."""
+    rerun_interrupted: bool = False
     concurrency: int | None = None
     storm: Budget | None = None
     unless: str | None = None
@@ -53,6 +73,8 @@ class Law:
             "storm": "off" if self.storm is None else _windows((self.storm,))[0],
             "approval": {"expires": f"{self.approval:g}s"},
             "cancel_on_resolve": self.cancel_on_resolve,
+            "rollout": f"{self.rollout:g}%",
+            "rerun_interrupted": self.rerun_interrupted,
             "continue": True,
             "steps": [
                 {"fake": {"do": f"{do} {{{{ target }}}}"}, "verify": {"resolved_within": f"{self.verify:g}s"}}
@@ -60,7 +82,10 @@ class Law:
             ],
         }
         if self.breaker is not None:
-            said["breaker"] = {"failures": self.breaker[0], "reset": f"{self.breaker[1]:g}s"}
+            failures, reset = self.breaker
+            said["breaker"] = {"failures": failures, "reset": f"{reset:g}s", "demote": self.demote}
+        if self.fleet is not None:
+            said["fleet"] = {"at_most": f"{self.fleet}%", "of": POPULATION}
         if self.concurrency is not None:
             said["concurrency"] = self.concurrency
         if self.unless is not None:
@@ -89,6 +114,10 @@ class Laws:
     def named(self, name: str) -> Law | None:
         return next((law for law in self.laws if law.name == name), None)
 
+    def digest(self, name: str) -> str | None:
+        """That of one rule, to which people's words are bound."""
+        return next((rule.digest for rule in self.loaded.rules if rule.name == name), None)
+
 
 def _windows(budgets: tuple[Budget, ...]) -> list[str]:
     return [f"{count}/{seconds:g}s" for count, seconds in budgets]
@@ -105,6 +134,7 @@ _RESTART = Law(
     breaker=(2, 300),
     concurrency=2,
     storm=(3, 120),
+    fleet=50,
     cancel_on_resolve=True,
 )
 _FAIL_OVER = Law(
@@ -116,19 +146,41 @@ _FAIL_OVER = Law(
     unless="Maintenance",
     approval=300,
 )
-_TIDY = Law("tidy", ("Slow",), "live", ("tidy",), verify=20, wait=20, cooldown=30, per_target=((3, 600),))
+_TIDY = Law(
+    "tidy",
+    ("Slow",),
+    "live",
+    ("tidy",),
+    verify=20,
+    wait=20,
+    cooldown=30,
+    per_target=((3, 600),),
+    rollout=70,
+    rerun_interrupted=True,
+)
 _PONDER = Law("ponder", ("Down", "Slow"), "dry_run", ("ponder",))
 
 BOOKS = (
     Laws((_RESTART, _FAIL_OVER, _TIDY, _PONDER), budget=((8, 3600),)),
     Laws(
         (
-            replace(_TIDY, breaker=(1, 600), cooldown=0, does=("tidy well", "tidy again")),
-            replace(_FAIL_OVER, approval=60, unless=None, does=("fail over now",)),
+            replace(
+                _TIDY,
+                breaker=(1, 60),
+                demote="approve",
+                cooldown=0,
+                does=("tidy well", "tidy again"),
+                rollout=30,
+                rerun_interrupted=False,
+            ),
+            replace(_FAIL_OVER, approval=60, unless=None, storm=(3, 300), does=("fail over now",)),
             replace(_RESTART, mode="off"),
         ),
         budget=((2, 600), (10, 3600)),
     ),
-    Laws((replace(_RESTART, mode="approve", concurrency=1, breaker=None, storm=None), _TIDY), budget=((3, 1800),)),
+    Laws(
+        (replace(_RESTART, mode="approve", concurrency=1, breaker=None, storm=None, rollout=60), _TIDY),
+        budget=((3, 1800),),
+    ),
 )
 """What the rules file may say; the first is what it says at first."""
