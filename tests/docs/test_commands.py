@@ -118,6 +118,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         env = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "AUTOHEAL": url,
+            "AUTOHEAL_PORT": str(port),
             "TOKEN": idp.token(),
             "PROMETHEUS": f"http://127.0.0.1:{watching}",
             "ALERTMANAGER": f"http://127.0.0.1:{telling}",
