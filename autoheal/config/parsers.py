@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 
@@ -167,6 +168,20 @@ def optional_url(text: str) -> str | None:
     if text:
         _url(text, "this address")
     return text or None
+
+
+def otlp_headers(text: str) -> Mapping[str, str]:
+    """Headers as OpenTelemetry's specification has them (W3C Baggage). They hold keys: no fault repeats them."""
+    found = {}
+    for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
+        name, equals, value = item.partition("=")
+        value = unquote(value.strip())
+        if not equals or re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()) is None:
+            raise ValueError(f"header {number} is not name=value")
+        if not value.isprintable() or not value.isascii():
+            raise ValueError(f"the value of header {number} cannot be sent: printable ASCII alone can")
+        found[name.strip()] = value
+    return found
 
 
 def link(text: str) -> str | None:

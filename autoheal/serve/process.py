@@ -36,11 +36,12 @@ from autoheal.serve.log import configure_logging, print_line
 from autoheal.serve.server import Server, listen, web_server
 from autoheal.serve.signals import Signals, Stopped
 from autoheal.state import State
+from autoheal.traces import Spans, Traces
 from autoheal.web.health import warnings
 from autoheal.witness import Witness
 
 LAST_WORD_SECONDS = 5.0
-"""How long the last checkpoint may take to leave the host at stop."""
+"""How long the last checkpoint, and the last spans, may take to leave the host at stop."""
 
 _log = structlog.get_logger("autoheal")
 
@@ -92,10 +93,14 @@ async def _serve(
     state = State()
     feed: Feed | None = None
     witness: Witness | None = None
+    traces: Traces | None = None
+    spans = Spans()
 
     def replayed(record: Record) -> None:
         signals.go_on()
         state.apply(record)
+        if settings.otlp_endpoint is not None:
+            spans.remember(record)
 
     def durable(records: Sequence[Record]) -> None:
         metrics.count(records)
@@ -103,6 +108,8 @@ async def _serve(
             feed.publish(records)
         if witness is not None:
             witness.tell(records)
+        if traces is not None:
+            traces.tell(records)
 
     journal = FileJournal.open(
         settings.data_dir,
@@ -126,6 +133,8 @@ async def _serve(
             encrypting(encryption),
         ):
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
+            if settings.otlp_endpoint is not None:
+                traces = Traces(settings.otlp_endpoint, settings.otlp_headers, spans, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock)
             _log.info(
                 "serving",
@@ -142,14 +151,18 @@ async def _serve(
                 _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics, provider=provider, clock=clock)
             server = Server(web_server(app), engine, signals)
-            telling = asyncio.create_task(witness.run())
+            telling = [asyncio.create_task(each.run()) for each in (witness, traces) if each is not None]
             try:
                 return await _until_stopped(server, signals, listener, feed)
             finally:
                 # The last checkpoint is durable by now, and may still be on its way.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(witness.told(), LAST_WORD_SECONDS)
-                telling.cancel()
+                    async with asyncio.timeout(LAST_WORD_SECONDS):
+                        await witness.told()
+                        if traces is not None:
+                            await traces.told()
+                for task in telling:
+                    task.cancel()
     finally:
         await journal.close()
 
