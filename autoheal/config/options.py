@@ -127,6 +127,22 @@ OPTIONS: Sequence[Option] = (
         "The least of the service's own log: `debug`, `info`, `warning` or `error`.",
     ),
     Option(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "otlp_endpoint",
+        "",
+        parsers.optional_url,
+        "The OpenTelemetry collector that is told traces (OTLP over HTTP), such as `http://collector:4318`.",
+        secret=True,
+    ),
+    Option(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "otlp_headers",
+        "",
+        parsers.otlp_headers,
+        "Headers for it, as `name=value` with commas between, values percent-encoded.",
+        secret=True,
+    ),
+    Option(
         "AUTOHEAL_ALERT_ALLOWLIST",
         "alert_allowlist",
         "",

@@ -52,6 +52,8 @@ class Settings:
     insecure: bool
     log_format: str
     log_level: str
+    otlp_endpoint: str | None = field(repr=False)
+    otlp_headers: Mapping[str, str] = field(repr=False)
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
     escalate_to_alertmanager: bool

@@ -40,11 +40,12 @@ from autoheal.serve.server import Server, listen, web_server
 from autoheal.serve.signals import Signals, Stopped
 from autoheal.serve.threads import writes_on_signal
 from autoheal.state import State
+from autoheal.traces import Spans, Traces
 from autoheal.web.health import warnings
 from autoheal.witness import Witness
 
 LAST_WORD_SECONDS = 5.0
-"""How long the last checkpoint may take to leave the host at stop."""
+"""How long the last checkpoint, and the last spans, may take to leave the host at stop."""
 
 _log = structlog.get_logger("autoheal")
 
@@ -96,10 +97,14 @@ async def _serve(
     state = State()
     feed: Feed | None = None
     witness: Witness | None = None
+    traces: Traces | None = None
+    spans = Spans()
 
     def replayed(record: Record) -> None:
         signals.go_on()
         state.apply(record)
+        if settings.otlp_endpoint is not None:
+            spans.remember(record)
 
     def durable(records: Sequence[Record]) -> None:
         metrics.count(records)
@@ -107,6 +112,8 @@ async def _serve(
             feed.publish(records)
         if witness is not None:
             witness.tell(records)
+        if traces is not None:
+            traces.tell(records)
 
     journal = FileJournal.open(
         settings.data_dir,
@@ -132,6 +139,8 @@ async def _serve(
         ):
             channels = _channels(settings, client, clock)
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
+            if settings.otlp_endpoint is not None:
+                traces = Traces(settings.otlp_endpoint, settings.otlp_headers, spans, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock, channels)
             _log.info(
                 "serving",
@@ -148,16 +157,19 @@ async def _serve(
                 _log.warning("danger", warning=warning)
             app = build(settings, engine, journal, feed, metrics, provider=provider, clock=clock)
             server = Server(web_server(app), engine, signals)
-            telling = asyncio.create_task(witness.run())
+            telling = [asyncio.create_task(each.run()) for each in (witness, traces) if each is not None]
             testing = asyncio.create_task(_test_itself(settings, engine, metrics, clock, tls))
             try:
                 return await _until_stopped(server, signals, listener, feed)
             finally:
                 # The last checkpoint is durable by now, and may still be on its way.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(witness.told(), LAST_WORD_SECONDS)
-                telling.cancel()
-                testing.cancel()
+                    async with asyncio.timeout(LAST_WORD_SECONDS):
+                        await witness.told()
+                        if traces is not None:
+                            await traces.told()
+                for task in (*telling, testing):
+                    task.cancel()
     finally:
         await journal.close()
 
