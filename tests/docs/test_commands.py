@@ -23,6 +23,8 @@ from tests.support.posting import alert, body
 from tests.support.processes import running, wait_until
 from tests.support.provider import AUDIENCE, Provider
 
+pytestmark = [pytest.mark.component, pytest.mark.timeout(300)]
+
 NEW = {"README.md", "docs/quickstart.md"}
 """Pages for somebody who has a fresh clone and nothing else; all others have a gateway that is deployed."""
 RULES = """\
@@ -96,7 +98,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("deployed")
     port, watching, telling = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
-    idp = Provider(folder, free_port(), "http://127.0.0.1:1")
+    hour = {"AccessToken": 3600, "ClientCredentials": 3600}
+    idp = Provider(folder, free_port(), "http://127.0.0.1:1", ttl=hour)
     settings = {
         "AUTOHEAL_DRY_RUN": "true",
         "ALERTMANAGER_URL": f"http://127.0.0.1:{telling}",
@@ -218,14 +221,12 @@ def _of(new: bool) -> list[Path]:
     ]
 
 
-@pytest.mark.component
 @pytest.mark.parametrize("page", _of(new=True), ids=lambda page: str(page.relative_to(ROOT)))
 def test_it_works_in_a_fresh_clone(page: Path, fresh: Stage, tmp_path: Path) -> None:
     """Word for word, as a new user types it."""
     tried(page, fresh, tmp_path)
 
 
-@pytest.mark.component
 @pytest.mark.parametrize("page", _of(new=False), ids=lambda page: str(page.relative_to(ROOT)))
 def test_it_works_at_a_gateway_that_runs(page: Path, deployed: Stage, tmp_path: Path) -> None:
     """Commands end well, and what they show is what the page shows."""

@@ -14,6 +14,7 @@ from tests.support.tools import checked
 QUERIES = [(block.where, block.text.strip()) for page in PAGES for block in blocks(page) if block.language == "promql"]
 OTHERS = {"autoheal_haproxy", "autoheal_session"}
 """The module of an example and a cookie, which look like metrics."""
+NOT_OURS = {"serviceMonitorSelector", "dmesg", "nice", "ls", "df", "SSL_CERT_FILE"}
 RULES = (ROOT / "deploy" / "prometheus" / "autoheal.rules.yml").read_text()
 
 
@@ -49,3 +50,22 @@ def test_words_to_look_for_in_the_log_are_said() -> None:
     }
     assert looked_for
     assert {word for word in looked_for if f'"{word}"' not in source} == set()
+
+
+@pytest.mark.parametrize("page", ["runbooks/AutohealDown.md", "troubleshooting.md"])
+def test_messages_to_look_for_are_said(page: str) -> None:
+    """What a start that fails is said to say is what the source says."""
+    source = "".join(path.read_text() for path in (ROOT / "autoheal").rglob("*.py"))
+    rows = re.findall(r"^\| (?:exit code \d, )?`([a-z][^`]* [^`]*)`", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    assert len(rows) >= 5
+    assert [words for words in rows if words not in source] == []
+
+
+def test_words_of_the_runbooks_are_ours() -> None:
+    """Kinds, reasons, settings and keys in code marks are in the source or in what is deployed; programs are few."""
+    folders = [*(ROOT / "autoheal").rglob("*.py"), *(ROOT / "deploy").rglob("*.y*ml"), *(ROOT / "logrotate").iterdir()]
+    source = "".join(path.read_text() for path in [*folders, ROOT / "docker-compose.prod.yml"])
+    for page in [ROOT / "docs" / "runbooks.md", *(ROOT / "docs" / "runbooks").iterdir()]:
+        outside = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        words = set(re.findall(r"`(\w+)`", outside)) - NOT_OURS
+        assert {word for word in words if not re.search(rf"\b{word}\b", source)} == set(), page.name

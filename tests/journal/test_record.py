@@ -248,7 +248,7 @@ def test_the_chain_is_followed() -> None:
     first = seal(FULL, Head(), NOW)
     second = seal(FULL, first.head, NOW)
     other = seal(Draft(kind=Kind.DECISION), Head(), NOW)
-    earlier = seal(FULL, dataclasses.replace(first.head, ts=0.0), NOW - 1)
+    earlier = seal(FULL, first.head._replace(ts=0.0), NOW - 1)
     for line, last, problem in [
         (second.line, None, "its seq is 2 where 1 is due"),
         (first.line, first, "its seq is 1 where 2 is due"),
