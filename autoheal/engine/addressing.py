@@ -39,12 +39,13 @@ Entry = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """What a kind tells people: `incident` names what it is about; an empty name is nothing to tell. `severity` None is
-    that of the alert. A `reminder` has no end.
+    that of the alert. A `reminder` has no end. Of what is told `once` people do not hear again until it was over.
     """
 
     incident: Callable[[Draft], str]
     severity: Severity | None
     reminder: bool = False
+    once: bool = False
 
 
 def _alert(draft: Draft) -> str:
@@ -79,7 +80,7 @@ TRIGGERS: Mapping[Kind, Trigger] = {
     Kind.CONFIG_REJECTED: Trigger(_just("rules"), Severity.ERROR),
     Kind.SPACE_LOW: Trigger(_just("space"), Severity.CRITICAL),
     Kind.KEYS_FAILED: Trigger(_just("keys"), Severity.ERROR),
-    Kind.NOTIFY_FAILED: Trigger(_channel, Severity.ERROR),
+    Kind.NOTIFY_FAILED: Trigger(_channel, Severity.ERROR, once=True),
 }
 ENDS: Mapping[Kind, Callable[[Draft], str]] = {
     Kind.HEAL_CONFIRMED: _alert,
@@ -148,10 +149,12 @@ class Addressing:
         name = trigger.incident(draft)
         if not name or (draft.kind is Kind.KEYS_FAILED and not self._key_errors):
             return
+        if trigger.once and name in state.incidents:
+            return
         wanted = self._wanted(draft)
         if draft.kind is Kind.NOTIFY_FAILED:
-            if name in state.incidents:
-                return  # people have been told, and each notice that fails would cause another
+            if draft.detail["channel"] not in self._channels:
+                return  # somebody has taken it out
             wanted = [each for each in wanted if each != draft.detail["channel"]]
         if trigger.reminder:
             wanted = [each for each in wanted if not self._channels[each].holds_incidents]

@@ -165,9 +165,8 @@ class Notifier:
             fault = await _sent(channel, notice)
             if fault is None:
                 return _Outcome(attempt)
-            last = fault.permanent or pause is None
-            _log.warning("notice_not_taken", channel=channel.name, attempt=attempt, last=last, error=str(fault))
-            if last or pause is None:
+            _log.warning("notice_not_taken", channel=channel.name, attempt=attempt, error=str(fault))
+            if fault.permanent or pause is None:
                 return _Outcome(attempt, fault)
             if attempt == 1 and self._tell_retries and about is not None:
                 again = _draft(Kind.NOTIFY_FAILED, about, attempts=1, error=str(fault), again=True)

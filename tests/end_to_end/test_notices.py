@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import orjson
 
+from tests.support import published
 from tests.support.commands import autoheal
 from tests.support.monitoring import SERVE, answers
 from tests.support.ports import free_port
@@ -114,3 +115,35 @@ def test_people_are_told_by_a_gateway_that_was_killed_before_it_could(tmp_path: 
     assert len(texts) > 4
     assert not [text for text in texts if "planted" in text.lower()]
     assert autoheal("audit", "verify", tmp_path / "data").returncode == 0
+
+
+def test_forty_failures_are_no_more_messages_than_slack_may_have(tmp_path: Path) -> None:
+    """PagerDuty and the webhook have one for each; Slack has ten, and what these do not hold waits for the digest."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    rules = RULES.replace("rules:", "storm: off\nbudget: [1000/1h]\nrules:", 1)
+
+    def measured(metric: str) -> float:
+        text = httpx.get(f"{url}/metrics", trust_env=False).text
+        return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(metric))
+
+    with listeners(SECRETS["NOTIFY_WEBHOOK_SECRET"]) as told:
+        told.answering.set()
+        env = {**environ(tmp_path, told), "AUTOHEAL_PORT": str(port)}
+        (tmp_path / "rules.yaml").write_text(rules)
+        with running(SERVE, lambda: answers(f"{url}/readyz"), tmp_path / "gateway.log", env=env):
+            forty = [alert(f"{number:016x}", instance=f"api-{number}") for number in range(40)]
+            httpx.post(f"{url}/alert", json=body(*forty), trust_env=False).raise_for_status()
+            wait_until(lambda: len(told.pagerduty) == len(told.webhook) == 40, what="forty notices")
+            wait_until(lambda: len(told.slack) == 10, what="ten messages")
+            wait_until(
+                lambda: measured('autoheal_notifications_total{channel="slack",outcome="sent"}') == 10,
+                what="ten records",
+            )
+            waiting = measured('autoheal_notices_waiting{channel="slack"}')
+        assert told.wrong == []
+    held = sum(published.slack_texts(one)[2].count("•") for one in told.slack if "notices at once" in one["text"])
+    single = sum("notices at once" not in one["text"] for one in told.slack)
+    assert single >= 9
+    assert single + held + waiting == 40
+    assert len({event["dedup_key"] for event in told.pagerduty}) == 40

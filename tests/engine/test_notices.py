@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoheal.actions import Outcome
 from autoheal.engine import Ack
@@ -488,7 +489,8 @@ async def test_what_is_owed_to_a_channel_that_is_gone_is_ended(tmp_path: Path) -
     ]
     assert stage.engine.state.owed == {}
     await stage.tell(stage.alert(resolved=True))
-    assert other.told()[-1] == "resolve 0"
+    assert other.told() == ["trigger 0", "resolve 0"]
+    assert stage.engine.state.incidents == {}
     await stage.engine.stop()
 
 
@@ -575,4 +577,35 @@ async def test_what_fails_after_its_alert_has_ended_is_told_without_an_end(tmp_p
     assert [entry["incident"] for entry in addressed.detail["tell"]] == [None]
     assert addressed.detail["tell"][0]["to"] == ["pagerduty"]
     assert [entry["incident"] for entry in other.detail["tell"]] == ["breaker gone"]
+    await stage.engine.stop()
+
+
+async def test_what_the_log_gave_up_is_not_told(tmp_path: Path) -> None:
+    """It has not happened, as far as anybody can know."""
+    channel = FakeChannel()
+    stage = await begun(tmp_path, channel)
+    stage.journal.held = True
+    stage.engine._ledger.commit([Draft(kind=Kind.WATCHDOG_MISSING, detail={"matchers": "x"})])
+    await settle()
+    stage.journal.fail()
+    await settle()
+    stage.journal.held, stage.journal.healthy = False, True
+    await stage.clock.advance(5)
+    assert channel.tried == []
+    await failing(stage)
+    assert channel.told() == ["trigger 0"]
+    await stage.engine.stop()
+
+
+async def test_an_unexpected_fault_ends_no_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told by its type, in the service's own log, and the next look goes on."""
+    channel = FakeChannel()
+    stage = await begun(tmp_path, channel)
+    with capture_logs() as logs, monkeypatch.context() as patch:
+        patch.setattr("autoheal.engine.telling.turn", lambda *_: 1 / 0)
+        await failing(stage)
+    (fault,) = [entry for entry in logs if entry["event"] == "notifier_raised"]
+    assert (fault["channel"], fault["error"]) == ("webhook", "ZeroDivisionError")
+    await stage.clock.advance(60)
+    assert channel.told() == ["trigger 0"]
     await stage.engine.stop()

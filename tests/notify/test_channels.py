@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from typing import Any
 
 import httpx
 import pytest
 
 from autoheal.clock import SystemClock
-from autoheal.notify import Channel, Notice, Severity, Undelivered, What
+from autoheal.notify import Channel, Notice, Severity, Undelivered, What, channels
 from autoheal.notify.pagerduty import PagerDuty
 from autoheal.notify.slack import Slack
 from autoheal.notify.webhook import Webhook
@@ -213,3 +214,45 @@ async def test_an_endless_answer_takes_no_memory(client: httpx.AsyncClient, make
     """Only its beginning is read."""
     async with web_server(answer(200, b"x" * 3_000_000)) as web:
         await make(client, web.url).send(NOTICE)
+
+
+async def test_what_a_proxy_says_is_no_reason(client: httpx.AsyncClient) -> None:
+    """Only PagerDuty's own shape is told; and a notice without a link or context is one all the same."""
+    bare = replace(NOTICE, context=(), link=None)
+    for said in (b'["denied"]', b"<html>denied</html>", b'{"message":7,"errors":"x"}'):
+        async with web_server(answer(403, said)) as web:
+            with pytest.raises(Undelivered, match=r"^answered 403$"):
+                await pagerduty(client, web.url).send(bare)
+            assert "links" not in published.pagerduty(web.asked[0].body)
+    async with web_server(answer(200)) as web:
+        await slack(client, web.url).send(replace(bare, lines=("one", "two")))
+    message = published.slack(web.asked[0].body)
+    assert published.slack_texts(message)[2] == "• one\n• two"
+
+
+def test_those_are_there_that_are_configured(client: httpx.AsyncClient) -> None:
+    """Under the names that rules know."""
+    nothing: dict[str, Any] = {
+        "source": "here",
+        "slack_url": None,
+        "slack_limit": 3,
+        "slack_timeout": 5,
+        "pagerduty_key": None,
+        "pagerduty_url": "https://events.pagerduty.com/v2/enqueue",
+        "webhook_url": None,
+        "webhook_secret": None,
+        "apprise_urls": (),
+    }
+    assert channels(client, FakeClock(), **nothing) == []
+    everything = nothing | {
+        "slack_url": "https://hooks.slack.com/services/x",
+        "pagerduty_key": KEY,
+        "webhook_url": "https://example.org",
+        "webhook_secret": SECRET,
+    }
+    found = channels(client, FakeClock(), **everything)
+    assert [(channel.name, channel.limit) for channel in found] == [
+        ("slack", 3),
+        ("pagerduty", None),
+        ("webhook", None),
+    ]
