@@ -304,7 +304,9 @@ class Engine:
         """Fingerprints of which one Alertmanager says that they have ended, and others may not."""
         if self._watch is None or not self._watch.several or not self._running:
             return frozenset()
-        ends = (alert.fingerprint for alert in alerts if alert.status is AlertStatus.RESOLVED)
+        # No Alertmanager knows of our own.
+        others = (alert for alert in alerts if alert.alertname != OwnName.SELFTEST)
+        ends = (alert.fingerprint for alert in others if alert.status is AlertStatus.RESOLVED)
         return frozenset(ends).intersection(self.state.episodes)
 
     async def _take_doubted(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:

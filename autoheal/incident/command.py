@@ -73,6 +73,8 @@ class _Gathering:
             self._settings = load(self._environ)
         except ConfigError as error:
             self._bundle.fail("settings in force", "; ".join(map(str, error.faults)))
+        else:
+            self._token_file = token_file or self._settings.selftest_token_file
         self._url = url or f"http://{self._settings.nearest if self._settings else '127.0.0.1:9009'}"
         self._answers: dict[str, Answer] = {}
 

@@ -46,7 +46,7 @@ async def run_checks(subject: Subject) -> list[Result]:
     """The results, one for each check."""
     token, unreadable = _token(subject.token_file)
     gateway = Gateway(subject.url, subject.http, token)
-    forbidden = _forbidden(subject)
+    forbidden = _forbidden(subject, token)
     timed = [
         (Check.ACCESS, lambda: _access(gateway)),
         (Check.TOKEN, lambda: _shows_token(gateway, unreadable)),
@@ -87,8 +87,10 @@ def _token(file: Path | None) -> tuple[str | None, str | None]:
     return (text, None) if text and text.isprintable() and " " not in text else (None, f"{file} holds no token")
 
 
-def _forbidden(subject: Subject) -> str | None:
+def _forbidden(subject: Subject, token: str | None) -> str | None:
     """Why the gateway would refuse an alert from here; a refusal would look as if Alertmanager's were lost."""
+    if subject.settings.webhook_auth == "token" and token is None:
+        return f"AUTOHEAL_WEBHOOK_AUTH=token: POST /alert asks for one, and there is none to show: {NO_TOKEN}"
     try:
         address = ip_address(httpx.URL(subject.url).host)
     except ValueError:

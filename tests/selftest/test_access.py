@@ -71,7 +71,10 @@ async def test_without_a_token_less_can_be_seen(tmp_path: Path) -> None:
         assert (found[Check.ALERT].word, found[Check.EVENTS].word) == ("skipped", "skipped")
         assert "taken in durably" in found[Check.ALERT].text
         statuses = [notification.alerts[0].status.value for notification, _ in gate.engine.received]
-    assert statuses == ["firing", "resolved"]
+        assert statuses == ["firing", "resolved"]
+        asking = await look(f"http://127.0.0.1:{gate.port}", {**env, "AUTOHEAL_WEBHOOK_AUTH": "token"}, **told)  # type: ignore[arg-type]
+        assert (asking[Check.ALERT].word, len(gate.engine.received)) == ("skipped", 2)
+        assert "AUTOHEAL_WEBHOOK_AUTH=token" in asking[Check.ALERT].text
 
 
 async def test_a_refused_token_fails_and_is_not_shown(tmp_path: Path) -> None:
