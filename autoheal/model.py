@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from math import modf
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -137,17 +137,20 @@ class AlertStatus(StrEnum):
     RESOLVED = "resolved"
 
 
-RESERVED_ACTORS = frozenset(("system", "alertmanager", "local"))
+ALERTMANAGER = "alertmanager"
+"""The actor of alerts whose sender nobody has asked who it is."""
+RESERVED_ACTORS = frozenset(("system", ALERTMANAGER, "local"))
 """Actors of records that are no identity: nobody may come in under such a name."""
 
 
 class Role(IntEnum):
     """What a person or a program may do; each role includes those below it."""
 
-    VIEWER = 1
-    OPERATOR = 2
-    APPROVER = 3
-    ADMIN = 4
+    SENDER = 1
+    VIEWER = 2
+    OPERATOR = 3
+    APPROVER = 4
+    ADMIN = 5
 
     @property
     def label(self) -> str:
@@ -167,6 +170,11 @@ class Operator:
     role: Role | None
     name: str | None
     client: str | None
+
+    @property
+    def reads(self) -> bool:
+        """Whether they may read the log: programs that only send alerts may not."""
+        return self.role is not None and self.role >= Role.VIEWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +212,7 @@ def plan_digest(plan: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(plan, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The end of the log: the last record's seq, hash and time. `Head()` is the end of an empty log."""
 
     seq: int = 0

@@ -7,7 +7,7 @@ import { longOver, seconds } from './time.js';
 /** A run was left to people: known for as long as its alert fires. @param {State} state @param {Fields} run @param {Entry} record */
 export function leftToPeople(state, run, record) {
   const episode = state.episodes.get(run.fingerprint);
-  if (!episode || episode.id !== run.episode) return;
+  if (!episode) return;
   const failure = {
     run: run.id,
     episode: run.episode,

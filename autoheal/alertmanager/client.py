@@ -41,6 +41,13 @@ class Alertmanager:
     ) -> None:
         self._clock = clock
         self._peers = [Peer(url, client, timeout, max_body, API) for url in urls]
+        self._silencing = list(self._peers)
+        """In the order in which they are asked for silences."""
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one to ask."""
+        return len(self._peers) > 1
 
     async def poll(self, *, filters: Sequence[str] = (), receiver: str | None = None) -> Poll:
         """Ask all of them at once for what fires, silenced and inhibited alerts included.
@@ -100,9 +107,12 @@ class Alertmanager:
 
     async def _at_the_first(self, ask: Callable[[Peer], Awaitable[T]], what: str) -> T:
         errors: list[str] = []
-        for peer in self._peers:
+        for peer in list(self._silencing):
             try:
                 return await ask(peer)
             except Unusable as error:
                 errors.append(f"{peer.name} (silences): {error}")
+                # One that hangs must not cost its time for each of many silences, while they run out.
+                self._silencing.remove(peer)
+                self._silencing.append(peer)
         raise UpstreamError(f"no Alertmanager {what}: {'; '.join(errors)}")

@@ -53,6 +53,8 @@ def gather(values: dict[str, Any], faults: list[Fault]) -> OidcSettings | None:
     enabled = found.pop("oidc_enabled", None)
     if enabled is False and values.get("events_auth"):
         faults.append(Fault("AUTOHEAL_EVENTS_AUTH", "needs OIDC_ENABLED=true: without it nobody can log in"))
+    if enabled is False and values.get("webhook_auth") == "token":
+        faults.append(Fault("AUTOHEAL_WEBHOOK_AUTH", "token needs OIDC_ENABLED=true: without it no token is known"))
     if not enabled:
         return None
     before = len(faults)

@@ -207,12 +207,10 @@ OPTIONS: Sequence[Option] = (
     ),
     Option(
         "AUTOHEAL_WEBHOOK_AUTH",
-        "",
+        "webhook_auth",
         "none",
-        parsers.only(
-            "none", "this version asks Alertmanager for no credential; AUTOHEAL_ALERT_ALLOWLIST says who may post"
-        ),
-        "What `POST /alert` asks for: this version knows `none` alone.",
+        parsers.choice("none", "token"),
+        "What `POST /alert` asks for: nothing, or a `token` of somebody with the role sender.",
     ),
     Option(
         "AUTOHEAL_EVENTS_AUTH",

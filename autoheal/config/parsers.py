@@ -40,6 +40,17 @@ def only(value: str, because: str) -> Callable[[str], str]:
     return parse
 
 
+def choice(*values: str) -> Callable[[str], str]:
+    """One of `values`, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in values:
+            raise ValueError(f"{shown(text)} is none of {', '.join(values)}")
+        return text.lower()
+
+    return parse
+
+
 def path(text: str) -> Path:
     """A file or a folder, which need not exist."""
     if "\0" in text:

@@ -55,6 +55,7 @@ class Settings:
     docker_certs: Path | None
     kubeconfig: Path | None
     ssh_hosts: tuple[str, ...]
+    webhook_auth: str
     events_auth: bool
     public_url: str | None
     oidc: OidcSettings | None

@@ -34,7 +34,19 @@ from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
 from autoheal.engine.watchdog import Watchdog
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
-from autoheal.model import Alert, AlertStatus, By, Draft, Head, Kind, Notification, Receipt, Record, Rejected
+from autoheal.model import (
+    ALERTMANAGER,
+    Alert,
+    AlertStatus,
+    By,
+    Draft,
+    Head,
+    Kind,
+    Notification,
+    Receipt,
+    Record,
+    Rejected,
+)
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
@@ -210,8 +222,10 @@ class Engine:
         except JournalUnavailable as error:
             _log.error("stop_not_recorded", error=str(error))
 
-    async def receive(self, sent: Notification | Slices[Notification], correlation_id: str) -> Receipt:
-        """Take a notification in, also one that is yet to be read; returns once what it changed is durable.
+    async def receive(
+        self, sent: Notification | Slices[Notification], correlation_id: str, actor: str = ALERTMANAGER
+    ) -> Receipt:
+        """Take a notification by `actor` in, also one that is yet to be read; returns once what it changed is durable.
 
         They are read and taken in one after the other, and others get their turn meanwhile: however much is sent at
         the same time, one is unpacked, and all alerts of each are in before any is decided on.
@@ -227,7 +241,11 @@ class Engine:
             always = self._arrived(asked.alerts)
             others = [alert for alert in notification.alerts if alert.fingerprint not in always]
             alerts = with_room(self.state, others)
-            suspects = await self._take(alerts, correlation_id, notification.rejected)
+            doubted = self._doubted(alerts)
+            certain = [alert for alert in alerts if alert.fingerprint not in doubted]
+            suspects = await self._take(certain, correlation_id, notification.rejected, actor=actor)
+        if doubted:
+            suspects += await self._take_doubted([a for a in alerts if a.fingerprint in doubted], correlation_id, actor)
         await self._ledger.settle()
         if refused := len(others) - len(alerts):
             raise TooManyOpen(f"{len(self.state.episodes):,} alerts are open, and {refused:,} more cannot be now")
@@ -246,12 +264,31 @@ class Engine:
             rejected=len(notification.rejected),
         )
 
+    def _doubted(self, alerts: Sequence[Alert]) -> frozenset[str]:
+        """Fingerprints of which one Alertmanager says that they have ended, and others may not."""
+        if self._watch is None or not self._watch.several or not self._running:
+            return frozenset()
+        ends = (alert.fingerprint for alert in alerts if alert.status is AlertStatus.RESOLVED)
+        return frozenset(ends).intersection(self.state.episodes)
+
+    async def _take_doubted(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:
+        """Take in what is told of these, but for ends that another Alertmanager contradicts."""
+        assert self._watch is not None, "without it nothing is doubted"
+        ends = [alert for alert in alerts if alert.status is AlertStatus.RESOLVED]
+        # Not in `_turn`: others get theirs while we ask.
+        if contradicted := await self._watch.contradicted(ends):
+            _log.warning("resolved_here_fires_there", alerts=len(contradicted), fingerprints=sorted(contradicted)[:20])
+        async with self._turn:
+            told = [a for a in alerts if a.status is AlertStatus.FIRING or a.fingerprint not in contradicted]
+            return await self._take(told, correlation_id, actor=actor)
+
     async def _take(
         self,
         alerts: Sequence[Alert],
         correlation_id: str | None,
         rejected: Sequence[Rejected] = (),
         how: str = "webhook",
+        actor: str = ALERTMANAGER,
     ) -> list[str]:
         """Hand their records to the log; the fingerprints of the suspects among them. The last word to the log is the
         last thing that is done, so that whoever waits for it waits for the right one. To be called in `_turn`.
@@ -259,7 +296,7 @@ class Engine:
         self._expect_running()
         self._ledger.refresh()
         state = self.state
-        if drafts := rejections(rejected, correlation_id):
+        if drafts := rejections(rejected, correlation_id, actor):
             self._ledger.commit(drafts)
         opened: list[str] = []
         suspects: list[str] = []
@@ -276,6 +313,7 @@ class Engine:
                     batch,
                     now=self._clock.now(),
                     how=how,
+                    actor=actor,
                     correlation_id=correlation_id,
                     confirmed=how == "api",
                     can_ask=self._watch is not None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Rejected, rfc3339
+from autoheal.model import ALERTMANAGER, Alert, AlertStatus, Draft, Kind, Notification, Rejected, rfc3339
 from autoheal.redaction import Redaction, without_userinfo
 from autoheal.slices import Slices, every
 from autoheal.state import ENDS_KEPT, Episode, State
@@ -102,7 +102,7 @@ def take_in(
     *,
     now: float,
     how: str,
-    actor: str = "alertmanager",
+    actor: str = ALERTMANAGER,
     correlation_id: str | None = None,
     confirmed: bool = False,
     can_ask: bool = False,
@@ -169,14 +169,14 @@ def take_in(
     return intake
 
 
-def rejections(rejected: Sequence[Rejected], correlation_id: str | None) -> list[Draft]:
+def rejections(rejected: Sequence[Rejected], correlation_id: str | None, actor: str = ALERTMANAGER) -> list[Draft]:
     """An `alert_rejected` for each bad alert among good ones, bounded: a sender must not fill the disk with them."""
     drafts = [
         Draft(
             kind=Kind.ALERT_REJECTED,
             alertname=one.alertname,
             fingerprint=one.fingerprint,
-            actor="alertmanager",
+            actor=actor,
             correlation_id=correlation_id,
             detail={"index": one.index, "faults": list(one.faults)},
         )
@@ -186,7 +186,7 @@ def rejections(rejected: Sequence[Rejected], correlation_id: str | None) -> list
         drafts.append(
             Draft(
                 kind=Kind.ALERT_REJECTED,
-                actor="alertmanager",
+                actor=actor,
                 correlation_id=correlation_id,
                 detail={"more": more},
             )

@@ -88,7 +88,7 @@ class Tally:
         self.first_seq = 0
         self.size = 0
         self.first_ts = 0.0
-        self.last = Head()
+        self.last: Head | Record = Head()
         self.sha256 = hashlib.sha256()
         self.kinds: Counter[str] = Counter()
         self.alertnames: set[str] | None = set()
@@ -98,7 +98,7 @@ class Tally:
         # As `extend` does for many, in half the time for one: a start counts all that it reads.
         if not self.first_seq:
             self.first_seq, self.first_ts = record.seq, record.ts
-        self.last = record.head
+        self.last = record
         self.size += len(record.line) + 1
         self.sha256.update(record.line)
         self.sha256.update(b"\n")
@@ -139,7 +139,7 @@ class Tally:
             log=log,
             first_seq=self.first_seq,
             first_ts=self.first_ts,
-            last=self.last,
+            last=Head(self.last.seq, self.last.hash, self.last.ts),
             size=self.size,
             sha256=self.sha256.hexdigest(),
             previous=previous,

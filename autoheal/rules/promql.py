@@ -19,8 +19,8 @@ _META = re.compile(r"[\\.+*?()|\[\]{}^$]")  # what RE2's QuoteMeta escapes
 def filled(text: str) -> str:
     """`text` with each value between two `EDGE` escaped as its place demands, behind `=~` and `!~` for RE2 as well.
 
-    Raises RenderError where a value stands outside of a quoted string or behind a backslash, where a quote is not
-    closed, and where there is nothing.
+    Raises RenderError where a value stands outside of a quoted string, behind a backslash or as a text of
+    `label_replace`, where a quote is not closed, and where there is nothing.
     """
     scanner = _Scanner()
     made: list[str] = []
@@ -46,6 +46,9 @@ class _Scanner:
         self._regex = False
         self._escaped = False
         self._before = ""
+        self._word, self._gap = "", False
+        self._within: list[str] = []
+        """What each bracket that is open stands behind; a brace stands for itself."""
 
     def read(self, text: str) -> None:
         """Go on behind `text`, which the rule's author wrote."""
@@ -66,13 +69,28 @@ class _Scanner:
             self.quote, self._regex = char, self._before in ("=~", "!~")
         elif char == "#":
             self.quote = char
-        elif not char.isspace():
+        elif char.isspace():
+            self._gap = True
+        else:
             self._before = (self._before + char)[-2:]
+            self._bracket(char)
+            self._gap = False
+
+    def _bracket(self, char: str) -> None:
+        if char in "({[":
+            self._within.append(self._word if char == "(" else char)
+        elif char in ")}]" and self._within:
+            self._within.pop()
+        known = "" if self._gap else self._word
+        self._word = known + char if char.isalnum() or char in "_:" else ""
 
     def value(self, text: str) -> str:
         """`text`, which anybody may have chosen, as it may stand here."""
         if self.quote not in tuple(_QUOTES):
             raise RenderError('in PromQL a placeholder must stand in a quoted string, as in job="{{ labels.job }}"')
+        if self._within and self._within[-1].lower() == "label_replace":
+            # One of its texts is a regular expression, and one a template with `$1` in it.
+            raise RenderError("in PromQL a placeholder must not stand in a text of label_replace")
         if self._escaped:
             raise RenderError("in PromQL a backslash must not stand before a placeholder")
         if self._regex:

@@ -195,6 +195,7 @@ async def _until_stopped(server: Server, signals: Signals, listener: socket.sock
     signals.attach(server.stop)
     # What lives as long as the process need not be looked at by every collection: a shorter tail of latencies.
     gc.freeze()
+    gc.enable()
     try:
         await server.serve(sockets=[listener])
     except SystemExit:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def left_to_people(state: State, run: Run, record: Record) -> None:
-    """Keep that for as long as the alert fires."""
+    """Keep that for as long as the alert fires, also where it has fired anew since the run began."""
     episode = state.episodes.get(run.fingerprint)
-    if episode is None or episode.id != run.episode:
+    if episode is None:
         return
     state.failures.setdefault(run.fingerprint, {})[run.rule] = Failure(
         run=run.id,

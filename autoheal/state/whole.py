@@ -180,7 +180,7 @@ _NOTHING = Spent()
 def budget_key(rule: str | None, target: str | None) -> str:
     """The key in `State.spent` of a rule's target, of a rule (`target` None) or of all rules (both None)."""
     # No rule's name and no target holds a NUL.
-    return "\0".join(part for part in (rule, target) if part is not None)
+    return (rule or "") if target is None else f"{rule}\0{target}"
 
 
 def _budget_keys(charge: Charge) -> tuple[str, str, str]:

@@ -44,11 +44,12 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     if settings.on_loopback:
         return told
     live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
-    if live and settings.enabled and not settings.dry_run:
+    if live and settings.enabled and not settings.dry_run and settings.webhook_auth == "none":
         more = f" and {len(live) - 1} more" if len(live) > 1 else ""
         told.append(
             f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
-            "credential. Listen on loopback, or let a firewall and AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
+            "credential. Set AUTOHEAL_WEBHOOK_AUTH=token, listen on loopback, or let a firewall and"
+            " AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
         )
     if settings.oidc is None:
         told.append(

@@ -14,12 +14,12 @@ from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine import Engine
 from autoheal.metrics import Metrics
-from autoheal.model import Receipt
+from autoheal.model import ALERTMANAGER, Receipt, Role
 from autoheal.web.correlation import correlation_id
 from autoheal.web.errors import problem_of
 from autoheal.web.parameters import parameters
 from autoheal.web.payload import decoding
-from autoheal.web.security import from_browser, is_allowed
+from autoheal.web.security import access, from_browser, is_allowed
 
 
 async def receive_alert(
@@ -59,6 +59,10 @@ async def _take(request: Request, settings: Settings, engine: Engine) -> Receipt
         raise HTTPException(
             403, "Alerts are taken from programs, not from web pages (Origin or Sec-Fetch-Site is set)."
         )
+    actor = ALERTMANAGER
+    if settings.webhook_auth == "token":
+        # Here and not at the route's door: who is refused is to be counted like every answer.
+        actor = (await access(request.scope).admit(request.scope, Role.SENDER)).operator.subject
     parameters(request, ())
     body = await request.body()
-    return await engine.receive(decoding(body), correlation_id(request.scope))
+    return await engine.receive(decoding(body), correlation_id(request.scope), actor)

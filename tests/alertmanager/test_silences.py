@@ -145,6 +145,15 @@ async def test_the_next_is_asked(client: httpx.AsyncClient, answers: tuple[bytes
     assert second.startswith(f"{dead} (silences): ")
 
 
+async def test_one_that_did_not_answer_is_asked_last(client: httpx.AsyncClient) -> None:
+    """Many acknowledgements must not each wait for one that hangs, while their silences run out."""
+    async with web_server(HANG) as hangs, web_server(*(json([]), MADE) * 3) as good:
+        both = manager(client, hangs, good, timeout=0.2)
+        for _ in range(3):
+            await both.silence(WANTED)
+    assert len(hangs.asked) == 1
+
+
 async def test_one_answer_is_enough(client: httpx.AsyncClient) -> None:
     """The members of a cluster tell one another: the second is not asked, or there would be two silences."""
     async with web_server(json([]), MADE) as first, web_server(json([]), MADE) as second:

@@ -11,7 +11,7 @@ import pytest
 from autoheal.actions import Outcome
 from autoheal.engine import Word
 from autoheal.errors import ApprovalExpired, JournalUnavailable, NoRun, OwnRun, WrongTurn
-from autoheal.model import By, Draft, Kind, Mode, rfc3339
+from autoheal.model import By, Kind, Mode, Notification, rfc3339
 from autoheal.state import Run, RunState
 from tests.support.clock import settle
 from tests.support.engine import Stage
@@ -192,25 +192,13 @@ async def test_the_plan_that_was_looked_at_is_the_one_that_counts(tmp_path: Path
 
 
 async def test_whoever_caused_a_run_does_not_approve_it(tmp_path: Path) -> None:
-    """By the actor of its alert's record; they may deny it, and others may approve it."""
+    """By the actor of its alert's record, who is whoever sent it; others may."""
     stage = Stage(tmp_path, RULE)
-    stage.journal.append(
-        [
-            Draft(kind=Kind.LOG_CREATED),
-            Draft(
-                kind=Kind.ALERT_FIRING,
-                alertname="Down",
-                fingerprint="f1",
-                episode="e2",
-                actor="ann",
-                labels={"alertname": "Down", "instance": "api-1"},
-                detail={"starts_at": rfc3339(stage.clock.now() - 10), "how": "webhook"},
-            ),
-        ],
-        stage.journal.head,
-    )
-    stage.journal.release()
     await stage.start()
+    await stage.engine.receive(Notification(alerts=(stage.alert(),)), "c1", "ann")
+    await settle()
+    (firing,) = [record for record in stage.journal.records if record.kind is Kind.ALERT_FIRING]
+    assert firing.actor == "ann"
     with pytest.raises(OwnRun, match="ann"):
         await approve(stage, "ann")
     assert stage.action.done == []

@@ -77,6 +77,22 @@ async def test_what_is_left_to_people_fires_there(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_run_left_over_from_an_earlier_firing_calls_people_too(tmp_path: Path) -> None:
+    """The alert went and came back while its step was judged: it fires, and nobody has helped."""
+    stage, api = await stage_with(tmp_path)
+    await stage.tell()
+    await stage.clock.advance(100)
+    await stage.tell(stage.alert(ago=5.0))
+    await stage.clock.advance(2)
+    assert "escalated fired_anew" in stage.story()
+    (first, *_) = posts(api, "AutohealFailed")
+    assert first.annotations["reason"] == "fired_anew"
+    await stage.tell(stage.alert(resolved=True))
+    await stage.clock.advance(2)
+    assert posts(api, "AutohealFailed")[-1].ends_at <= stage.clock.now()
+    await stage.engine.stop()
+
+
 async def test_it_is_posted_again_before_it_ends_and_ended_with_its_alert(tmp_path: Path) -> None:
     """Always with the same beginning; the log is not told again."""
     stage, api = await stage_with(tmp_path)

@@ -306,3 +306,87 @@ async def test_what_ended_while_nobody_listened_is_not_acted_on(tmp_path: Path) 
     assert stage.story() == ["alert_firing", "decision not_yet", "alert_resolved"]
     assert stage.action.done == []
     await stage.engine.stop()
+
+
+async def doubting(tmp_path: Path) -> tuple[Stage, Api]:
+    """A stage whose action has run, with two Alertmanagers behind the API, one of which lists the alert."""
+    stage, api = await healing(tmp_path, listed=True)
+    api.several = True
+    await stage.clock.advance(1)
+    return stage, api
+
+
+async def test_an_end_that_another_alertmanager_contradicts_is_none(tmp_path: Path) -> None:
+    """In a pair one may not hear of the alert any more: it has ended only once none lists it."""
+    stage, api = await doubting(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-1] == "action_ok"
+    api.listed.clear()
+    await stage.clock.advance(16)
+    assert [line for line in stage.story() if "resolved" in line] == ["alert_resolved", "heal_confirmed resolved"]
+    assert [record.detail["how"] for record in stage.journal.records if record.kind is Kind.ALERT_RESOLVED] == ["api"]
+    await stage.engine.stop()
+
+
+async def test_an_end_that_nobody_contradicts_counts_at_once(tmp_path: Path) -> None:
+    """No other lists it, one does not answer, or what one lists has begun after that end."""
+    for case in ("unlisted", "unanswered", "fired anew"):
+        folder = tmp_path / case
+        folder.mkdir()
+        stage, api = await doubting(folder)
+        await stage.clock.advance(5)
+        if case == "fired anew":
+            next(iter(api.listed.values())).alert = stage.alert(ago=-1.0)
+        else:
+            api.listed.clear()
+            api.answered = case == "unlisted"
+        await stage.tell(stage.alert(resolved=True, ago=15.0))
+        assert stage.journal.records[-2].detail["how"] == "webhook", case
+        assert stage.story()[-1] == "heal_confirmed resolved", case
+        await stage.engine.stop()
+
+
+async def test_a_firing_beside_a_doubted_end_does_not_wait(tmp_path: Path) -> None:
+    """What begins is decided on while others are asked about what has ended; the sender waits for both."""
+    stage, api = await doubting(tmp_path)
+    asked, answer, poll = asyncio.Event(), asyncio.Event(), api.poll
+
+    async def slow(**about: Any) -> Any:
+        asked.set()
+        await answer.wait()
+        return await poll(**about)
+
+    api.poll = slow  # type: ignore[method-assign]
+    both = Notification(alerts=(stage.alert(resolved=True), stage.alert("api-2")))
+    receipt = asyncio.ensure_future(stage.engine.receive(both, "c2"))
+    await asked.wait()
+    await settle()
+    assert "alert_firing" in stage.story()[-3:]
+    assert not receipt.done()
+    answer.set()
+    assert (await receipt).accepted == 2
+    await stage.engine.stop()
+
+
+async def test_doubted_ends_share_their_questions(tmp_path: Path) -> None:
+    """A hundred notifications of ends at once are two questions: the one under way, and one for all who came late."""
+    stage, api = await doubting(tmp_path)
+    answer, poll = asyncio.Event(), api.poll
+
+    async def slow(**about: Any) -> Any:
+        told = await poll(**about)
+        await answer.wait()
+        return told
+
+    api.poll = slow  # type: ignore[method-assign]
+    before = len(api.asked)
+    sent = [
+        asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c"))
+        for _ in range(100)
+    ]
+    await settle()
+    stage.clock.set_now(stage.clock.now() + 1.0)
+    answer.set()
+    await asyncio.gather(*sent)
+    assert len(api.asked) - before <= 2
+    await stage.engine.stop()

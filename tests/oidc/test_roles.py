@@ -74,5 +74,5 @@ def test_groups_that_were_left_out_are_told_of(path: tuple[str, ...], claims: di
 
 def test_roles_include_those_below() -> None:
     """A comparison is all that a route needs."""
-    assert Role.VIEWER < Role.OPERATOR < Role.APPROVER < Role.ADMIN
-    assert [role.label for role in Role] == ["viewer", "operator", "approver", "admin"]
+    assert Role.SENDER < Role.VIEWER < Role.OPERATOR < Role.APPROVER < Role.ADMIN
+    assert [role.label for role in Role] == ["sender", "viewer", "operator", "approver", "admin"]

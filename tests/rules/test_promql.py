@@ -46,6 +46,16 @@ def render(source: str, **labels: str) -> str:
         ('up{job="a\\"{{ labels.x }}"}', '"', 'up{job="a\\"\\""}'),
         ('up{job="a\\\\{{ labels.x }}"}', '"', 'up{job="a\\\\\\""}'),
         ('{% if labels.x == "a" %}up{% else %}up{job="{{ labels.x }}"}{% endif %}', '"', 'up{job="\\""}'),
+        (
+            'label_replace(up{j="{{ labels.x }}"}, "a", "$1", "b", "(.*)")',
+            ".",
+            'label_replace(up{j="."}, "a", "$1", "b", "(.*)")',
+        ),
+        (
+            'label_replace(up, "a", "b", "c", "") + (up{j="{{ labels.x }}"})',
+            ".",
+            'label_replace(up, "a", "b", "c", "") + (up{j="."})',
+        ),
         ("up == 1", "", "up == 1"),
     ],
 )
@@ -64,6 +74,8 @@ def test_a_value_stands_for_itself(source: str, value: str, text: str) -> None:
         ("up # '{{ labels.x }}'", "must stand in a quoted string"),
         ("up{job={{ labels.x | tojson }}}", "must stand in a quoted string"),
         ('up{job="\\{{ labels.x }}"}', "a backslash must not stand before a placeholder"),
+        ('label_replace(up, "a", "$1", "b", "{{ labels.x }}(.*)")', "a text of label_replace"),
+        ('1 or label_replace (up{a="b"}, "a", "{{ labels.x }}", "b", "(.*)")', "a text of label_replace"),
         ('up{job="{{ labels.x }}', "a quoted string does not end"),
         ('up{job="a}', "a quoted string does not end"),
         ("", "cannot be empty"),

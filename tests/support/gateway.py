@@ -61,6 +61,8 @@ class StubEngine:
         self.life: list[str] = []
         self.error: Exception | None = None
         self.received: list[tuple[Notification, str]] = []
+        self.actors: list[str] = []
+        """Of what was received."""
         self.noted: list[Draft] = []
         self.acknowledged: list[tuple[Ack, str, str]] = []
         self.resets: list[tuple[str, By]] = []
@@ -95,11 +97,12 @@ class StubEngine:
         self.noted.append(draft)
         await self.journal.wait(self.journal.append([draft], self.journal.head)[-1].seq)
 
-    async def receive(self, sent: Notification | Slices[Notification], correlation_id: str) -> Receipt:
+    async def receive(self, sent: Notification | Slices[Notification], correlation_id: str, actor: str) -> Receipt:
         if self.error is not None:
             raise self.error
         notification = sent if isinstance(sent, Notification) else at_once(sent)
         self.received.append((notification, correlation_id))
+        self.actors.append(actor)
         firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
         resolved = len(notification.alerts) - firing
         return Receipt(len(notification.alerts), firing, resolved, len(notification.rejected))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,10 @@ from structlog.testing import capture_logs
 
 from autoheal.errors import TooManyOpen
 from autoheal.web.body import MAX_BODY_BYTES
+from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, gateway, unavailable
+from tests.support.identity import token
+from tests.support.logins import OIDC, ORIGIN, LoginProvider, bearer
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 MIXED = (PAYLOADS / "04_mixed_firing_and_resolved_same_group.json").read_bytes()
@@ -190,3 +194,52 @@ async def test_compressed_bodies_are_refused(gate: Gateway) -> None:
 async def test_parameters_are_refused(gate: Gateway) -> None:
     """As on every other route."""
     assert (await gate.client.post("/alert?dry_run=true", content=MIXED)).status_code == 400
+
+
+@asynccontextmanager
+async def asking(folder: Path) -> AsyncIterator[tuple[Gateway, FakeClock]]:
+    """A gateway that takes alerts from those alone whom the provider calls senders."""
+    clock = FakeClock()
+    env = {**OIDC, "OIDC_ROLE_MAP": '{"sends":"sender","view":"viewer"}', "AUTOHEAL_WEBHOOK_AUTH": "token"}
+    async with gateway(folder, env, http=LoginProvider(clock).http, clock=clock) as gate:
+        yield gate, clock
+
+
+async def test_a_token_names_the_sender(tmp_path: Path) -> None:
+    """What follows is by that identity; a higher role may send as well."""
+    async with asking(tmp_path) as (gate, clock):
+        for role in ("sends", "view"):
+            answer = await gate.client.post("/alert", content=MIXED, headers=bearer(clock, role))
+            assert answer.status_code == 200
+        assert gate.engine.actors == ["alice", "alice"]
+
+
+async def test_nobody_sends_without_a_good_token_or_a_role(tmp_path: Path) -> None:
+    """401 and 403 with a challenge, counted like every answer; nothing of the body is taken."""
+    async with asking(tmp_path) as (gate, clock):
+        expired = {"Authorization": f"Bearer {token(clock, roles=['sends'], exp=int(clock.now()) - 120)}"}
+        for headers, status in (({}, 401), (expired, 401), (bearer(clock, "nothing"), 403)):
+            answer = await gate.client.post("/alert", content=MIXED, headers=headers)
+            assert answer.status_code == status
+            assert answer.headers["www-authenticate"].startswith("Bearer ")
+        assert gate.engine.received == []
+        assert sample(gate, 'autoheal_webhooks_total{code="401"}') == "2.0"
+        assert sample(gate, 'autoheal_webhooks_total{code="403"}') == "1.0"
+
+
+async def test_a_sender_may_do_nothing_else(tmp_path: Path) -> None:
+    """Alertmanager's machine must not read the log, nor the details of the stream."""
+    async with asking(tmp_path) as (gate, clock):
+        headers = bearer(clock, "sends")
+        for path in ("/audit", "/rules", "/runs", "/state", "/whoami"):
+            assert (await gate.client.get(path, headers=headers)).status_code == 403
+        assert (await gate.client.post("/pause", headers=headers, json={"reason": "x"})).status_code == 403
+        assert (await gate.client.get("/events?q=labels.a=b", headers=headers)).status_code == 403
+
+
+async def test_a_session_sends_no_alerts(tmp_path: Path) -> None:
+    """A page must not raise alerts by the browser of whoever is logged in."""
+    async with asking(tmp_path) as (gate, clock):
+        answer = await gate.client.post("/alert", content=MIXED, headers={**bearer(clock, "sends"), "Origin": ORIGIN})
+        assert answer.status_code == 403
+        assert gate.engine.received == []

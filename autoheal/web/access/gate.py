@@ -79,7 +79,7 @@ class IdentifiedAccess:
         found = await self._who(scope)
         if found is None:
             return "log in, or send a token"
-        return "you have no role here" if found.operator.role is None else found
+        return found if found.operator.reads else "you have no role here that reads"
 
     async def _who(self, scope: Scope) -> Admission | None:
         """Whoever the request shows; None when it shows nobody. Raises HTTPException for what is no good."""
@@ -103,7 +103,7 @@ class IdentifiedAccess:
         async def lasts() -> bool:
             # Asked again: it may have run out or lost its key. What is in the cache costs microseconds.
             with contextlib.suppress(Unauthenticated, KeysUnavailable):
-                return (await self._oidc.authenticate(token)).role is not None
+                return (await self._oidc.authenticate(token)).reads
             return False
 
         try:

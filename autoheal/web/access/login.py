@@ -118,7 +118,7 @@ class BrowserLogin:
         login = await self._login(request, answer.get("state", ""))
         code = await self._code(request, answer, provider)
         grant, operator = await self._redeem(request, provider, code, login)
-        if operator.role is None:
+        if not operator.reads:
             await self._refuse(request, 403, "no_role", "You are known, but have no role here.", operator.subject)
         await self._tell_login(operator, request)
         # A new id at each login: one that somebody else knew, or planted, is worth nothing (session fixation).

@@ -148,7 +148,7 @@ class Renewal:
             return error.reason.value
         if operator.subject != session.operator.subject:
             return "other_subject"
-        if operator.role is None:
+        if not operator.reads:
             return "no_role"
         tokens = replace(refreshed, id_token=grant.id_token or had.id_token)
         self._sessions.renew(key, session, operator, tokens, renew_at(grant, tokens, self._clock.now()))
