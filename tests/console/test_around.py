@@ -187,3 +187,11 @@ def test_whoever_closes_a_dialog_too_early_hears_how_it_ended(here: Console) -> 
         here.page.until("document.querySelector('dialog') === null")
         here.page.ask("answer()")
         here.page.until("document.getElementById('said').textContent === 'Nothing was done. It cannot be.'")
+
+
+def test_a_page_that_broke_off_says_so(here: Console) -> None:
+    """An error that nobody expected: what is shown may be old from then on, however live the connection is."""
+    with here.running():
+        here.look()
+        here.page.ask("void setTimeout(() => { throw new Error('odd <b>thing</b>') })")
+        here.page.until("document.getElementById('notices').innerText.includes('Reload it. Error: odd <b>thing</b>')")
