@@ -106,6 +106,13 @@ function returnToPlace() {
   }
 }
 
+// A view that broke off looks as if it were live.
+for (const type of ['error', 'unhandledrejection']) {
+  addEventListener(type, (event) => {
+    const { error, reason } = /** @type {any} */ (event);
+    store.flaw ??= error || reason ? String(error ?? reason) : null;
+  });
+}
 returnToPlace();
 startNavigation();
 startButtons();

@@ -32,8 +32,9 @@ function ofConnection({ connection: { status, heard, why } }, now) {
 export const outdated = ({ version, overview }) => overview !== null && overview.version !== version;
 
 /** @param {Store} store @returns {Notice[]} */
-function ofPage({ fault, version, overview }) {
-  if (fault !== null) return [{ weight: 'stop', title: 'This page has lost its way.', text: `Reload it. ${fault}` }];
+function ofPage({ fault, flaw, version, overview }) {
+  const wrong = fault ?? flaw;
+  if (wrong !== null) return [{ weight: 'stop', title: 'This page has lost its way.', text: `Reload it. ${wrong}` }];
   if (!outdated({ version, overview })) return [];
   return [{ weight: 'care', title: 'The gateway is another version by now.', text: 'Reload this page: it may show things wrongly.' }];
 }

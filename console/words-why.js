@@ -170,8 +170,13 @@ export function verdict({ guard, passed, ...saw }) {
   const known = GUARDS.get(guard);
   if (!known) return spoken(String(guard));
   const { no, told, yes = no } = known;
-  if (passed) return typeof yes === 'function' ? yes(saw) : yes;
-  return told ? told(saw) : no;
+  try {
+    if (passed) return typeof yes === 'function' ? yes(saw) : yes;
+    return told ? told(saw) : no;
+  } catch {
+    // Another version wrote it, and it looked at something else.
+    return passed ? spoken(String(guard)) : no;
+  }
 }
 
 /** Why a decision is what it is; `record` is its own, where it is known. @param {string} reason @param {Fields} [record] */

@@ -142,19 +142,7 @@ async def _serve(
             if settings.otlp_endpoint is not None:
                 traces = Traces(settings.otlp_endpoint, settings.otlp_headers, spans, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock, channels)
-            _log.info(
-                "serving",
-                address=settings.address,
-                rules=len(engine.rules.rules),
-                enabled=settings.enabled,
-                dry_run=settings.dry_run,
-                log=journal.log_id,
-                seq=journal.head.seq,
-            )
-            if accept_damage is not None:
-                _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
-            for warning in warnings(settings, engine.rules):
-                _log.warning("danger", warning=warning)
+            _announce(settings, engine, journal, accept_damage)
             app = build(settings, engine, journal, feed, metrics, provider=provider, clock=clock)
             server = Server(web_server(app), engine, signals)
             telling = [asyncio.create_task(each.run()) for each in (witness, traces) if each is not None]
@@ -172,6 +160,23 @@ async def _serve(
                     task.cancel()
     finally:
         await journal.close()
+
+
+def _announce(settings: Settings, engine: Engine, journal: FileJournal, accept_damage: str | None) -> None:
+    """What is served, and what an operator should be told loudly about it."""
+    _log.info(
+        "serving",
+        address=settings.address,
+        rules=len(engine.rules.rules),
+        enabled=settings.enabled,
+        dry_run=settings.dry_run,
+        log=journal.log_id,
+        seq=journal.head.seq,
+    )
+    if accept_damage is not None:
+        _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
+    for warning in warnings(settings, engine.rules):
+        _log.warning("danger", warning=warning)
 
 
 async def _test_itself(settings: Settings, engine: Engine, metrics: Metrics, clock: Clock, tls: ssl.SSLContext) -> None:

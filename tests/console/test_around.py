@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,3 +188,30 @@ def test_whoever_closes_a_dialog_too_early_hears_how_it_ended(here: Console) -> 
         here.page.until("document.querySelector('dialog') === null")
         here.page.ask("answer()")
         here.page.until("document.getElementById('said').textContent === 'Nothing was done. It cannot be.'")
+
+
+def test_a_page_that_broke_off_says_so(here: Console) -> None:
+    """An error that nobody expected: what is shown may be old from then on, however live the connection is."""
+    with here.running():
+        here.look()
+        here.page.ask("void setTimeout(() => { throw new Error('odd <b>thing</b>') })")
+        here.page.until("document.getElementById('notices').innerText.includes('Reload it. Error: odd <b>thing</b>')")
+
+
+def test_what_everybody_must_know_stands_above_each_view(tmp_path: Path) -> None:
+    """A log that cannot be written, a silent Alertmanager, a dry run, a missing login: for as long as it is so."""
+    watched = {"AUTOHEAL_WATCHDOG": 'alertname="Watchdog"', "AUTOHEAL_WATCHDOG_AFTER": "1s"}
+    with console(tmp_path, **watched) as here, here.running() as process:
+        here.look("#/live")
+        told = "document.getElementById('notices').innerText"
+        here.page.until(f"{told}.includes('Alertmanager is silent') && {told}.includes('Watchdog')")
+        assert here.page.ask(f"{told}.includes('Dry run.') && {told}.includes('No login.')")
+        size = (tmp_path / "data" / "audit.jsonl").stat().st_size
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        alert = {"status": "firing", "annotations": {}, "startsAt": "2026-05-01T12:00:00Z", **labels("Down", "x")}
+        body = {"version": "4", "alerts": [alert]}
+        assert httpx.post(f"{here.origin}/alert", json=body, trust_env=False).status_code == 503
+        here.page.ask("location.hash = '#/now'")
+        here.page.until(f"{told}.includes('The audit log cannot be written.')")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        here.page.until(f"!{told}.includes('The audit log cannot be written.')")
