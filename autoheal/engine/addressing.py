@@ -81,6 +81,8 @@ TRIGGERS: Mapping[Kind, Trigger] = {
     Kind.SPACE_LOW: Trigger(_just("space"), Severity.CRITICAL),
     Kind.KEYS_FAILED: Trigger(_just("keys"), Severity.ERROR),
     Kind.NOTIFY_FAILED: Trigger(_channel, Severity.ERROR, once=True),
+    # A warning, as the alert of Prometheus is: what must wake somebody is told by a kind of its own as well.
+    Kind.SELFTEST_FAIL: Trigger(_just("selftest"), Severity.WARNING, once=True),
 }
 ENDS: Mapping[Kind, Callable[[Draft], str]] = {
     Kind.HEAL_CONFIRMED: _alert,
@@ -94,6 +96,7 @@ ENDS: Mapping[Kind, Callable[[Draft], str]] = {
     Kind.SPACE_OK: _just("space"),
     Kind.KEYS_BACK: _just("keys"),
     Kind.NOTIFIED: _channel,
+    Kind.SELFTEST_OK: _just("selftest"),
 }
 """What each kind ends, besides `alert_resolved`, which ends all that was told of the alert."""
 _OF_APPROVALS = frozenset((Kind.APPROVAL_GRANTED, Kind.APPROVAL_DENIED, Kind.ACTION_CANCELLED))

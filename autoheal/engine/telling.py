@@ -28,6 +28,7 @@ _SAID: Mapping[str, str] = {
     Kind.SPACE_LOW: "The audit log's disk is nearly full: no live run begins any more",
     Kind.KEYS_FAILED: "The identity provider's keys cannot be fetched: {error}",
     Kind.NOTIFY_FAILED: "Notices do not reach {channel}: {error}",
+    Kind.SELFTEST_FAIL: "autoheal finds fault with itself: {failed}",
 }
 """Sentences of triggers, with facts in braces."""
 _STORM = "{rule} leaves a storm to people: its alerts are about {targets} targets at once"
