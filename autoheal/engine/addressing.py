@@ -166,7 +166,7 @@ class Addressing:
         if not wanted:
             return
         severity = trigger.severity or _severity(state, draft)
-        if draft.detail.get("again"):
+        if draft.detail.get("again") or (draft.kind is Kind.KEYS_FAILED and draft.reason == "retry"):
             severity = Severity.WARNING
         to = [each for each in wanted if each not in full]
         # An alert that has ended already will not end again: then nothing follows that could be told of it.
