@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from autoheal import __version__
 from autoheal.errors import FailureReason
-from autoheal.model import Kind, Reason, Record
+from autoheal.model import CHANNELS, Check, Kind, OwnName, Reason, Record
 
 _ACTION_OUTCOMES: Mapping[Kind, str] = MappingProxyType(
     {
@@ -92,6 +92,12 @@ class Metrics:
         self.posting_fails = gauge(
             "autoheal_alertmanager_posts_failing", "1 while no Alertmanager takes alerts of autoheal's own, else 0."
         )
+        self.notifications = counter(
+            "autoheal_notifications_total",
+            "Messages to people, by how they ended; retried: a first attempt that failed, where that is recorded.",
+            ["channel", "outcome"],
+        )
+        self.notices_waiting = gauge("autoheal_notices_waiting", "What is yet to be told, by channel.", ["channel"])
         self.journal_records = counter("autoheal_journal_records_total", "Durable records, by kind.", ["kind"])
         self.journal_append = histogram(
             "autoheal_journal_append_seconds",
@@ -115,6 +121,19 @@ class Metrics:
         )
         self.reload_success_timestamp = gauge(
             "autoheal_config_last_reload_success_timestamp_seconds", "When the rules in force were loaded."
+        )
+        self.selftest_last_success = gauge(
+            "autoheal_selftest_last_success_timestamp_seconds", "When a self-test was last without a fault; 0: never."
+        )
+        self.selftest_consecutive_failures = gauge(
+            "autoheal_selftest_consecutive_failures", "Self-tests that failed since the last one that did not."
+        )
+        self.selftest_interval = gauge(
+            "autoheal_selftest_interval_seconds",
+            "How often autoheal tests itself; 0: never (AUTOHEAL_SELFTEST_INTERVAL).",
+        )
+        self.selftest_failures = counter(
+            "autoheal_selftest_failures_total", "Checks of self-tests inside that failed.", ["check"]
         )
         self._add_tokens(counter, gauge, histogram)
         self._begin_at_zero()
@@ -152,12 +171,16 @@ class Metrics:
         for record in records:
             kind, rule = record.kind, record.rule or ""
             self.journal_records.labels(kind).inc()
+            if record.alertname == OwnName.SELFTEST:
+                continue
             if kind is Kind.DECISION:
                 self.decisions.labels(rule, record.reason).inc()
             elif kind in _ACTION_OUTCOMES:
                 self._count_action(record, rule)
             elif kind in _HEAL_OUTCOMES:
                 self.heals.labels(rule, _HEAL_OUTCOMES[kind]).inc()
+            elif kind in (Kind.NOTIFIED, Kind.NOTIFY_FAILED):
+                self._count_notification(record)
             elif kind is Kind.CONFIG_LOADED:
                 self.reload_successful.set(1)
                 self.reload_success_timestamp.set(record.ts)
@@ -195,6 +218,11 @@ class Metrics:
         if record.kind in (Kind.ACTION_OK, Kind.ACTION_FAIL) and milliseconds is not None:
             self.action_duration.labels(action).observe(milliseconds / 1000)
 
+    def _count_notification(self, record: Record) -> None:
+        failed = "retried" if record.detail.get("again") else "failed"
+        outcome = "sent" if record.kind is Kind.NOTIFIED else failed
+        self.notifications.labels(record.detail.get("channel", ""), outcome).inc()
+
     def _begin_at_zero(self) -> None:
         """Series that have no rule in them exist from the start, so that rate() sees their first count too."""
         for status in ("firing", "resolved", "rejected"):
@@ -206,6 +234,11 @@ class Metrics:
         for reason in (Reason.DISABLED, Reason.NO_RULE):
             self.decisions.labels("", reason)
         self.set_paused(())
+        for channel in (*CHANNELS, "alertmanager"):
+            for outcome in ("sent", "failed"):
+                self.notifications.labels(channel, outcome)
+        for check in Check:
+            self.selftest_failures.labels(check)
         for failure in FailureReason:
             self.jwt_auth_failures.labels(failure)
         for changes in (self.jwt_key_rotations, self.jwt_key_retirements, self.jwt_key_rotation_errors):

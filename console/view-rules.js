@@ -103,7 +103,7 @@ class Rules {
     this.#isCounted = true;
     put(this.#covers, 'Counting …');
     try {
-      const found = await search(`kind IN (${ENDS.join(', ')}) AND run EXISTS`, since);
+      const found = await search(`kind IN (${ENDS.join(', ')}) AND run EXISTS AND alertname!=AutohealSelfTest`, since);
       if (this.#closed || since !== this.#range.value) return;
       this.#ends = found;
       this.#counts = tally(found.records);

@@ -6,7 +6,7 @@ import { because, stance, why } from './words-why.js';
 
 /** @import { Entry } from './fold.js' */
 
-const HOW = /** @type {Record<string, string>} */ ({ webhook: 'Alertmanager told so', api: 'Alertmanager says so when asked', superseded: 'it went and came back' });
+const HOW = /** @type {Record<string, string>} */ ({ webhook: 'Alertmanager told so', api: 'Alertmanager says so when asked', superseded: 'it went and came back', abandoned: 'whoever sent it is gone' });
 
 /** What was said with it. @param {Entry} record */
 const said = ({ detail }) => (detail.comment ? `: ${detail.comment}` : '');
@@ -38,8 +38,8 @@ const SENTENCES = {
   heal_failed: ({ step, reason }) => `Step ${step} did not help: ${because(reason)}`,
   heal_inconclusive: ({ step, reason }) => `Nobody knows whether step ${step} has helped: ${because(reason)}`,
   escalated: ({ reason }) => `Left to people: ${because(reason)}`,
-  notified: ({ detail }) => `Alertmanager has taken the alert ${detail.alert}`,
-  notify_failed: ({ detail }) => `No Alertmanager takes the alert ${detail.alert}; it is tried on`,
+  notified: ({ detail }) => (detail.of ? `${detail.channel} has been told` : `Alertmanager has taken the alert ${detail.alert}`),
+  notify_failed: ({ detail }) => (detail.of ? `${detail.channel} could not be told: ${detail.error}` : `No Alertmanager takes the alert ${detail.alert}; it is tried on`),
   rerun_requested: (record) => `${record.actor} lets the rule try again${said(record)}`,
   silence_created: (record) => `${record.actor} minds the alert until ${at(record.detail.ends_at)}${said(record)}`,
   silence_expired: ({ reason }) => (reason === 'resolved' ? 'The acknowledgement ends with the alert' : 'Somebody has ended the silence in Alertmanager'),

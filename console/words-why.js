@@ -141,7 +141,7 @@ const ENDS = new Map(
     shutdown: 'the gateway was stopped over it',
     cancelled: 'an operator has cancelled it',
     denied: 'it was denied',
-    expired: 'nobody approved it in time',
+    expired: 'the time to approve it was over',
     plan_changed: 'the plan is another one since the rules were reloaded',
     rule_changed: 'the rule was changed',
     rule_removed: 'the rule is no longer there',

@@ -32,7 +32,7 @@ const NOBODY = ['system', 'alertmanager'];
 /** What a record says beside its subject, in one line; empty when that is nothing. @param {Entry} record */
 export function gist({ kind, reason, actor, annotations, detail = {} }) {
   const { description, error, problem, comment, faults, matchers } = detail;
-  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers, detail.alert];
+  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers, detail.alert, detail.of && detail.channel];
   const code = typeof detail.exit_code === 'number' ? `exit code ${detail.exit_code}` : null;
   const ends = detail.until ?? detail.expires_at ?? (/^silence|^ack_old/.test(kind) ? detail.ends_at : undefined);
   const parts = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from random import SystemRandom
 from typing import Any
 
 import structlog
@@ -15,12 +16,14 @@ from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
+from autoheal.engine.addressing import Addressing
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
 from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.measurements import Measurements
+from autoheal.engine.notifier import Notifier
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.own_alerts import OwnAlert, standing
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
@@ -28,6 +31,7 @@ from autoheal.engine.poster import Poster
 from autoheal.engine.promises import promises
 from autoheal.engine.release import Releases
 from autoheal.engine.runs import World
+from autoheal.engine.selftests import SelfTests
 from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
@@ -43,10 +47,12 @@ from autoheal.model import (
     Head,
     Kind,
     Notification,
+    OwnName,
     Receipt,
     Record,
     Rejected,
 )
+from autoheal.notify import Channel
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
@@ -56,13 +62,15 @@ from autoheal.state import Pause, Run, State
 REHEARSALS_AT_ONCE = 8
 """Dry runs that ask whether they would be accepted at the same time."""
 
+_random = SystemRandom().random
 _log = structlog.get_logger(__name__)
 
 
 class Engine:
     """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered.
 
-    `sign` makes a checkpoint of a log id and a head.
+    `sign` makes a checkpoint of a log id and a head. `random` gives numbers from 0 up to 1, by which attempts to reach
+    `channels` are spread.
     """
 
     def __init__(
@@ -78,6 +86,8 @@ class Engine:
         redaction: Redaction,
         sign: Callable[[str, Head], Draft],
         clock: Clock,
+        channels: Sequence[Channel] = (),
+        random: Callable[[], float] = _random,
     ) -> None:
         self.settings = settings
         self.rules = load_rules()
@@ -94,13 +104,31 @@ class Engine:
         self._reloading = asyncio.Lock()
         self._turn = asyncio.Lock()
         """Of notifications and of decisions: a slice of one must not fall between two of another."""
-        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
+        self._ledger = Ledger(
+            journal,
+            state,
+            clock,
+            changed=self._changed,
+            refolded=self._take_up,
+            sign=sign,
+            address=Addressing(channels, lambda: self.rules, key_errors=settings.notify_key_errors),
+        )
+        self._notifier = Notifier(
+            self._ledger,
+            channels,
+            clock,
+            public_url=settings.public_url,
+            random=random,
+            tell_retries=settings.notify_retries,
+        )
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
         self.watchdog: Watchdog | None = None
         """What tells whether alerts still arrive; None where nobody asks for it."""
         if settings.watchdog:
             self.watchdog = Watchdog(self._ledger, clock, settings.watchdog, settings.watchdog_after)
+        self.selftests = SelfTests(self._ledger, clock)
+        """How the last self-tests went."""
         self.control = Control(self._ledger, clock, lambda: self.rules, self._expect_running)
         """People's word on single runs."""
         self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
@@ -163,6 +191,11 @@ class Engine:
         """Whether no Alertmanager took the alerts of our own that were last posted."""
         return self._poster is not None and self._poster.failing
 
+    @property
+    def notices_waiting(self) -> Mapping[str, int]:
+        """How much is yet to be told, by channel."""
+        return self._notifier.waiting
+
     async def start(self) -> None:
         """Say so in the log, take up what the log left open, and begin to decide."""
         self._running = True
@@ -193,6 +226,7 @@ class Engine:
         self._decider.start()
         if self.watchdog is not None:
             self._spawn(self.watchdog.run(), vital=True)
+        self._spawn(self.selftests.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
@@ -200,6 +234,7 @@ class Engine:
             self._spawn(self._silences.run(), vital=True)
         if self._poster is not None:
             self._spawn(self._poster.run(), vital=True)
+        self._spawn(self._notifier.run(), vital=True)
         self._take_up()
 
     def wind_down(self) -> None:
@@ -258,6 +293,7 @@ class Engine:
             _log.warning("truncated_group", left_out=notification.truncated, remedy="set ALERTMANAGER_URL")
         firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
         return Receipt(
+            selftest=bool(asked.alerts) and all(alert.alertname == OwnName.SELFTEST for alert in asked.alerts),
             accepted=len(notification.alerts),
             firing=firing,
             resolved=len(notification.alerts) - firing,
@@ -268,7 +304,9 @@ class Engine:
         """Fingerprints of which one Alertmanager says that they have ended, and others may not."""
         if self._watch is None or not self._watch.several or not self._running:
             return frozenset()
-        ends = (alert.fingerprint for alert in alerts if alert.status is AlertStatus.RESOLVED)
+        # No Alertmanager knows of our own.
+        others = (alert for alert in alerts if alert.alertname != OwnName.SELFTEST)
+        ends = (alert.fingerprint for alert in others if alert.status is AlertStatus.RESOLVED)
         return frozenset(ends).intersection(self.state.episodes)
 
     async def _take_doubted(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:
@@ -333,6 +371,11 @@ class Engine:
         self._ledger.refresh()
         self._ledger.commit([draft])
         await self._ledger.settle()
+
+    async def selftested(self, draft: Draft) -> None:
+        """Record how a self-test went; one that is over only after the service has stopped is left out."""
+        if self._running:
+            await self.selftests.tell(draft)
 
     async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
         """Silence in Alertmanager, in the name of `actor`, what `ack` says; what it covers is `acked` for so long.
@@ -407,8 +450,9 @@ class Engine:
                 await self._ledger.insist(lambda: [refusal])
                 raise
             self.rules = rules
-            await self._ledger.insist(lambda: [loaded(rules, by)])
+            # Before the log tells of them: where it refuses for a while, decisions by them may be in it first.
             self._keep_texts()
+            await self._ledger.insist(lambda: [loaded(rules, by)])
             self._decider.mark_all()
 
     def _expect_running(self) -> None:
@@ -423,9 +467,11 @@ class Engine:
             if record.kind is Kind.STORM_BEGAN:
                 _log.error("storm_began", rule=record.rule, **record.detail)
             self._crew.changed(record)
+            self.selftests.changed(record)
             self._decider.changed(record)
             if self._poster is not None:
                 self._poster.changed(record)
+        self._notifier.changed(records)
 
     def _arrived(self, alerts: Sequence[Alert]) -> frozenset[str]:
         """Take note of what has come, and tell what of it only shows that alerts arrive (see `_always`)."""
@@ -460,7 +506,9 @@ class Engine:
         At start, and whenever the log gave up what was folded already: what it lost is decided again.
         """
         self._crew.take_up()
+        self.selftests.take_up()
         self._decider.mark_all()
+        self._notifier.look()
 
     async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         async with self._turn:

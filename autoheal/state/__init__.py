@@ -16,15 +16,18 @@ from autoheal.state.entities import (
     End,
     Episode,
     Failure,
+    Incident,
     LastDecision,
+    Owed,
     Pause,
     Run,
     RunState,
+    SelfTest,
     Silence,
     Spent,
     Suspect,
 )
-from autoheal.state.keeping import CHARGES_KEPT, CLOCK_SET_BACK, ENDED_RUNS_KEPT, ENDS_KEPT, REMEMBERED
+from autoheal.state.keeping import CHARGES_KEPT, CLOCK_SET_BACK, ENDED_RUNS_KEPT, ENDS_KEPT, REMEMBERED, SELFTESTS_KEPT
 from autoheal.state.whole import State, budget_key, fold
 
 __all__ = [
@@ -34,16 +37,20 @@ __all__ = [
     "ENDED_RUNS_KEPT",
     "ENDS_KEPT",
     "REMEMBERED",
+    "SELFTESTS_KEPT",
     "TERMINAL",
     "Approval",
     "Charge",
     "End",
     "Episode",
     "Failure",
+    "Incident",
     "LastDecision",
+    "Owed",
     "Pause",
     "Run",
     "RunState",
+    "SelfTest",
     "Silence",
     "Spent",
     "State",

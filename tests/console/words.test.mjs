@@ -25,6 +25,8 @@ test('the gist is the reason, what went on, until when and by whom, in one line'
 
 test('what people were told, and what they let go, is named', () => {
   assert.equal(gist(record('notified', { detail: { channel: 'alertmanager', alert: 'AutohealFailed' } })), 'AutohealFailed');
+  assert.equal(gist(record('notified', { detail: { channel: 'slack', of: ['12-0'] } })), 'slack');
+  assert.equal(gist(record('notify_failed', { detail: { channel: 'slack', of: ['12-0'], error: 'answered 404' } })), 'answered 404');
   assert.equal(gist(record('rerun_requested', { actor: 'ann', detail: { comment: 'the disk is in' } })), 'the disk is in · by ann');
   assert.match(gist(record('ack_old', { detail: { matchers: 'a="b"', ends_at: '2020-01-01T00:00:00.000000Z' } })), /^a="b" · until /);
 });
