@@ -85,10 +85,10 @@ async def test_a_body_is_held_until_it_is_answered(gate: Gateway, monkeypatch: p
     monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
     receive, entered, durable = gate.engine.receive, asyncio.Event(), asyncio.Event()
 
-    async def slowly(notification: Notification, correlation_id: str) -> Receipt:
+    async def slowly(notification: Notification, correlation_id: str, actor: str) -> Receipt:
         entered.set()
         await durable.wait()
-        return await receive(notification, correlation_id)
+        return await receive(notification, correlation_id, actor)
 
     monkeypatch.setattr(gate.engine, "receive", slowly)
     first = asyncio.create_task(status(gate, 15_000))
