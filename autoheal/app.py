@@ -23,7 +23,7 @@ from autoheal.journal import FileJournal
 from autoheal.journal.search import Search
 from autoheal.metrics import Metrics
 from autoheal.model import Role
-from autoheal.oidc import Oidc
+from autoheal.oidc import KeyTrouble, Oidc
 from autoheal.web.access.cookies import Cookies
 from autoheal.web.access.failures import Failures
 from autoheal.web.access.gate import METADATA, IdentifiedAccess
@@ -32,6 +32,7 @@ from autoheal.web.access.logins import Logins
 from autoheal.web.access.provider import CALLBACK, Client
 from autoheal.web.access.renewal import Identities, Renewal
 from autoheal.web.access.sessions import Sessions
+from autoheal.web.access_log import AccessLog
 from autoheal.web.ack import acknowledge
 from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
@@ -41,6 +42,7 @@ from autoheal.web.errors import Errors
 from autoheal.web.events import Events
 from autoheal.web.health import exposition, healthz, overview, readyz, selftest_health
 from autoheal.web.identity import protected_resource, refresh_jwks, whoami
+from autoheal.web.openapi import openapi
 from autoheal.web.operate import approve, cancel, deny, pause, reload, rerun, resume
 from autoheal.web.rules import reset, rules
 from autoheal.web.runs import run, runs
@@ -106,6 +108,7 @@ def build(
         Door("GET", "/console", Role.VIEWER, console.page),
         *(Door("GET", f"/console/{name}", PUBLIC, partial(console.open_file, name=name)) for name in OPEN_FILES),
         Door("GET", "/console/{file}", Role.VIEWER, console.file),
+        Door("GET", "/openapi.json", PUBLIC, openapi),
         Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),
     ]
     if settings.oidc is not None and oidc is not None:
@@ -120,8 +123,9 @@ def build(
             Door("POST", "/logout", PUBLIC, login.end),
         ]
     middleware = [
-        # From the outside in. An error's answer needs the id and the headers too, so these two stand outermost.
+        # From the outside in. An error's answer needs the id and the headers too, so these stand outermost.
         Middleware(Correlation, make=make_id),
+        Middleware(AccessLog, clock=clock),
         Middleware(SecurityHeaders),
         Middleware(Errors),
         Middleware(BodyLimit),
@@ -157,7 +161,10 @@ def _identities(
     """Who says who people are, who is let in by it, and where browsers log in; without OIDC, this machine alone is."""
     if settings.oidc is None:
         return None, LocalAccess(), None
-    oidc = Oidc(settings.oidc, provider, clock=clock, metrics=metrics)
+    trouble = KeyTrouble(
+        engine.note, standing=lambda: "keys" in engine.state.incidents, retries=settings.notify_retries
+    )
+    oidc = Oidc(settings.oidc, provider, clock=clock, metrics=metrics, trouble=trouble)
     failures = Failures(engine.note, clock)
     origin, client_id = settings.origin, settings.oidc.client_id
     if client_id is None or origin is None:

@@ -228,14 +228,15 @@ def _refused(faults: Sequence[Fault]) -> int:
 
 
 def _check(files: Sequence[Path]) -> int:
-    from autoheal.config import load_one  # noqa: PLC0415
-    from autoheal.rules import asking_prometheus, describe  # noqa: PLC0415
+    from autoheal.config import CHANNEL_SETTINGS, load_one  # noqa: PLC0415
+    from autoheal.rules import asking_prometheus, describe, naming_channels  # noqa: PLC0415
     from autoheal.serve import load_rules  # noqa: PLC0415
 
     try:
         # A rule that uses a redacted label is one that `serve` refuses.
         redact = load_one(os.environ, "redact")
         prometheus = load_one(os.environ, "prometheus_urls")
+        configured = [name for name, setting in CHANNEL_SETTINGS.items() if load_one(os.environ, setting)]
         actions = _actions()
     except ConfigError as error:
         return _refused(error.faults)
@@ -253,6 +254,8 @@ def _check(files: Sequence[Path]) -> int:
             print(f"  {describe(rules)}")
             for name in () if prometheus else asking_prometheus(rules):
                 print(f"  WARNING: rule {name!r} asks Prometheus, and PROMETHEUS_URL is not set here")
+            for channel, names in naming_channels(rules, configured).items():
+                print(f"  WARNING: rule {names[0]!r} names the channel {channel}, which is not configured here")
     return 1 if bad else 0
 
 

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from autoheal import __version__
 from autoheal.errors import FailureReason
-from autoheal.model import Check, Kind, OwnName, Reason, Record
+from autoheal.model import CHANNELS, Check, Kind, OwnName, Reason, Record
 
 _ACTION_OUTCOMES: Mapping[Kind, str] = MappingProxyType(
     {
@@ -92,6 +92,12 @@ class Metrics:
         self.posting_fails = gauge(
             "autoheal_alertmanager_posts_failing", "1 while no Alertmanager takes alerts of autoheal's own, else 0."
         )
+        self.notifications = counter(
+            "autoheal_notifications_total",
+            "Messages to people, by how they ended; retried: a first attempt that failed, where that is recorded.",
+            ["channel", "outcome"],
+        )
+        self.notices_waiting = gauge("autoheal_notices_waiting", "What is yet to be told, by channel.", ["channel"])
         self.journal_records = counter("autoheal_journal_records_total", "Durable records, by kind.", ["kind"])
         self.journal_append = histogram(
             "autoheal_journal_append_seconds",
@@ -173,6 +179,8 @@ class Metrics:
                 self._count_action(record, rule)
             elif kind in _HEAL_OUTCOMES:
                 self.heals.labels(rule, _HEAL_OUTCOMES[kind]).inc()
+            elif kind in (Kind.NOTIFIED, Kind.NOTIFY_FAILED):
+                self._count_notification(record)
             elif kind is Kind.CONFIG_LOADED:
                 self.reload_successful.set(1)
                 self.reload_success_timestamp.set(record.ts)
@@ -210,6 +218,11 @@ class Metrics:
         if record.kind in (Kind.ACTION_OK, Kind.ACTION_FAIL) and milliseconds is not None:
             self.action_duration.labels(action).observe(milliseconds / 1000)
 
+    def _count_notification(self, record: Record) -> None:
+        failed = "retried" if record.detail.get("again") else "failed"
+        outcome = "sent" if record.kind is Kind.NOTIFIED else failed
+        self.notifications.labels(record.detail.get("channel", ""), outcome).inc()
+
     def _begin_at_zero(self) -> None:
         """Series that have no rule in them exist from the start, so that rate() sees their first count too."""
         for status in ("firing", "resolved", "rejected"):
@@ -221,6 +234,9 @@ class Metrics:
         for reason in (Reason.DISABLED, Reason.NO_RULE):
             self.decisions.labels("", reason)
         self.set_paused(())
+        for channel in (*CHANNELS, "alertmanager"):
+            for outcome in ("sent", "failed"):
+                self.notifications.labels(channel, outcome)
         for check in Check:
             self.selftest_failures.labels(check)
         for failure in FailureReason:

@@ -74,6 +74,8 @@ class Kind(StrEnum):
     WATCHDOG_BACK = "watchdog_back"
     PAUSED = "paused"
     RESUMED = "resumed"
+    KEYS_FAILED = "keys_failed"
+    KEYS_BACK = "keys_back"
     LOGIN = "login"
     LOGOUT = "logout"
     AUTH_FAILED = "auth_failed"
@@ -146,6 +148,10 @@ class Check(StrEnum):
     ALERTMANAGER = "alertmanager"
     CLOCK = "clock"
     DISK = "disk"
+
+
+CHANNELS = ("slack", "pagerduty", "webhook", "apprise")
+"""Names of the ways to people (docs/notifications.md), as rules, records and metrics have them."""
 
 
 class AlertStatus(StrEnum):

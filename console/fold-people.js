@@ -34,6 +34,8 @@ export function triedAgain(state, fingerprint, rule) {
 
 /** @param {State} state @param {Entry} record */
 function notified(state, { kind: told, run: id, rule, fingerprint, detail }) {
+  // A word of Slack or PagerDuty: what is owed to those is the service's own business.
+  if (detail.of !== undefined) return;
   const run = state.runs.get(id);
   const known = state.failures.get(fingerprint);
   if (detail.alert === 'AutohealActive') {

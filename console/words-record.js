@@ -1,6 +1,6 @@
 // A record of a run's history as a sentence.
 
-import { duration, local, seconds } from './time.js';
+import { duration, local, present, seconds } from './time.js';
 import { spoken } from './words.js';
 import { because, stance, why } from './words-why.js';
 
@@ -11,7 +11,7 @@ const HOW = /** @type {Record<string, string>} */ ({ webhook: 'Alertmanager told
 /** What was said with it. @param {Entry} record */
 const said = ({ detail }) => (detail.comment ? `: ${detail.comment}` : '');
 /** @param {unknown} text a time */
-const at = (text) => (typeof text === 'string' ? local(seconds(text), Date.now() / 1000) : '?');
+const at = (text) => (typeof text === 'string' ? local(seconds(text), present()) : '?');
 /** @param {Entry} record */
 const took = ({ detail }) => (typeof detail.duration_ms === 'number' ? ` after ${length(detail.duration_ms / 1000)}` : '');
 
@@ -38,8 +38,8 @@ const SENTENCES = {
   heal_failed: ({ step, reason }) => `Step ${step} did not help: ${because(reason)}`,
   heal_inconclusive: ({ step, reason }) => `Nobody knows whether step ${step} has helped: ${because(reason)}`,
   escalated: ({ reason }) => `Left to people: ${because(reason)}`,
-  notified: ({ detail }) => `Alertmanager has taken the alert ${detail.alert}`,
-  notify_failed: ({ detail }) => `No Alertmanager takes the alert ${detail.alert}; it is tried on`,
+  notified: ({ detail }) => (detail.of ? `${detail.channel} has been told` : `Alertmanager has taken the alert ${detail.alert}`),
+  notify_failed: ({ detail }) => (detail.of ? `${detail.channel} could not be told: ${detail.error}` : `No Alertmanager takes the alert ${detail.alert}; it is tried on`),
   rerun_requested: (record) => `${record.actor} lets the rule try again${said(record)}`,
   silence_created: (record) => `${record.actor} minds the alert until ${at(record.detail.ends_at)}${said(record)}`,
   silence_expired: ({ reason }) => (reason === 'resolved' ? 'The acknowledgement ends with the alert' : 'Somebody has ended the silence in Alertmanager'),

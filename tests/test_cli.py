@@ -88,6 +88,22 @@ def test_check_knows_what_is_redacted(tmp_path: Path) -> None:
     assert told.stderr.startswith("autoheal: AUTOHEAL_REDACT: ")
 
 
+def test_check_warns_of_a_channel_that_is_not_set(tmp_path: Path) -> None:
+    """Canary and production may share rules; a name that is none of a channel's is a fault."""
+    text = GOOD.replace("    steps", "    exhausted: {notify: [pagerduty, slack]}\n    steps")
+    (tmp_path / "rules.yaml").write_text(text)
+    check = ("check", str(tmp_path / "rules.yaml"))
+    told = autoheal(*check, PAGERDUTY_ROUTING_KEY="0" * 32)
+    assert told.returncode == 0
+    assert [line for line in told.stdout.splitlines() if "WARNING" in line] == [
+        "  WARNING: rule 'restart' names the channel slack, which is not configured here"
+    ]
+    (tmp_path / "rules.yaml").write_text(text.replace("slack", "slak"))
+    told = autoheal(*check)
+    assert told.returncode == 1
+    assert "should be one of slack, pagerduty, webhook, apprise" in told.stderr
+
+
 def test_check_warns_of_a_prometheus_that_is_not_set(tmp_path: Path) -> None:
     """Rules that ask it are good ones: the place where they will be used may know it. A bad address is 2."""
     text = GOOD.replace("    steps", "    fleet: {at_most: 10%, of: count(up)}\n    steps")

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from autoheal.age import Recipients
 from autoheal.config import MAX_SECRET_BYTES, OPTIONS, OidcSettings, Settings, is_loopback, load, load_one
 from autoheal.errors import ConfigError
-from autoheal.model import Role
+from autoheal.model import CHANNELS, Role
 from autoheal.redaction import DEFAULT_NAMES, HiddenNames
 from autoheal.rules import parse_matchers
 from tests.support.secrecy import IDENTITIES, OTHER_PUBLIC, PRIVATE, PUBLIC
 
 OIDC = {"OIDC_ENABLED": "true", "OIDC_ISSUER": "https://idp.example", "OIDC_AUDIENCE": "autoheal"}
+SLACK_URL = "https://hooks.slack.com/services/T0/B0/x"
+WEBHOOK_SECRET = "whsec_" + "A" * 32
 DOCS = Path(__file__).parent.parent / "docs" / "configuration.md"
 
 
@@ -46,9 +48,24 @@ def test_defaults_are_safe() -> None:
         host="127.0.0.1",
         port=9009,
         insecure=False,
+        log_format="auto",
+        log_level="info",
+        otlp_endpoint=None,
+        otlp_headers={},
         alert_allowlist=(),
         alertmanager_urls=(),
         escalate_to_alertmanager=True,
+        slack_enabled=False,
+        slack_webhook_url=None,
+        slack_limit=10,
+        slack_timeout=10,
+        pagerduty_key=None,
+        pagerduty_url="https://events.pagerduty.com/v2/enqueue",
+        notify_webhook_url=None,
+        notify_webhook_secret=None,
+        notify_apprise_urls=(),
+        notify_key_errors=True,
+        notify_retries=False,
         watchdog=(),
         watchdog_after=600.0,
         prometheus_urls=(),
@@ -86,6 +103,10 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_HOST": "0.0.0.0",
             "AUTOHEAL_PORT": "65535",
             "AUTOHEAL_INSECURE": "true",
+            "AUTOHEAL_LOG_FORMAT": "JSON",
+            "AUTOHEAL_LOG_LEVEL": "debug",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+            "OTEL_EXPORTER_OTLP_HEADERS": "x-key=a%20b%2Cc, y=",
             "AUTOHEAL_ALERT_ALLOWLIST": "10.0.0.0/8, fd00::/8,192.0.2.1",
             "ALERTMANAGER_URL": "http://a:9093, https://user:pw@b/prefix/",
             "PROMETHEUS_URL": "http://p:9090, https://user:pw@q/prefix/",
@@ -104,6 +125,18 @@ def test_everything_can_be_set() -> None:
             "AUTOHEAL_ESCALATE_TO_ALERTMANAGER": "no",
             "AUTOHEAL_WATCHDOG": '{alertname="Watchdog", cluster=~"a|b"}',
             "AUTOHEAL_WATCHDOG_AFTER": "5m",
+            "SLACK_ALERTING_ENABLED": "true",
+            "SLACK_WEBHOOK_URL": SLACK_URL,
+            "SLACK_MAX_ALERTS_PER_HOUR": "3",
+            "SLACK_TIMEOUT_SECONDS": "2",
+            "PAGERDUTY_ROUTING_KEY": "0123456789abcdef0123456789ABCDEF",
+            "PAGERDUTY_URL": "https://events.eu.pagerduty.com/v2/enqueue",
+            "NOTIFY_WEBHOOK_URL": "http://u:pw@hooks/in?token=x",
+            "NOTIFY_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "NOTIFY_APPRISE_URLS": "tgram://1:x/2 \n mailto://u:pw@example.org\n",
+            "NOTIFY_KEY_ERRORS": "false",
+            "NOTIFY_RETRIES": "true",
+            "SLACK_SIGNING_SECRET": "another program's",
             "OIDC_ENABLED": "1",
             "OIDC_ISSUER": "https://idp.example/realms/ops/.well-known/openid-configuration",
             "OIDC_AUDIENCE": "api://autoheal",
@@ -138,9 +171,24 @@ def test_everything_can_be_set() -> None:
         host="0.0.0.0",
         port=65535,
         insecure=True,
+        log_format="json",
+        log_level="debug",
+        otlp_endpoint="http://collector:4318",
+        otlp_headers={"x-key": "a b,c", "y": ""},
         alert_allowlist=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("192.0.2.1/32")),
         alertmanager_urls=("http://a:9093", "https://user:pw@b/prefix/"),
         escalate_to_alertmanager=False,
+        slack_enabled=True,
+        slack_webhook_url=SLACK_URL,
+        slack_limit=3,
+        slack_timeout=2,
+        pagerduty_key="0123456789abcdef0123456789ABCDEF",
+        pagerduty_url="https://events.eu.pagerduty.com/v2/enqueue",
+        notify_webhook_url="http://u:pw@hooks/in?token=x",
+        notify_webhook_secret=WEBHOOK_SECRET,
+        notify_apprise_urls=("tgram://1:x/2", "mailto://u:pw@example.org"),
+        notify_key_errors=False,
+        notify_retries=True,
         watchdog=parse_matchers('alertname="Watchdog", cluster=~"a|b"'),
         watchdog_after=300.0,
         prometheus_urls=("http://p:9090", "https://user:pw@q/prefix/"),
@@ -173,6 +221,7 @@ def test_everything_can_be_set() -> None:
         ),
     )
     assert not settings.on_loopback
+    assert settings.channels == CHANNELS
 
 
 def test_a_private_key_stands_in_no_message() -> None:
@@ -212,6 +261,15 @@ def test_false(text: str) -> None:
         ("AUTOHEAL_PORT", "9009.0", "1 to 65535"),
         ("AUTOHEAL_PORT", "\uff19009", "1 to 65535"),
         ("AUTOHEAL_PORT", "tcp://10.0.0.1:9009", "enableServiceLinks: false"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "collector:4318",
+            "this address must start with http:// or https:// and a host",
+        ),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,hunter2", "header 2 is not name=value"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%0Ac", "the value of header 1 cannot be sent"),
+        ("AUTOHEAL_LOG_FORMAT", "xml", "'xml' is none of auto, json, console"),
+        ("AUTOHEAL_LOG_LEVEL", "fatal", "'fatal' is none of debug, info, warning, error"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "64 MB", "with KiB, MiB, GiB or TiB"),
         ("AUTOHEAL_AUDIT_MIN_FREE", "-1", "a whole number of bytes"),
         ("AUTOHEAL_AUDIT_ENCRYPT", "age1x", "key 1 of 1 is no age public key"),
@@ -282,6 +340,12 @@ def test_false(text: str) -> None:
         ("OIDC_ALLOWED_CLIENT", "console", "did you mean OIDC_ALLOWED_CLIENTS?"),
         ("JWKS_CACHE_TTL_SECOND", "60", "did you mean JWKS_CACHE_TTL_SECONDS?"),
         ("OIDC_ENABLED", "2", "neither true"),
+        ("SLACK_WEBHOOK_URL", "http://hooks.slack.com/services/x", "must start with https://"),
+        ("SLACK_WEBHOOK_URI", "https://hooks.slack.com/x", "did you mean SLACK_WEBHOOK_URL?"),
+        ("SLACK_MAX_ALERTS_PER_HOUR", "0", "is not a whole number from 1 to 1000"),
+        ("PAGERDUTY_ROUTING_KEY", "too short", "32 letters and digits"),
+        ("PAGERDUTY_URL", "http://events.pagerduty.com", "must start with https://"),
+        ("NOTIFY_APPRISE_URLS", "tgram://1/2 nonsense", "address 2 of 2 is none such as"),
         ("AUTOHEAL_DRYRUN", "false", "not known to this version; did you mean AUTOHEAL_DRY_RUN?"),
         ("AUTOHEAL_DRY_RUN_FILE", "/x", "did you mean AUTOHEAL_DRY_RUN?"),
         ("AUTOHEAL_EVENTS_AUTH", "true", "needs OIDC_ENABLED=true"),
@@ -306,6 +370,38 @@ def test_each_fault_is_named(name: str, value: str, says: str) -> None:
     told = faults(**{name: value})
     assert list(told) == [name]
     assert says in told[name]
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"SLACK_ALERTING_ENABLED": "true"}, {"SLACK_WEBHOOK_URL": "is needed for SLACK_ALERTING_ENABLED=true"}),
+        ({"NOTIFY_WEBHOOK_URL": "http://a"}, {"NOTIFY_WEBHOOK_SECRET": "openssl rand"}),
+        ({"NOTIFY_WEBHOOK_SECRET": "whsec_" + "A" * 32}, {"NOTIFY_WEBHOOK_URL": "where to post to"}),
+        (
+            {"NOTIFY_WEBHOOK_URL": "http://a", "NOTIFY_WEBHOOK_SECRET": "hunter2"},
+            {"NOTIFY_WEBHOOK_SECRET": "24 to 64 random bytes"},
+        ),
+    ],
+)
+def test_half_a_channel_is_a_fault(environ: dict[str, str], says: dict[str, str]) -> None:
+    """Whoever sets a part of one expects to be told; and no fault repeats a secret."""
+    told = faults(**environ)
+    assert told.keys() == says.keys()
+    assert all(part in told[name] and "hunter2" not in told[name] for name, part in says.items())
+
+
+def test_channels_show_no_secrets() -> None:
+    """Neither in the settings' repr nor in a fault."""
+    planted = {
+        "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/hunter2",
+        "PAGERDUTY_ROUTING_KEY": "hunter2hunter2hunter2hunter2hunt",
+        "NOTIFY_WEBHOOK_URL": "https://u:hunter2@a",
+        "NOTIFY_WEBHOOK_SECRET": "hunter2hunter2hunter2hunter2hunter2hunte",
+        "NOTIFY_APPRISE_URLS": "tgram://hunter2",
+    }
+    assert "hunter2" not in repr(load(planted))
+    assert "hunter2" not in str(faults(**{name: f"^{value}" for name, value in planted.items()}))
 
 
 OPPOSITES = ("DISABLED", "SECURE", "NO_DRY_RUN", "NOT_ENABLED", "UNREDACT", "ALERT_DENYLIST", "WET_RUN", "LIVE")

@@ -60,6 +60,7 @@ def test_docs_and_code_name_the_same_labels() -> None:
     of_keys.jwt_keys_loaded.labels("https://idp.example")
     of_keys.jwt_active_key_age.labels("https://idp.example", "one")
     of_keys.set_breakers({"restart-api"}, {"restart-api"})
+    of_keys.notices_waiting.labels("slack")
     labels: dict[str, set[str]] = {name: set() for name in documented}
     for sample in found | samples(of_keys):
         name = re.sub(r"_(bucket|sum|count)$", "", sample.split("{")[0])
@@ -107,6 +108,23 @@ def test_a_cancelled_run_has_no_action() -> None:
     """It ended before a step began."""
     found = counted(of_run(Kind.ACTION_CANCELLED))
     assert found['autoheal_actions_total{action="",outcome="cancelled",rule="restart-api"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "again", "outcome"),
+    [
+        (Kind.NOTIFIED, None, "sent"),
+        (Kind.NOTIFY_FAILED, None, "failed"),
+        (Kind.NOTIFY_FAILED, True, "retried"),
+    ],
+)
+def test_messages_to_people_by_outcome(kind: Kind, again: bool | None, outcome: str) -> None:
+    """One message, one count; all but `retried`, which most never have, begin at 0."""
+    more = {"again": True} if again else {}
+    found = counted(of_run(kind, channel="slack", of=["1-0"], **more))
+    messages = {name: value for name, value in found.items() if 'channel="slack"' in name}
+    before = {f'autoheal_notifications_total{{channel="slack",outcome="{each}"}}': 0.0 for each in ("sent", "failed")}
+    assert messages == before | {f'autoheal_notifications_total{{channel="slack",outcome="{outcome}"}}': 1.0}
 
 
 def test_durations_are_those_of_executed_actions() -> None:

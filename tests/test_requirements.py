@@ -12,7 +12,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-OPTIONAL = [text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+OPTIONAL = [text for name, extra in EXTRAS.items() for text in extra if name != "apprise"]
+"""What every installation has, so that no setting asks in vain; Apprise brings much for what few need."""
 LOCKS = {name: (ROOT / "requirements" / f"{name}.txt").read_text() for name in ("run", "dev", "build")}
 
 
@@ -25,7 +27,10 @@ def _locked(name: str) -> dict[str, str]:
     ("lock", "asked"),
     [
         ("run", PROJECT["project"]["dependencies"] + OPTIONAL),
-        ("dev", PROJECT["project"]["dependencies"] + OPTIONAL + PROJECT["dependency-groups"]["dev"]),
+        (
+            "dev",
+            PROJECT["project"]["dependencies"] + OPTIONAL + EXTRAS["apprise"] + PROJECT["dependency-groups"]["dev"],
+        ),
         ("build", PROJECT["build-system"]["requires"]),
     ],
 )

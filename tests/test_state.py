@@ -138,7 +138,8 @@ def legal_breakers(state: State) -> list[Draft]:
         drafts.append(Draft(kind=Kind.BREAKER_CLOSED, rule=rule))
         if breaker.opened_at is not None:
             drafts.append(Draft(kind=Kind.RULE_DEMOTED, rule=rule))
-    return drafts
+    # Seldom possible: who draws one by chance is to meet them all.
+    return drafts * 5
 
 
 def legal_storms(state: State) -> list[Draft]:
@@ -163,6 +164,23 @@ def legal_notices(state: State) -> list[Draft]:
     for run in state.runs.values():
         about: dict[str, Any] = {"run": run.id, "rule": run.rule, "fingerprint": run.fingerprint}
         drafts += [Draft(kind=Kind.NOTIFIED, **about, **what) for what in (active, failed)]
+    return drafts + legal_words(state)
+
+
+def legal_words(state: State) -> list[Draft]:
+    """What people are to be told of, and what a channel has or has not taken of that: seldom, as there is much else."""
+    if state.head.seq % 4:
+        return []
+    incident, what = (None, "trigger") if state.head.seq % 5 == 0 else ("keys", "trigger")
+    if "keys" in state.incidents and state.head.seq % 8:
+        what = "resolve" if state.incidents["keys"].acknowledged else "acknowledge"
+    to = {"to": ["slack"], "unsaid": ["webhook"]} if state.head.seq % 3 == 0 else {"to": ["slack", "webhook"]}
+    tell = [{"incident": incident, "what": what, "severity": "error", **to}]
+    drafts = [Draft(kind=Kind.KEYS_FAILED, actor="ann", detail={"error": "x", "tell": tell})]
+    for owed in list(state.owed.values())[:1]:
+        detail: dict[str, Any] = {"channel": owed.to[0], "of": [owed.id], "unsaid": state.head.seq % 8}
+        drafts.append(Draft(kind=Kind.NOTIFIED if state.head.seq % 8 else Kind.NOTIFY_FAILED, detail=detail))
+        drafts.append(Draft(kind=Kind.NOTIFY_FAILED, detail={**detail, "again": True}))
     return drafts
 
 
@@ -464,3 +482,62 @@ def test_a_snapshot_that_is_none_is_damage(data: str) -> None:
         State().apply(record)
     state.apply(record)
     assert state.episodes
+
+
+def told(*drafts: Draft) -> State:
+    """The state after these, a minute apart."""
+    state = State()
+    for number, draft in enumerate((Draft(kind=Kind.LOG_CREATED), *drafts)):
+        state.apply(seal(draft, state.head, NOW + 60 * number))
+    return state
+
+
+def entry(what: str, *to: str, incident: str | None = "keys", **more: object) -> Draft:
+    """A record that people are to be told of."""
+    tell = [{"incident": incident, "what": what, "severity": "error", "to": list(to), **more}]
+    return Draft(kind=Kind.KEYS_FAILED, detail={"error": what, "tell": tell})
+
+
+def test_what_is_owed_is_owed_until_each_channel_has_settled_it() -> None:
+    """Also by giving it up; an attempt that is made again settles nothing."""
+    first = entry("trigger", "slack", "webhook")
+    of = {"of": ["2-0"]}
+    again = Draft(kind=Kind.NOTIFY_FAILED, detail={"channel": "slack", "again": True, **of})
+    slack = Draft(kind=Kind.NOTIFY_FAILED, detail={"channel": "slack", **of})
+    webhook = Draft(kind=Kind.NOTIFIED, detail={"channel": "webhook", **of})
+    assert told(first, again).owed["2-0"].to == ["slack", "webhook"]
+    assert told(first, again, slack).owed["2-0"].to == ["webhook"]
+    assert told(first, again, slack, webhook).owed == {}
+
+
+def test_an_incident_stands_from_its_first_trigger_to_its_end() -> None:
+    """What follows has its key; its end tells what it was about."""
+    state = told(entry("trigger", "slack"), entry("trigger", "webhook"), entry("acknowledge", "webhook"))
+    incident = state.incidents["keys"]
+    assert (incident.seq, incident.to, incident.acknowledged) == (2, ["slack", "webhook"], True)
+    assert {owed.key for owed in state.owed.values()} == {2}
+    state.apply(seal(entry("resolve", "slack"), state.head, NOW + 600))
+    assert state.incidents == {}
+    assert state.owed["5-0"].facts == {"error": "trigger"}
+
+
+def test_what_has_no_end_stands_nowhere() -> None:
+    """It is owed all the same."""
+    state = told(entry("trigger", "slack", incident=None))
+    assert state.incidents == {}
+    assert state.owed["2-0"].key == 2
+
+
+def test_the_messages_of_an_hour_are_remembered() -> None:
+    """By them a limit is kept, whatever happens to the process."""
+    sent = [Draft(kind=Kind.NOTIFIED, detail={"channel": "slack", "of": []}) for _ in range(70)]
+    assert len(told(*sent).sent["slack"]) == 60
+
+
+def test_what_is_left_out_is_counted_until_it_is_told() -> None:
+    """By channel."""
+    full = entry("trigger", unsaid=["slack"])
+    assert told(full, full).unsaid == {"slack": 2}
+    assert told(full, full).incidents == {}
+    digest = Draft(kind=Kind.NOTIFIED, detail={"channel": "slack", "of": [], "unsaid": 2})
+    assert told(full, full, digest).unsaid == {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 
@@ -177,6 +179,61 @@ def optional_url(text: str) -> str | None:
     if text:
         _url(text, "this address")
     return text or None
+
+
+def trusted_url(text: str) -> str:
+    """An address that is told a key: https, or http on this machine."""
+    return str(secure_url(text))
+
+
+def secret_url(text: str) -> str | None:
+    """The same where the address itself is the key, or None for nothing."""
+    return trusted_url(text) if text else None
+
+
+def routing_key(text: str) -> str | None:
+    """An integration key, or None for nothing. No fault repeats it."""
+    if text and re.fullmatch(r"[0-9A-Za-z]{32}", text) is None:
+        raise ValueError("this is no integration key of PagerDuty's Events API v2: 32 letters and digits")
+    return text or None
+
+
+def webhook_secret(text: str) -> str | None:
+    """24 to 64 bytes in base64, or None for nothing. No fault repeats it."""
+    if text:
+        try:
+            key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            key = b""
+        if not 24 <= len(key) <= 64:
+            raise ValueError(
+                "this is no secret of the Standard Webhooks kind: 24 to 64 random bytes in base64, as"
+                " `echo whsec_$(openssl rand -base64 32)` makes one"
+            )
+    return text or None
+
+
+def apprise_urls(text: str) -> tuple[str, ...]:
+    """Addresses with white space between them. They hold credentials: a fault names one by its place."""
+    found = tuple(text.split())
+    for place, item in enumerate(found, 1):
+        if re.match(r"[a-z][a-z0-9+.-]*://", item) is None:
+            raise ValueError(f"address {place} of {len(found)} is none such as tgram://TOKEN/CHAT")
+    return found
+
+
+def otlp_headers(text: str) -> Mapping[str, str]:
+    """Headers as OpenTelemetry's specification has them (W3C Baggage). They hold keys: no fault repeats them."""
+    found = {}
+    for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
+        name, equals, value = item.partition("=")
+        value = unquote(value.strip())
+        if not equals or re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()) is None:
+            raise ValueError(f"header {number} is not name=value")
+        if not value.isprintable() or not value.isascii():
+            raise ValueError(f"the value of header {number} cannot be sent: printable ASCII alone can")
+        found[name.strip()] = value
+    return found
 
 
 def link(text: str) -> str | None:

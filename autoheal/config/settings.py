@@ -18,8 +18,15 @@ from autoheal.redaction import HiddenNames
 from autoheal.rules import Matcher
 
 PREFIX = "AUTOHEAL_"
-SHARED_PREFIXES = ("OIDC_", "JWKS_")
+SHARED_PREFIXES = ("OIDC_", "JWKS_", "SLACK_", "PAGERDUTY_", "NOTIFY_")
 """Of variables that other programs may have too: of these, what is alike to an option is a fault, no other."""
+CHANNEL_SETTINGS: Mapping[str, str] = {
+    "slack": "slack_enabled",
+    "pagerduty": "pagerduty_key",
+    "webhook": "notify_webhook_url",
+    "apprise": "notify_apprise_urls",
+}
+"""By channel the field of Settings that says whether it is configured."""
 MAX_SECRET_BYTES = 64 * 1024
 HINT_RATIO = 0.8
 """How alike (difflib's ratio) an unknown name and an option must be before one is taken for the other."""
@@ -43,9 +50,24 @@ class Settings:
     host: str
     port: int
     insecure: bool
+    log_format: str
+    log_level: str
+    otlp_endpoint: str | None = field(repr=False)
+    otlp_headers: Mapping[str, str] = field(repr=False)
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
     escalate_to_alertmanager: bool
+    slack_enabled: bool
+    slack_webhook_url: str | None = field(repr=False)
+    slack_limit: int
+    slack_timeout: int
+    pagerduty_key: str | None = field(repr=False)
+    pagerduty_url: str
+    notify_webhook_url: str | None = field(repr=False)
+    notify_webhook_secret: str | None = field(repr=False)
+    notify_apprise_urls: tuple[str, ...] = field(repr=False)
+    notify_key_errors: bool
+    notify_retries: bool
     watchdog: tuple[Matcher, ...]
     watchdog_after: float
     prometheus_urls: tuple[str, ...] = field(repr=False)
@@ -71,6 +93,11 @@ class Settings:
     def address(self) -> str:
         """Host and port as a URL has them: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels by which people are told, as rules name them."""
+        return tuple(name for name, setting in CHANNEL_SETTINGS.items() if getattr(self, setting))
 
     @property
     def nearest(self) -> str:
@@ -103,7 +130,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             faults += error.faults
         else:
             values |= {option.setting: value} if option.setting else {}
-    faults += _exposed(values)
+    faults += [*_exposed(values), *_half_a_channel(values)]
     values["oidc"] = gather(values, faults)
     if faults:
         raise ConfigError(faults)
@@ -123,6 +150,21 @@ def _exposed(values: Mapping[str, Any]) -> list[Fault]:
         " AUTOHEAL_INSECURE=true when something else keeps strangers out"
     )
     return [Fault("AUTOHEAL_HOST", what)]
+
+
+def _half_a_channel(values: Mapping[str, Any]) -> list[Fault]:
+    """Whoever sets a part of a channel expects to be told: silence must not pass for peace."""
+    faults = []
+    if values.get("slack_enabled") and values.get("slack_webhook_url", "faulty") is None:
+        what = "is needed for SLACK_ALERTING_ENABLED=true: the address of a Slack incoming webhook"
+        faults.append(Fault("SLACK_WEBHOOK_URL", what))
+    url, secret = values.get("notify_webhook_url", "faulty"), values.get("notify_webhook_secret", "faulty")
+    if url is None and secret is not None:
+        faults.append(Fault("NOTIFY_WEBHOOK_URL", "is needed for NOTIFY_WEBHOOK_SECRET: where to post to"))
+    if url is not None and secret is None:
+        what = "is needed for NOTIFY_WEBHOOK_URL; `echo whsec_$(openssl rand -base64 32)` makes one"
+        faults.append(Fault("NOTIFY_WEBHOOK_SECRET", what))
+    return faults
 
 
 def load_one(environ: Mapping[str, str], setting: str) -> Any:

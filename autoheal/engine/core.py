@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from random import SystemRandom
 from typing import Any
 
 import structlog
@@ -15,12 +16,14 @@ from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
+from autoheal.engine.addressing import Addressing
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
 from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.measurements import Measurements
+from autoheal.engine.notifier import Notifier
 from autoheal.engine.outlook import Outlook
 from autoheal.engine.own_alerts import OwnAlert, standing
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
@@ -49,6 +52,7 @@ from autoheal.model import (
     Record,
     Rejected,
 )
+from autoheal.notify import Channel
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
@@ -58,13 +62,15 @@ from autoheal.state import Pause, Run, State
 REHEARSALS_AT_ONCE = 8
 """Dry runs that ask whether they would be accepted at the same time."""
 
+_random = SystemRandom().random
 _log = structlog.get_logger(__name__)
 
 
 class Engine:
     """One per process. `state` is the fold of everything handed to `journal`; nothing else is remembered.
 
-    `sign` makes a checkpoint of a log id and a head.
+    `sign` makes a checkpoint of a log id and a head. `random` gives numbers from 0 up to 1, by which attempts to reach
+    `channels` are spread.
     """
 
     def __init__(
@@ -80,6 +86,8 @@ class Engine:
         redaction: Redaction,
         sign: Callable[[str, Head], Draft],
         clock: Clock,
+        channels: Sequence[Channel] = (),
+        random: Callable[[], float] = _random,
     ) -> None:
         self.settings = settings
         self.rules = load_rules()
@@ -96,7 +104,23 @@ class Engine:
         self._reloading = asyncio.Lock()
         self._turn = asyncio.Lock()
         """Of notifications and of decisions: a slice of one must not fall between two of another."""
-        self._ledger = Ledger(journal, state, clock, changed=self._changed, refolded=self._take_up, sign=sign)
+        self._ledger = Ledger(
+            journal,
+            state,
+            clock,
+            changed=self._changed,
+            refolded=self._take_up,
+            sign=sign,
+            address=Addressing(channels, lambda: self.rules, key_errors=settings.notify_key_errors),
+        )
+        self._notifier = Notifier(
+            self._ledger,
+            channels,
+            clock,
+            public_url=settings.public_url,
+            random=random,
+            tell_retries=settings.notify_retries,
+        )
         self._pauses = Pauses(self._ledger, clock, settings.data_dir / PAUSE_FILE)
         self._upkeep = Upkeep(self._ledger, clock, settings.audit_min_free, self._pauses.look_at_file)
         self.watchdog: Watchdog | None = None
@@ -167,6 +191,11 @@ class Engine:
         """Whether no Alertmanager took the alerts of our own that were last posted."""
         return self._poster is not None and self._poster.failing
 
+    @property
+    def notices_waiting(self) -> Mapping[str, int]:
+        """How much is yet to be told, by channel."""
+        return self._notifier.waiting
+
     async def start(self) -> None:
         """Say so in the log, take up what the log left open, and begin to decide."""
         self._running = True
@@ -205,6 +234,7 @@ class Engine:
             self._spawn(self._silences.run(), vital=True)
         if self._poster is not None:
             self._spawn(self._poster.run(), vital=True)
+        self._spawn(self._notifier.run(), vital=True)
         self._take_up()
 
     def wind_down(self) -> None:
@@ -420,8 +450,9 @@ class Engine:
                 await self._ledger.insist(lambda: [refusal])
                 raise
             self.rules = rules
-            await self._ledger.insist(lambda: [loaded(rules, by)])
+            # Before the log tells of them: where it refuses for a while, decisions by them may be in it first.
             self._keep_texts()
+            await self._ledger.insist(lambda: [loaded(rules, by)])
             self._decider.mark_all()
 
     def _expect_running(self) -> None:
@@ -440,6 +471,7 @@ class Engine:
             self._decider.changed(record)
             if self._poster is not None:
                 self._poster.changed(record)
+        self._notifier.changed(records)
 
     def _arrived(self, alerts: Sequence[Alert]) -> frozenset[str]:
         """Take note of what has come, and tell what of it only shows that alerts arrive (see `_always`)."""
@@ -476,6 +508,7 @@ class Engine:
         self._crew.take_up()
         self.selftests.take_up()
         self._decider.mark_all()
+        self._notifier.look()
 
     async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
         async with self._turn:

@@ -67,7 +67,8 @@ class Ledger:
 
     A record is folded when it is handed over, before it is durable; whoever lets something leave the process (an
     answer, an action) waits with `settle` first. When the journal gives a batch up, the state is folded again from
-    what is durable. `sign` makes a checkpoint of a log id and a head; one follows each snapshot.
+    what is durable. `sign` makes a checkpoint of a log id and a head; one follows each snapshot. `address` adds to
+    records whom they are to reach.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Ledger:
         changed: Callable[[Sequence[Record]], None],
         refolded: Callable[[], None],
         sign: Callable[[str, Head], Draft],
+        address: Callable[[State, Sequence[Draft]], Sequence[Draft]] = lambda _, drafts: drafts,
     ) -> None:
         self.journal = journal
         self.state = state
@@ -86,11 +88,12 @@ class Ledger:
         self._changed = changed
         self._refolded = refolded
         self._sign = sign
+        self._address = address
 
     def commit(self, drafts: Sequence[Draft]) -> tuple[Record, ...]:
         """Append `drafts` as one batch and fold them. Raises JournalUnavailable, and keeps nothing then."""
         try:
-            records = self.journal.append(drafts, self.state.head)
+            records = self.journal.append(self._address(self.state, drafts), self.state.head)
         except JournalConflict as conflict:
             # What the drafts were made from is gone; whoever made them looks again.
             self.refresh()

@@ -3,5 +3,6 @@
 from autoheal.oidc.discovery import Provider
 from autoheal.oidc.fetch import provider_client
 from autoheal.oidc.service import Oidc
+from autoheal.oidc.telling import KeyTrouble
 
-__all__ = ["Oidc", "Provider", "provider_client"]
+__all__ = ["KeyTrouble", "Oidc", "Provider", "provider_client"]

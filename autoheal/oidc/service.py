@@ -20,7 +20,7 @@ from autoheal.oidc.jws import MAX_TOKEN_CHARACTERS, Token, read
 from autoheal.oidc.keys import KeySet
 from autoheal.oidc.roles import Roles
 from autoheal.oidc.source import KeySource
-from autoheal.oidc.telling import Refusals
+from autoheal.oidc.telling import KeyTrouble, Refusals
 
 CACHE_SIZE: Final = 4096
 """Verified tokens that are remembered; a few hundred bytes each."""
@@ -34,7 +34,7 @@ _Check = Callable[[Token, Mapping[str, Any], KeySet], None]
 class Oidc:
     """Tokens of one identity provider. `http` follows no redirects and trusts no environment's proxies.
 
-    `random` gives numbers from 0 up to 1, by which the times of fetches are spread.
+    `random` gives numbers from 0 up to 1, by which the times of fetches are spread; `trouble` is told of failed ones.
     """
 
     def __init__(
@@ -44,13 +44,14 @@ class Oidc:
         *,
         clock: Clock,
         metrics: Metrics,
+        trouble: KeyTrouble | None = None,
         random: Callable[[], float] = _random,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
         self._roles = Roles(settings.roles_claim, settings.role_map)
-        self._source = KeySource(settings, http, clock=clock, metrics=metrics, random=random)
+        self._source = KeySource(settings, http, clock=clock, metrics=metrics, random=random, trouble=trouble)
         self._refusals = Refusals(clock)
         self._verified: dict[bytes, tuple[float, Operator]] = {}
         self._verified_by: KeySet | None = None

@@ -28,6 +28,7 @@ from autoheal.metrics import Metrics
 from autoheal.oidc.discovery import Provider, read_provider
 from autoheal.oidc.fetch import fetch_object
 from autoheal.oidc.keys import KeySet, Unusable, read_key_set
+from autoheal.oidc.telling import KeyTrouble
 
 COOLDOWN_SECONDS: Final = 30.0
 """Between two fetches that unknown kids cause, successful or not: any stranger can invent a kid."""
@@ -56,7 +57,9 @@ class KeySource:
         clock: Clock,
         metrics: Metrics,
         random: Callable[[], float],
+        trouble: KeyTrouble | None = None,
     ) -> None:
+        self._trouble = trouble
         self._settings = settings
         self._http = http
         self._clock = clock
@@ -83,6 +86,9 @@ class KeySource:
             while True:
                 await asyncio.wait((self._fetch(self._settings.refresh_retries),))
                 spread = self._random()
+                if self._failure is not None and self._trouble is not None:
+                    # Only here: that a stranger's kid finds the provider away for a moment is nobody's business.
+                    self._trouble.failed(self._failure, again=False)
                 if self._failure is None:
                     pause = self._settings.cache_ttl - self._ahead * (1 + spread)
                 else:
@@ -188,6 +194,8 @@ class KeySource:
                 self._metrics.jwks_refresh_errors.inc()
                 if not error.again:
                     break
+                if attempt < retries and self._trouble is not None:
+                    self._trouble.failed(self._failure, again=True)
             except Exception as error:  # noqa: BLE001 the next fetch must come whatever this one met
                 self._failure = type(error).__name__
                 self._metrics.jwks_refresh_errors.inc()
@@ -232,6 +240,8 @@ class KeySource:
         before = self._keys
         self._at = self._clock.monotonic()
         self._failure = None
+        if self._trouble is not None:
+            self._trouble.back()
         if before is None or not keys.same_as(before):
             self._keys = keys
             self._count_changes(before, keys)

@@ -1,13 +1,16 @@
-"""Refused tokens in the service's own log: enough lines to see what is wrong, not so many that they fill a disk."""
+"""What is told of tokens and keys: enough to see what is wrong, not so much that it fills a disk."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from autoheal.clock import Clock
-from autoheal.errors import FailureReason, Unauthenticated
+from autoheal.errors import FailureReason, JournalUnavailable, Unauthenticated
+from autoheal.model import Draft, Kind
 
 LINES: Final = 60
 WINDOW_SECONDS: Final = 60.0
@@ -38,3 +41,46 @@ class Refusals:
             more["not_logged_before"] = untold
             self._untold[reason] = 0
         _log.warning("jwt_validation_failed", reason=reason, kid=error.kid, **more)
+
+
+class KeyTrouble:
+    """Has the audit log told once that the provider's keys cannot be fetched, and once that they can again.
+
+    `note` records a draft; it may raise JournalUnavailable. `standing` is whether the last word of a life before was
+    that they cannot. With `retries` a first attempt counts that failed and is made again.
+    """
+
+    def __init__(
+        self, note: Callable[[Draft], Awaitable[None]], *, standing: Callable[[], bool], retries: bool
+    ) -> None:
+        self._note = note
+        self._standing = standing
+        self._retries = retries
+        self._told: str | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def failed(self, error: str, *, again: bool) -> None:
+        """A fetch has failed; `again`: another attempt follows at once."""
+        word = "retry" if again else "given_up"
+        if (again and not self._retries) or self._told in (word, "given_up"):
+            return
+        self._tell(word, Draft(kind=Kind.KEYS_FAILED, reason=word, detail={"error": error}))
+
+    def back(self) -> None:
+        """A fetch has succeeded."""
+        if self._told is not None or self._standing():
+            self._tell(None, Draft(kind=Kind.KEYS_BACK))
+
+    def _tell(self, word: str | None, draft: Draft) -> None:
+        before, self._told = self._told, word
+
+        async def tell() -> None:
+            try:
+                await self._note(draft)
+            except JournalUnavailable:
+                self._told = before  # the next fetch tells it
+
+        # Beside: whoever waits for the keys is not to wait for a disk.
+        task = asyncio.create_task(tell())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)

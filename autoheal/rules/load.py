@@ -123,6 +123,16 @@ def asking_prometheus(rules: RuleSet) -> list[str]:
     ]
 
 
+def naming_channels(rules: RuleSet, configured: Container[str]) -> dict[str, list[str]]:
+    """The channels that rules name in `exhausted.notify` and are not `configured`, and the rules that name each."""
+    found: dict[str, list[str]] = {}
+    for rule in rules.rules:
+        for channel in rule.notify or ():
+            if channel not in configured:
+                found.setdefault(channel, []).append(rule.name)
+    return found
+
+
 def describe(rules: RuleSet) -> str:
     """One line for a person, as promtool has it."""
     return f"SUCCESS: {len(rules.rules)} rule{'' if len(rules.rules) == 1 else 's'} found"
@@ -228,6 +238,7 @@ def _rule(text: Any, defaults: Defaults, storm: Window | Literal["off"], redact:
         cancel_on_resolve=text.cancel_on_resolve,
         page_hold=text.page_hold,
         rerun_interrupted=text.rerun_interrupted,
+        notify=defaults.exhausted.notify if text.exhausted.notify is None else text.exhausted.notify,
         continue_=text.continue_,
         digest=digest,
         redact=redact,

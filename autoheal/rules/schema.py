@@ -23,7 +23,7 @@ from pydantic import (
     create_model,
 )
 
-from autoheal.model import Mode
+from autoheal.model import CHANNELS, Mode
 from autoheal.rules.fields import ProbeArgument, ProbeEndpoint, ProbeQuery, ProbeUrl, Strict, TargetText
 from autoheal.rules.fleet import Fleet
 from autoheal.rules.freeze import Freeze
@@ -69,12 +69,28 @@ SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 SecretPath = Annotated[Path, AfterValidator(_secret_path)]
 
 
+def _channel(value: Any) -> Any:
+    if value not in CHANNELS:
+        raise ValueError(f"should be one of {', '.join(CHANNELS)}")
+    return value
+
+
+ChannelName = Annotated[str, BeforeValidator(_channel), WithJsonSchema({"enum": list(CHANNELS)})]
+
+
+class Exhausted(Strict):
+    """Who is told what a rule leaves to people, or asks them: the channels `notify`; without it all that there are."""
+
+    notify: tuple[ChannelName, ...] | None = None
+
+
 class Defaults(Strict):
     """What rules have that do not say otherwise."""
 
     mode: Mode = Mode.DRY_RUN
     cooldown: Duration = 600.0
     timeout: Timeout = 60.0
+    exhausted: Exhausted = Exhausted()
 
 
 class RuleBudget(Strict):
@@ -188,7 +204,8 @@ class Rule:
 
     `target` is None and `steps` is empty at most where `mode` is off. `redact` are names it must not see. `digest` is
     the SHA-256 (hex) of what is written of it, `defaults` and `secrets` included: another one is another rule.
-    `rollout` is the percentage of episodes that it acts on.
+    `rollout` is the percentage of episodes that it acts on, `notify` the channels that hear of what concerns people
+    (None: all that there are).
     """
 
     name: str
@@ -212,6 +229,7 @@ class Rule:
     cancel_on_resolve: bool = False
     page_hold: bool = False
     rerun_interrupted: bool = False
+    notify: tuple[str, ...] | None = None
     continue_: bool = False
     digest: str = ""
     redact: Container[str] = frozenset()
@@ -240,6 +258,7 @@ class RuleText(Strict):
     cancel_on_resolve: StrictBool = False
     page_hold: StrictBool = False
     rerun_interrupted: StrictBool = False
+    exhausted: Exhausted = Exhausted()
     continue_: Annotated[StrictBool, Field(alias="continue")] = False
 
 

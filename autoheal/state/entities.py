@@ -264,6 +264,42 @@ class End:
 
 
 @dataclass(slots=True)
+class Incident:
+    """Something that people were told of and that has not ended: since the record `seq`, on the channels `to`.
+
+    `kind` is that of the last record that told of it. `severity` is a word of PagerDuty's; `facts` are by their names.
+    """
+
+    seq: int
+    kind: str
+    severity: str
+    to: list[str]
+    acknowledged: bool = False
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Owed:
+    """One thing of which the channels `to` are yet to be told.
+
+    `id` names it for ever; `key` is the seq of the record with which its incident began, and `what` becomes of that:
+    `trigger`, `acknowledge` or `resolve`. `kind` and `facts` are those of the record that triggered it.
+    """
+
+    id: str
+    incident: str
+    key: int
+    what: str
+    severity: str
+    kind: str
+    ts: float
+    to: list[str]
+    facts: dict[str, str] = field(default_factory=dict)
+    by: str | None = None
+    """Who did what it tells of, where somebody did."""
+
+
+@dataclass(slots=True)
 class SelfTest:
     """How one went that was over at `ts`: the names of the checks that failed, none where it was well."""
 

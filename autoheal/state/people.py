@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from autoheal.model import Kind, OwnName, Record, parse_rfc3339
 from autoheal.state.entities import Failure, Run, Silence
 from autoheal.state.keeping import CLOCK_SET_BACK, given
+from autoheal.state.notices import settle
 
 if TYPE_CHECKING:
     from autoheal.state.whole import State
@@ -42,6 +43,9 @@ def tried_again(state: State, run: Run) -> None:
 
 
 def _notified(state: State, record: Record) -> None:
+    if "of" in record.detail:
+        settle(state, record)
+        return
     told, run = record.kind.value, state.runs.get(record.run or "")
     if record.detail.get("alert") == OwnName.ACTIVE:
         if run is not None:

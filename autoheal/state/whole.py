@@ -14,9 +14,23 @@ from autoheal.breaker import Breaker
 from autoheal.errors import JournalDamaged
 from autoheal.model import Draft, Head, Kind, Record
 from autoheal.state.alerts import ALERTS
-from autoheal.state.entities import Charge, End, Episode, Failure, Pause, Run, SelfTest, Silence, Spent, Suspect
+from autoheal.state.entities import (
+    Charge,
+    End,
+    Episode,
+    Failure,
+    Incident,
+    Owed,
+    Pause,
+    Run,
+    SelfTest,
+    Silence,
+    Spent,
+    Suspect,
+)
 from autoheal.state.guards import GUARDS
 from autoheal.state.keeping import CHARGES_KEPT
+from autoheal.state.notices import owe
 from autoheal.state.people import PEOPLE
 from autoheal.state.runs import RUNS
 from autoheal.state.selftests import SELFTESTS
@@ -65,6 +79,14 @@ class State:
     """By id. One whose time is long over stays until the next is made."""
     silence_requests: list[int] = field(default_factory=list)
     """Seqs of the requests for a silence of which no outcome is recorded yet."""
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    """What people were told of and has not ended, by what it is about."""
+    owed: dict[str, Owed] = field(default_factory=dict)
+    """What is yet to be told, by id, the oldest first."""
+    sent: dict[str, list[float]] = field(default_factory=dict)
+    """When each channel took a message, in the hour before its last one."""
+    unsaid: dict[str, int] = field(default_factory=dict)
+    """How much was left out for each channel since it was last told so."""
     waiting: dict[str, Charge] = field(default_factory=dict)
     """Runs decided but not begun: budgets count them as spent."""
     last_action: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -86,6 +108,7 @@ class State:
             if record.kind is Kind.SNAPSHOT:
                 self._collect(record)
         if self.founded:
+            owe(self, record)
             change = CHANGES.get(record.kind)
             if change is not None:
                 change(self, record)

@@ -18,7 +18,7 @@ from autoheal.engine import Engine
 from autoheal.feed import Feed
 from autoheal.metrics import Metrics
 from autoheal.model import Mode, rfc3339
-from autoheal.rules import RuleSet, asking_prometheus
+from autoheal.rules import RuleSet, asking_prometheus, naming_channels
 from autoheal.state import RunState, SelfTest
 from autoheal.web.parameters import parameters
 
@@ -39,6 +39,11 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     holding = [rule.name for rule in rules.rules if rule.page_hold and rule.mode is not Mode.OFF]
     if holding and not settings.alertmanager_urls:
         told.append(f"Rule {holding[0]!r} holds no page back (`page_hold`): ALERTMANAGER_URL is not set.")
+    for channel, names in naming_channels(rules, settings.channels).items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        told.append(
+            f"Rule {names[0]!r}{more} names the channel {channel}, which is not configured: nobody is told there."
+        )
     unanswered = asking_prometheus(rules)
     if unanswered and not settings.prometheus_urls:
         more = f" and {len(unanswered) - 1} more" if len(unanswered) > 1 else ""
@@ -49,12 +54,14 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     if settings.on_loopback:
         return told
     live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
-    if live and settings.enabled and not settings.dry_run and settings.webhook_auth == "none":
+    anybody = not settings.alert_allowlist or any(network.prefixlen == 0 for network in settings.alert_allowlist)
+    open_door = anybody and settings.webhook_auth == "none"
+    if live and settings.enabled and not settings.dry_run and open_door:
         more = f" and {len(live) - 1} more" if len(live) > 1 else ""
         told.append(
             f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
-            "credential. Set AUTOHEAL_WEBHOOK_AUTH=token, listen on loopback, or let a firewall and"
-            " AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
+            "credential. Set AUTOHEAL_WEBHOOK_AUTH=token, listen on loopback, or let AUTOHEAL_ALERT_ALLOWLIST admit"
+            " Alertmanager alone."
         )
     if settings.oidc is None:
         told.append(
@@ -151,6 +158,8 @@ async def exposition(request: Request, *, engine: Engine, metrics: Metrics, cloc
     metrics.acks.set(len(acks))
     metrics.ack_oldest.set(min(acks, default=0))
     metrics.posting_fails.set(engine.posting_fails)
+    for channel, waiting in engine.notices_waiting.items():
+        metrics.notices_waiting.labels(channel).set(waiting)
     tests = engine.selftests.recent
     metrics.selftest_interval.set(engine.settings.selftest_interval or 0)
     metrics.selftest_last_success.set(max((test.ts for test in tests if test.ok), default=0))

@@ -53,3 +53,9 @@ test('records as sentences, those of people with their words', () => {
   assert.equal(told(record('constructor')), 'constructor');
   assert.deepEqual([0.0123, 4.56, 61].map(length), ['12 ms', '4.6 s', '1 min 1 s']);
 });
+
+test('who was told, and who could not be', () => {
+  assert.equal(told(record('notified', { detail: { channel: 'alertmanager', alert: 'AutohealFailed' } })), 'Alertmanager has taken the alert AutohealFailed');
+  assert.equal(told(record('notified', { detail: { channel: 'pagerduty', of: ['12-0'] } })), 'pagerduty has been told');
+  assert.equal(told(record('notify_failed', { detail: { channel: 'slack', of: ['12-0'], error: 'answered 404' } })), 'slack could not be told: answered 404');
+});

@@ -76,6 +76,7 @@ class Stage:
         self.rules = rules
         self.alertmanager: Any = None
         self.prometheus: Any = None
+        self.channels: Sequence[Any] = ()
         self.environ = {"AUTOHEAL_DRY_RUN": "false", "AUTOHEAL_DATA_DIR": str(tmp_path), **environ}
         self.engine: Engine
 
@@ -95,6 +96,8 @@ class Stage:
             redaction=Redaction(HiddenNames(["*secret*"]), b"key"),
             sign=lambda _, head: Draft(kind=Kind.CHECKPOINT, detail={"seq": head.seq, "hash": head.hash}),
             clock=self.clock,
+            channels=self.channels,
+            random=lambda: 0.5,
         )
 
     async def start(self) -> Engine:

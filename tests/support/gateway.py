@@ -57,6 +57,7 @@ class StubEngine:
         self.ready = True
         self.free_bytes: int | None = 2**30
         self.posting_fails = False
+        self.notices_waiting: Mapping[str, int] = {}
         self.watchdog: Any = None
         self.settings = SimpleNamespace(selftest_interval=900.0)
         self.selftests = SimpleNamespace(recent=[])

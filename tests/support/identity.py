@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from autoheal.config import OidcSettings, load
 from autoheal.metrics import Metrics
-from autoheal.oidc import Oidc
+from autoheal.oidc import KeyTrouble, Oidc
 from tests.support.clock import FakeClock
 
 ISSUER = "https://idp.example/realms/ops"
@@ -167,8 +167,19 @@ def settings() -> OidcSettings:
     return found
 
 
-def make(provider: IdentityProvider, clock: FakeClock, metrics: Metrics | None = None, **changes: Any) -> Oidc:
+def make(
+    provider: IdentityProvider,
+    clock: FakeClock,
+    metrics: Metrics | None = None,
+    trouble: KeyTrouble | None = None,
+    **changes: Any,
+) -> Oidc:
     """An Oidc that trusts `provider`; `changes` are of its settings. Its spread of times is one half."""
     return Oidc(
-        replace(settings(), **changes), provider.http, clock=clock, metrics=metrics or Metrics(), random=lambda: 0.5
+        replace(settings(), **changes),
+        provider.http,
+        clock=clock,
+        metrics=metrics or Metrics(),
+        trouble=trouble,
+        random=lambda: 0.5,
     )

@@ -19,6 +19,8 @@ from autoheal.state import SelfTest, Silence
 from autoheal.web.health import warnings as told_of
 from tests.support.gateway import RULES, Gateway, decision, firing, gateway, of_run
 
+OPEN = {"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}
+
 
 @pytest.fixture
 async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
@@ -58,24 +60,18 @@ async def test_ready_only_while_an_alert_would_be_safe(gate: Gateway) -> None:
 @pytest.mark.parametrize(
     ("env", "warned"),
     [
-        ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
-        ({"AUTOHEAL_HOST": "::", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
+        (OPEN, True),
+        (OPEN | {"AUTOHEAL_HOST": "::"}, True),
         ({"AUTOHEAL_HOST": "127.0.0.1", "AUTOHEAL_DRY_RUN": "false"}, False),
         ({"AUTOHEAL_HOST": "::1", "AUTOHEAL_DRY_RUN": "false"}, False),
         ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true"}, False),
-        (
-            {
-                "AUTOHEAL_HOST": "0.0.0.0",
-                "AUTOHEAL_INSECURE": "true",
-                "AUTOHEAL_DRY_RUN": "false",
-                "AUTOHEAL_ENABLED": "false",
-            },
-            False,
-        ),
+        (OPEN | {"AUTOHEAL_ENABLED": "false"}, False),
+        (OPEN | {"AUTOHEAL_ALERT_ALLOWLIST": "172.30.9.10,fd00::/8"}, False),
+        (OPEN | {"AUTOHEAL_ALERT_ALLOWLIST": "172.30.9.10,::/0"}, True),
     ],
 )
 async def test_an_open_door_to_a_live_rule_is_a_warning(tmp_path: Path, env: dict[str, str], warned: bool) -> None:
-    """Live rule, not loopback, no credential: said in `GET /`, with the rule's name and what to do."""
+    """Live rule, not loopback, open to everybody: said in `GET /`, with the rule's name and what to do."""
     async with gateway(tmp_path, env) as gate:
         warnings = (await gate.client.get("/")).json()["warnings"]
     assert [one for one in warnings if "restart-api" in one and "ALLOWLIST" in one] == (warnings[:1] if warned else [])
@@ -232,6 +228,24 @@ async def test_a_rule_that_nobody_can_answer_is_a_warning(tmp_path: Path) -> Non
     assert told_of(load_settings({"ALERTMANAGER_URL": "http://am:9093"}), rules) == []
     (tmp_path / "rules.yaml").write_text(text.replace("mode: live", "mode: off"))
     assert told_of(load_settings({}), load(tmp_path / "rules.yaml", actions=params)) == []
+
+
+async def test_a_channel_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    """Whoever wrote the rule believes that people are told there."""
+    (tmp_path / "rules.yaml").write_text(RULES + "    exhausted: {notify: [webhook, slack]}\n")
+    rules = load(tmp_path / "rules.yaml", actions={name: action.Params for name, action in ACTIONS.items()})
+    environ = {"NOTIFY_WEBHOOK_URL": "http://a", "NOTIFY_WEBHOOK_SECRET": "A" * 32}
+    (told,) = told_of(load_settings(environ), rules)
+    assert told.startswith("Rule 'restart-api' names the channel slack, which is not configured")
+
+
+async def test_what_waits_to_be_told_is_measured(tmp_path: Path) -> None:
+    """By channel."""
+    async with gateway(tmp_path) as gate:
+        gate.engine.notices_waiting = {"slack": 3, "webhook": 0}
+        text = (await gate.client.get("/metrics")).text
+    assert 'autoheal_notices_waiting{channel="slack"} 3.0' in text
+    assert 'autoheal_notices_waiting{channel="webhook"} 0.0' in text
 
 
 async def test_how_self_tests_went(gate: Gateway) -> None:
