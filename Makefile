@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install demo test check fix bench hammer components lock
+.PHONY: help install demo test check fix docs bench hammer components lock
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -52,6 +52,9 @@ fix: .venv/.dev ## format, and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+docs: .venv/.dev ## make docs/api.md of autoheal/web/openapi.yaml
+	$(BIN)/python -m tests.support.api_page
+
 bench: .venv/.dev ## measure: each of benchmarks/*.py
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
@@ -73,6 +76,9 @@ components:
 		echo "installing$$missing"; $(call apt-install,$$missing) \
 		|| echo "could not install$$missing: the tests that need them cannot run" >&2; \
 	else echo "not installed:$$missing: the tests that need them cannot run" >&2; fi
+	@docker compose version >/dev/null 2>&1 || [ -x $(BIN)/docker-compose ] \
+	|| { echo "fetching Docker Compose"; tests/support/fetch-compose $(BIN)/docker-compose; } \
+	|| echo "could not fetch Docker Compose 2: the tests that need it cannot run" >&2
 	@for folder in $(PROVIDER) $(CONSOLE); do \
 		if command -v npm >/dev/null && ! [ $$folder/node_modules/.package-lock.json -nt $$folder/package-lock.json ]; then \
 		npm ci --prefix $$folder --ignore-scripts --no-audit --no-fund --loglevel=error \

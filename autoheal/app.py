@@ -32,6 +32,7 @@ from autoheal.web.access.logins import Logins
 from autoheal.web.access.provider import CALLBACK, Client
 from autoheal.web.access.renewal import Identities, Renewal
 from autoheal.web.access.sessions import Sessions
+from autoheal.web.access_log import AccessLog
 from autoheal.web.ack import acknowledge
 from autoheal.web.audit import AuditLog
 from autoheal.web.body import BodyLimit
@@ -39,8 +40,9 @@ from autoheal.web.console import OPEN_FILES, Console
 from autoheal.web.correlation import Correlation, new_id
 from autoheal.web.errors import Errors
 from autoheal.web.events import Events
-from autoheal.web.health import exposition, healthz, overview, readyz
+from autoheal.web.health import exposition, healthz, overview, readyz, selftest_health
 from autoheal.web.identity import protected_resource, refresh_jwks, whoami
+from autoheal.web.openapi import openapi
 from autoheal.web.operate import approve, cancel, deny, pause, reload, rerun, resume
 from autoheal.web.rules import reset, rules
 from autoheal.web.runs import run, runs
@@ -84,6 +86,7 @@ def build(
         Door("GET", "/healthz", PUBLIC, healthz),
         Door("GET", "/readyz", PUBLIC, partial(readyz, engine=engine)),
         Door("GET", "/metrics", PUBLIC, partial(exposition, engine=engine, metrics=metrics, clock=clock)),
+        Door("GET", "/selftest/health", PUBLIC, partial(selftest_health, settings=settings, engine=engine)),
         Door("POST", "/alert", PUBLIC, alert),
         Door("GET", "/events", Role.VIEWER if settings.events_auth else PUBLIC, events.stream),
         Door("GET", "/audit", Role.VIEWER, audit.read),
@@ -105,6 +108,7 @@ def build(
         Door("GET", "/console", Role.VIEWER, console.page),
         *(Door("GET", f"/console/{name}", PUBLIC, partial(console.open_file, name=name)) for name in OPEN_FILES),
         Door("GET", "/console/{file}", Role.VIEWER, console.file),
+        Door("GET", "/openapi.json", PUBLIC, openapi),
         Door("GET", "/whoami", Role.VIEWER, partial(whoami, login=login is not None)),
     ]
     if settings.oidc is not None and oidc is not None:
@@ -119,8 +123,9 @@ def build(
             Door("POST", "/logout", PUBLIC, login.end),
         ]
     middleware = [
-        # From the outside in. An error's answer needs the id and the headers too, so these two stand outermost.
+        # From the outside in. An error's answer needs the id and the headers too, so these stand outermost.
         Middleware(Correlation, make=make_id),
+        Middleware(AccessLog, clock=clock),
         Middleware(SecurityHeaders),
         Middleware(Errors),
         Middleware(BodyLimit),

@@ -1,4 +1,4 @@
-"""The command line: `autoheal serve`, `check`, `demo`, `audit`.
+"""The command line: `autoheal serve`, `check`, `demo`, `selftest`, `incident`, `audit`.
 
 Exit codes: 0 done, 1 the thing checked is bad or the service failed, 2 wrong usage or configuration.
 """
@@ -48,6 +48,22 @@ nor a host that the other does not allow. Without PROMETHEUS_URL it warns of rul
 examples:
   autoheal demo           heals a service that it kills, then keeps serving on 127.0.0.1:9009
   autoheal demo --once    the same, then ends; exit code 0 when healed""",
+    "selftest": """\
+examples:
+  autoheal selftest                                            the gateway of this environment
+  autoheal selftest --url https://autoheal.example.org --token-file /run/secrets/token
+  autoheal selftest --json | jq .ok
+
+One line a check: ok, FAIL with what to do, or skipped with why. Nothing is done by it but a dry run.
+Exit code 0: no check failed; 1: one did; 2: wrong usage or settings. docs/operations.md tells of each check.""",
+    "incident": """\
+examples:
+  autoheal incident /tmp/incident-42          before a service that misbehaves is restarted, on its machine
+  docker compose exec autoheal autoheal incident /var/lib/autoheal/incident-42
+  autoheal incident /tmp/incident-42 --token-file /run/secrets/token     with OIDC: /state and /rules too
+
+Each part that cannot be had says why, and the rest is there all the same; no secret's value is in it.
+Exit code 0: report.md says what is there; 2: nothing could be written, or DIR is not empty.""",
     "audit": """\
 examples:
   autoheal audit verify                     the log in AUTOHEAL_DATA_DIR, or ./data
@@ -91,8 +107,26 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", "kill a small service and watch it being healed")
     demo.add_argument("--once", action="store_true", help="end when the story is told; 0 when healed")
     demo.add_argument("--port", type=int, default=9009, help="the gateway's port on 127.0.0.1 (default 9009)")
+    selftest = command("selftest", "send a made-up alert through a running gateway, and look at all it depends on")
+    _reaching(selftest)
+    selftest.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    incident = command("incident", "gather all that is worth keeping of a sick service, in one bundle")
+    incident.add_argument(
+        "dir", metavar="DIR", type=Path, help="a folder that is yet to be made; DIR.tar.gz is beside it"
+    )
+    _reaching(incident)
+    many = "how many of the log's last records (default 1000)"
+    incident.add_argument("--records", metavar="N", type=_count, default=1000, help=many)
     audit.register(command("audit", "ask, check, copy and restore the audit log, also without the service"))
     return top
+
+
+def _reaching(command: argparse.ArgumentParser) -> None:
+    """How a running gateway is reached."""
+    at = "the gateway's address (default: AUTOHEAL_HOST and AUTOHEAL_PORT, so http://127.0.0.1:9009)"
+    command.add_argument("--url", metavar="URL", help=at)
+    shown = "a file with the access token to show (default: AUTOHEAL_SELFTEST_TOKEN_FILE)"
+    command.add_argument("--token-file", metavar="FILE", type=Path, help=shown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,6 +142,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _schema() if arguments.schema else _check(arguments.files)
             case "audit":
                 return audit.run(arguments)
+            case "incident":
+                return _incident(arguments)
+            case "selftest":
+                return _selftest(arguments)
             case _:
                 return _demo(once=arguments.once, port=arguments.port)
     except KeyboardInterrupt:
@@ -116,6 +154,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever reads (`| head`) has read enough; Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from autoheal.selftest.command import run  # noqa: PLC0415 as above
+
+    return run(arguments)
+
+
+def _incident(arguments: argparse.Namespace) -> int:
+    from autoheal.incident.command import run  # noqa: PLC0415 as above
+
+    return run(arguments)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 5000:
+        raise argparse.ArgumentTypeError("a whole number from 1 to 5000")
+    return int(text)
 
 
 def _reason(text: str) -> str:

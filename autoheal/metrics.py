@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from autoheal import __version__
 from autoheal.errors import FailureReason
-from autoheal.model import CHANNELS, Kind, Reason, Record
+from autoheal.model import CHANNELS, Check, Kind, OwnName, Reason, Record
 
 _ACTION_OUTCOMES: Mapping[Kind, str] = MappingProxyType(
     {
@@ -122,6 +122,19 @@ class Metrics:
         self.reload_success_timestamp = gauge(
             "autoheal_config_last_reload_success_timestamp_seconds", "When the rules in force were loaded."
         )
+        self.selftest_last_success = gauge(
+            "autoheal_selftest_last_success_timestamp_seconds", "When a self-test was last without a fault; 0: never."
+        )
+        self.selftest_consecutive_failures = gauge(
+            "autoheal_selftest_consecutive_failures", "Self-tests that failed since the last one that did not."
+        )
+        self.selftest_interval = gauge(
+            "autoheal_selftest_interval_seconds",
+            "How often autoheal tests itself; 0: never (AUTOHEAL_SELFTEST_INTERVAL).",
+        )
+        self.selftest_failures = counter(
+            "autoheal_selftest_failures_total", "Checks of self-tests inside that failed.", ["check"]
+        )
         self._add_tokens(counter, gauge, histogram)
         self._begin_at_zero()
 
@@ -158,6 +171,8 @@ class Metrics:
         for record in records:
             kind, rule = record.kind, record.rule or ""
             self.journal_records.labels(kind).inc()
+            if record.alertname == OwnName.SELFTEST:
+                continue
             if kind is Kind.DECISION:
                 self.decisions.labels(rule, record.reason).inc()
             elif kind in _ACTION_OUTCOMES:
@@ -222,6 +237,8 @@ class Metrics:
         for channel in (*CHANNELS, "alertmanager"):
             for outcome in ("sent", "failed"):
                 self.notifications.labels(channel, outcome)
+        for check in Check:
+            self.selftest_failures.labels(check)
         for failure in FailureReason:
             self.jwt_auth_failures.labels(failure)
         for changes in (self.jwt_key_rotations, self.jwt_key_retirements, self.jwt_key_rotation_errors):

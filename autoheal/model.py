@@ -79,6 +79,8 @@ class Kind(StrEnum):
     LOGIN = "login"
     LOGOUT = "logout"
     AUTH_FAILED = "auth_failed"
+    SELFTEST_OK = "selftest_ok"
+    SELFTEST_FAIL = "selftest_fail"
 
 
 class Reason(StrEnum):
@@ -130,6 +132,22 @@ class OwnName(StrEnum):
 
     FAILED = "AutohealFailed"
     ACTIVE = "AutohealActive"
+    SELFTEST = "AutohealSelfTest"
+    """Of its self-test, sent to itself: no rule of people's sees it, and it counts as no word of Alertmanager's."""
+
+
+class Check(StrEnum):
+    """What a self-test looks at, in the order in which it tells of it."""
+
+    ALERT = "alert"
+    EVENTS = "events"
+    ACCESS = "access"
+    TOKEN = "token"  # noqa: S105 a check's name
+    AUDIT = "audit"
+    KEYS = "keys"
+    ALERTMANAGER = "alertmanager"
+    CLOCK = "clock"
+    DISK = "disk"
 
 
 CHANNELS = ("slack", "pagerduty", "webhook", "apprise")
@@ -322,9 +340,10 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a notification; repeats count as accepted."""
+    """What became of a notification; repeats count as accepted. `selftest`: it was autoheal's own, sent to itself."""
 
     accepted: int
     firing: int
     resolved: int
     rejected: int
+    selftest: bool = False

@@ -1,5 +1,7 @@
 // What the page asks the gateway. Whoever is logged in no more is sent to the login, and comes back here.
 
+import { setClock } from './time.js';
+
 /** @import { Entry, Fields } from './fold.js' */
 
 /** An answer that is none: `status` is HTTP's, 0 when nobody answered; `fields` what else its problem tells (RFC 9457). */
@@ -14,31 +16,30 @@ export class Refused extends Error {
 
 const PATIENCE_MS = 30_000;
 
-/** Go to the login, by the page that keeps where we are; this one ends. */
-export function toLogin() {
-  location.assign(`/console/login.html${location.hash}`);
-}
-
 /**
  * An answer that is a 2xx. Raises Refused for any other. @param {string} path @param {RequestInit} options
  * @returns {Promise<Response>}
  */
 async function request(path, options) {
+  const asked = Date.now();
   let answer;
   try {
     answer = await fetch(path, options);
   } catch {
     throw new Refused('The gateway does not answer.', 0);
   }
+  setClock(answer.headers.get('Date'), asked, Date.now());
+  if (answer.ok) return answer;
   if (answer.status === 401) {
-    toLogin();
+    // What somebody is writing is not to be lost: there the way to the login is theirs.
+    if (document.querySelector('dialog[open]')) throw new Refused('You are logged in no more.', 401);
+    location.assign(`/console/login.html${location.hash}`);
     // The page is about to go: nothing that waits for the answer is to run on.
     return new Promise(() => {});
   }
-  if (answer.ok) return answer;
   const body = await answer.json().catch(() => ({}));
   const errors = Array.isArray(body.errors) ? body.errors.map(String) : [];
-  const detail = String(body.detail ?? `${path} answers ${answer.status}`);
+  const detail = String(body.detail ?? `What stands before the gateway answers in its place, with ${answer.status}.`);
   // Where there are few, `detail` has them already.
   throw new Refused([detail, ...errors.filter((/** @type {string} */ one) => !detail.includes(one))].join(' '), answer.status, body);
 }
@@ -50,7 +51,9 @@ async function request(path, options) {
 async function ask(path, options = {}) {
   const headers = { Accept: 'application/json', ...options.headers };
   const answer = await request(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...options, headers });
-  return answer.json().catch(() => ({}));
+  return answer.json().catch(() => {
+    throw new Refused('The answer broke off, or is not the gateway’s.', 0);
+  });
 }
 
 /** @param {string} path @param {Record<string, string | number | undefined>} given */
@@ -76,9 +79,16 @@ export async function exported(given, signal) {
   }
 }
 
-/** @param {string} path @param {Fields} body */
+/** What a refusal means for whoever asked. */
+const MEANS = new Map([[403, 'Somebody else has to.'], [404, 'It is gone.'], [409, 'Nothing was done.'], [410, 'Too late, nothing was done.']]);
+
+/** Have something done. Raises Refused, with what that means. @param {string} path @param {Fields} body */
 export const post = (path, body) =>
-  ask(path, { method: 'POST', headers: { 'X-Autoheal-CSRF': '1' }, body: JSON.stringify(body) });
+  ask(path, { method: 'POST', headers: { 'X-Autoheal-CSRF': '1' }, body: JSON.stringify(body) }).catch(({ message, status, fields }) => {
+    // Only the gateway itself can tell that nothing was done.
+    const unknown = fields.detail === undefined && (status === 0 || status >= 500);
+    throw new Refused([MEANS.get(status), message, unknown && 'It may have been done all the same: look before you try again.'].filter(Boolean).join(' '), status, fields);
+  });
 
 /**
  * `GET /`, without credentials: asking whether the gateway lives must not keep a session alive.

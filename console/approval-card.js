@@ -1,7 +1,7 @@
 // One run that waits for people: what it would do, and the two buttons.
 
 import { post } from './api.js';
-import { answer, caused, inWords, stepLine } from './asking.js';
+import { answer, caused, stepLine } from './asking.js';
 import { ask, field } from './dialog.js';
 import { announce, h, put, say } from './dom.js';
 import { duration } from './time.js';
@@ -77,7 +77,7 @@ export function wordDialog(run, word, store, promised) {
       await post(`/runs/${run.id}/${word}`, { plan_digest, ...(given.comment && { comment: given.comment }) });
     } catch (error) {
       sent = false;
-      throw new Error(inWords(error));
+      throw error;
     }
     announce(`${label === 'Deny' ? 'Denied' : 'Approved'}: ${rule} on ${target}.`);
   });

@@ -63,10 +63,3 @@ export function stepLine({ action, params }) {
 
 /** @param {unknown} value */
 const text = (value) => (typeof value === 'object' ? JSON.stringify(value) : String(value));
-
-/** A refusal in words, with what it means for whoever asked. @param {any} error */
-export function inWords({ status, message }) {
-  const begin = { 403: 'Somebody else has to.', 404: 'It is gone.', 409: 'Nothing was done.', 410: 'Too late, nothing was done.' };
-  const told = begin[/** @type {keyof typeof begin} */ (status)];
-  return told ? `${told} ${message}` : message;
-}

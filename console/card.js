@@ -56,7 +56,7 @@ function stormElement({ rule, held, storm: { began_at: since, over } }) {
     'li',
     { class: 'card people' },
     h('div', { class: 'head' }, glyph('failure', false), h('h4', {}, `Storm: ${rule}`), age(since)),
-    h('p', {}, text, ' ', h('a', { href: address('approvals') }, 'Let them go…')),
+    h('p', {}, text, ' ', h('a', { href: address('approvals') }, 'What it holds')),
   );
 }
 
@@ -76,8 +76,8 @@ function lineElement(card, line, [decided, started], operator) {
       { class: 'does' },
       rule && h('span', { class: 'rule' }, rule, run ? ` → ${run.target}` : ''),
       run?.plan && chips(run, run.plan.steps),
-      failure ? link(failure.run) : run && link(run.id),
-      run?.state === 'awaiting_approval' && h('a', { href: address('approvals') }, 'Answer…'),
+      failure ? link(failure.run) : run ? link(run.id) : h('a', { href: address('audit', '', { q: `episode=${card.episode?.id}` }) }, 'Its records'),
+      operator && run?.state === 'awaiting_approval' && h('a', { href: address('approvals') }, 'Answer…'),
       open && operator && run.state !== 'cancelling' && button('cancel', 'Cancel…', run, `run ${run.id}`),
       again && button('rerun', 'Try again…', again, rule),
     ),

@@ -2,7 +2,7 @@
 
 import { h, s } from './dom.js';
 import { ceiling, marks, quantile } from './numbers.js';
-import { duration, local } from './time.js';
+import { duration, local, present, utc } from './time.js';
 
 /** @import { Slot } from './numbers.js' */
 
@@ -68,7 +68,7 @@ export function bars(title, summary, series, ground) {
       return s('rect', { class: tone, x: left, y, width: Math.max(1, right - left), height });
     });
     const told = series.map(({ field, name }) => `${slot[field]} ${name}`).join(', ');
-    return parts.length > 0 && s('g', {}, s('title', {}, `${local(slot.from, Date.now() / 1000)}: ${told}`), parts);
+    return parts.length > 0 && s('g', {}, s('title', {}, `${local(slot.from, present())} (${utc(slot.from)}): ${told}`), parts);
   });
   const grid = [...line(TOP, width, String(up)), ...line(zero, width, '0'), ...(down ? line(zero + down * scale, width, String(down)) : [])];
   const legend = /** @type {[string, string][]} */ (series.map(({ tone, name }) => [tone, name]));
@@ -93,7 +93,7 @@ export function dots(title, summary, ground) {
     return s(
       'g',
       {},
-      s('title', {}, `${local(from, Date.now() / 1000)}: ${told.filter(Boolean).join(', ')}`),
+      s('title', {}, `${local(from, present())} (${utc(from)}): ${told.filter(Boolean).join(', ')}`),
       alert !== null && s('circle', { class: 'other', cx: at, cy: y(alert), r: 4 }),
       action !== null && s('rect', { class: 'hollow', x: at - 4, y: y(action) - 4, width: 8, height: 8 }),
     );

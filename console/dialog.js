@@ -1,6 +1,6 @@
 // Dialogs: what somebody is asked before something is done, or shown for a moment.
 
-import { h, put } from './dom.js';
+import { announce, h, put } from './dom.js';
 
 /** @import { Child } from './dom.js' */
 
@@ -37,7 +37,11 @@ export function ask(title, fields, label, act) {
       await act(Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()])));
       dialog.close();
     } catch (error) {
-      put(fault, error instanceof Error ? error.message : String(error));
+      const { message, status } = /** @type {any} */ (error);
+      const again = status === 401 && [' ', h('a', { href: '/console/login.html', target: '_blank' }, 'Log in in another tab'), ', then try again here.'];
+      put(fault, message, ...(again || []));
+      // Whoever has closed it meanwhile is to know too.
+      if (!dialog.open) announce(message);
       go.disabled = false;
     }
   });

@@ -48,15 +48,22 @@ export function safe(url) {
   return url.startsWith('#') || (URL.canParse(url, location.href) && /^https?:$/.test(new URL(url, location.href).protocol));
 }
 
+/** What turns the direction of text, so that it reads as what it is not (CVE-2021-42574): shown, not obeyed. */
+const TURNS = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/** @param {unknown} text */
+const plain = (text) => String(text).replace(TURNS, (sign) => `\\u${sign.charCodeAt(0).toString(16)}`);
+
 /** Show these instead of what is there. @param {Element} element @param {...(Child | Child[])} children */
 export function put(element, ...children) {
   const shown = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
-  element.replaceChildren(...shown.map((child) => (child instanceof Node ? child : String(child))));
+  element.replaceChildren(...shown.map((child) => (child instanceof Node ? child : plain(child))));
 }
 
 /** Set the text, when it is another: what is read aloud is then only what is new. @param {Element} element @param {string} text */
 export function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = plain(text);
+  if (element.textContent !== shown) element.textContent = shown;
 }
 
 /** Have it read aloud, once. @param {string} text */
@@ -86,6 +93,7 @@ export function on(root, type, selector, then, options) {
  */
 export function list(parent, items, key, make) {
   const known = shown.get(parent) ?? new Map();
+  const focused = parent.contains(document.activeElement);
   const next = new Map();
   let place = parent.firstElementChild;
   for (const item of items) {
@@ -103,6 +111,8 @@ export function list(parent, items, key, make) {
   }
   for (const { element } of known.values()) element.remove();
   shown.set(parent, next);
+  // Whoever answers by keys goes on in the view, not at the page's beginning.
+  if (focused && document.activeElement === document.body) document.getElementById('view')?.focus({ preventScroll: true });
 }
 
 /** @type {WeakMap<Element, Map<string, {item: unknown, element: Element}>>} */

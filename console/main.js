@@ -3,13 +3,13 @@
 import { logOut } from './api.js';
 import { announce, h, on, put, say } from './dom.js';
 import { startKeys } from './keys.js';
-import { startNotices } from './notices.js';
+import { outdated, startNotices } from './notices.js';
 import { pauseDialog } from './pause.js';
 import { ROUTES, address, parse } from './routes.js';
 import { Store } from './store.js';
 import { Stream } from './stream.js';
 import { themeSwitch } from './theme.js';
-import { clock, local } from './time.js';
+import { clock, local, present, seconds, utc } from './time.js';
 
 /** @import { Shown } from './routes.js' */
 
@@ -39,9 +39,9 @@ function showShell() {
   const connection = at('connection');
   if (connection.dataset.status !== status) announce(`Connection: ${status}`);
   connection.dataset.status = status;
-  const now = Date.now() / 1000;
+  const now = present();
   say(connection, status === 'down' && heard !== null ? `down since ${local(heard, now)}` : status);
-  connection.title = heard === null ? '' : `Last sign of life at ${clock(heard)}`;
+  connection.title = heard === null ? '' : `Last sign of life at ${clock(heard)}, ${utc(heard)}`;
   const { who } = store;
   say(at('who'), who.role === null ? '' : `${who.name ?? who.subject} (${who.role})`);
   at('logout').hidden = !who.login;
@@ -58,9 +58,12 @@ function startNavigation() {
   );
   put(at('nav'), links);
   addEventListener('hashchange', () => {
+    // Views that come now would be another version's than the rest.
+    if (store.connection.status === 'live' && outdated(store)) return location.reload();
     showView();
-    // Whoever reads with their ears is to be where the new view begins.
-    main.focus();
+    // Whoever reads with their ears is to be where the new view begins, and whoever sees at the notices above it.
+    main.focus({ preventScroll: true });
+    scrollTo(0, 0);
   });
   on(document, 'click', '#skip', (_, event) => {
     event.preventDefault();
@@ -82,6 +85,16 @@ function startButtons() {
   });
 }
 
+let day = '';
+
+/** Times of a day that is over are to say which it was. */
+function turnDay() {
+  const now = present();
+  const today = new Date(now * 1000).toDateString();
+  if (day !== '' && day !== today) for (const one of document.querySelectorAll('time')) say(one, local(seconds(one.dateTime), now));
+  day = today;
+}
+
 /** After a login: go on where somebody was before it, or wanted to be. */
 function returnToPlace() {
   try {
@@ -93,6 +106,13 @@ function returnToPlace() {
   }
 }
 
+// A view that broke off looks as if it were live.
+for (const type of ['error', 'unhandledrejection']) {
+  addEventListener(type, (event) => {
+    const { error, reason } = /** @type {any} */ (event);
+    store.flaw ??= error || reason ? String(error ?? reason) : null;
+  });
+}
 returnToPlace();
 startNavigation();
 startButtons();
@@ -100,8 +120,9 @@ showView();
 startNotices(at('notices'), store);
 store.subscribe(showShell);
 store.subscribe(() => shown.update());
-// Ages and countdowns go on when nothing else does.
+// Ages and countdowns go on when nothing else does, and a day ends.
 setInterval(() => store.changed(), 1000);
+store.subscribe(turnDay);
 for (const type of ['online', 'pageshow', 'focus']) addEventListener(type, () => stream.wake());
 document.addEventListener('visibilitychange', () => (document.hidden ? stream.rest() : stream.wake()));
 stream.start();

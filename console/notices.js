@@ -2,7 +2,7 @@
 
 import { h, list, on } from './dom.js';
 import { resumeDialog } from './pause.js';
-import { lasts, local } from './time.js';
+import { lasts, local, present, utc } from './time.js';
 
 /** @import { Fields } from './fold.js' */
 /** @import { Store } from './store.js' */
@@ -11,6 +11,7 @@ import { lasts, local } from './time.js';
  * @typedef {object} Notice
  * @property {'stop' | 'care' | 'note'} weight
  * @property {string} title @property {string} [text]
+ * @property {string} [hover] the times in the text, as the log has them
  * @property {string | null} [resume] the rule whose pause can be taken back; null for that of everything
  */
 
@@ -24,13 +25,17 @@ export function notices(store, now) {
 function ofConnection({ connection: { status, heard, why } }, now) {
   if (status !== 'down') return [];
   const since = heard === null ? '' : ` Last heard at ${local(heard, now)}: what you see is from then.`;
-  return [{ weight: 'stop', title: 'No connection to the gateway.', text: `${why ?? ''}${since} Trying again.`.trim() }];
+  return [{ weight: 'stop', title: 'No connection to the gateway.', text: `${why ?? ''}${since} Trying again.`.trim(), ...(heard !== null && { hover: utc(heard) }) }];
 }
 
+/** Whether the gateway is another version than the page. @param {Pick<Store, 'version' | 'overview'>} store */
+export const outdated = ({ version, overview }) => overview !== null && overview.version !== version;
+
 /** @param {Store} store @returns {Notice[]} */
-function ofPage({ fault, version, overview }) {
-  if (fault !== null) return [{ weight: 'stop', title: 'This page has lost its way.', text: `Reload it. ${fault}` }];
-  if (!overview || overview.version === version) return [];
+function ofPage({ fault, flaw, version, overview }) {
+  const wrong = fault ?? flaw;
+  if (wrong !== null) return [{ weight: 'stop', title: 'This page has lost its way.', text: `Reload it. ${wrong}` }];
+  if (!outdated({ version, overview })) return [];
   return [{ weight: 'care', title: 'The gateway is another version by now.', text: 'Reload this page: it may show things wrongly.' }];
 }
 
@@ -61,6 +66,7 @@ function ofPause({ rule, how, actor, reason, since, until }, store, now) {
       weight: rule === null ? 'stop' : 'care',
       title: rule === null ? 'Everything is paused.' : `Rule ${rule} is paused.`,
       text: `${reason}, ${who}, since ${local(since, now)}, ${end}`,
+      hover: [since, ...(until === null ? [] : [until])].map(utc).join(', '),
       ...(how !== 'file' && store.may('operator') && { resume: rule }),
     },
   ];
@@ -87,15 +93,15 @@ export function startNotices(root, store) {
   on(root, 'click', 'button', ({ dataset }) => resumeDialog(dataset.rule ?? null));
   store.subscribe(() => {
     // As text, so that one that says the same stays, and its button keeps the focus.
-    const found = notices(store, Date.now() / 1000).map((notice) => JSON.stringify(notice));
+    const found = notices(store, present()).map((notice) => JSON.stringify(notice));
     root.hidden = found.length === 0;
     list(root, found, (text) => text, (text) => shown(JSON.parse(text)));
   });
 }
 
 /** @param {Notice} notice */
-function shown({ weight, title, text, resume }) {
+function shown({ weight, title, text, hover, resume }) {
   const name = resume === null || resume === undefined ? 'Resume' : `Resume rule ${resume}`;
   const button = h('button', { type: 'button', 'data-rule': resume, 'aria-label': name }, 'Resume…');
-  return h('p', { class: `notice ${weight}` }, h('span', {}, h('strong', {}, title), ' ', text), resume !== undefined && button);
+  return h('p', { class: `notice ${weight}` }, h('span', { title: hover }, h('strong', {}, title), ' ', text), resume !== undefined && button);
 }

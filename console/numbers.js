@@ -6,7 +6,8 @@ import { seconds } from './time.js';
 
 /** What is counted: all that a request needs to ask for. */
 export const COUNTED =
-  'kind IN (alert_firing, action_started, action_ok, action_fail, action_dry_run, heal_confirmed, heal_failed, heal_inconclusive, escalated)';
+  'kind IN (alert_firing, action_started, action_ok, action_fail, action_dry_run, heal_confirmed, heal_failed, heal_inconclusive, escalated) ' +
+  'AND alertname!=AutohealSelfTest';
 
 /** Lengths of time that are offered, each with the step of its pictures; seconds. */
 export const SPANS = /** @type {const} */ ({

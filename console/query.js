@@ -9,7 +9,7 @@ export const KINDS = (
   'action_interrupted cancel_requested action_cancelled heal_confirmed heal_failed heal_inconclusive escalated notified ' +
   'notify_failed rerun_requested breaker_opened breaker_closed rule_demoted storm_began storm_released storm_ended ' +
   'silence_requested silence_created silence_failed silence_extended silence_expired ack_old watchdog_missing ' +
-  'watchdog_back paused resumed keys_failed keys_back login logout auth_failed'
+  'watchdog_back paused resumed keys_failed keys_back login logout auth_failed selftest_ok selftest_fail'
 ).split(' ');
 export const REASONS = (
   'disabled no_rule paused protected bad_target rule_off not_yet run_ended in_progress acked human_present frozen unless ' +

@@ -2,7 +2,7 @@
 
 import { h } from './dom.js';
 import { glyph, tone } from './tones.js';
-import { gist, spoken, when, whole } from './words.js';
+import { gist, spoken, utcs, when, whole } from './words.js';
 
 /** @import { Entry } from './fold.js' */
 
@@ -19,7 +19,7 @@ export function row(record) {
     when(entry),
     h('b', {}, spoken(entry.kind)),
     h('span', { class: 'what' }, [entry.alertname, entry.target ?? entry.labels?.instance].filter(Boolean).join(entry.target ? ' → ' : ' · ')),
-    h('span', { class: 'why' }, h('span', { class: 'rule' }, entry.rule), ' ', h('span', {}, gist(entry))),
+    h('span', { class: 'why' }, h('span', { class: 'rule' }, entry.rule), ' ', h('span', { title: utcs(entry.detail) }, gist(entry))),
   );
   const details = h('details', {}, summary);
   records.set(details, entry);

@@ -6,7 +6,7 @@ import { NONE, compare, rate, wilson } from './rates.js';
 import { address } from './routes.js';
 import { chips, facts, guards } from './rule-words.js';
 import { quoted, search } from './searching.js';
-import { duration, seconds } from './time.js';
+import { duration, present, seconds } from './time.js';
 import { time } from './words.js';
 
 /** @import { Fields } from './fold.js' */
@@ -53,7 +53,7 @@ export class RuleCard {
     this.#about = about;
     const { rule, all, tally = NONE, since, partly } = about;
     const { state } = this.#store;
-    const now = Date.now() / 1000;
+    const now = present();
     const told = chips(rule, state.pauses, now);
     this.#draw(this.#parts.summary, [told, tally, partly], () => summary(rule, told, tally));
     if (!this.element.open) return;
@@ -118,8 +118,8 @@ function bar(k, n) {
   );
 }
 
-/** @param {[string, string][]} rows */
-const pairs = (rows) => rows.flatMap(([name, text]) => [h('dt', {}, name), h('dd', {}, text)]);
+/** @param {[string, string, string?][]} rows */
+const pairs = (rows) => rows.flatMap(([name, text, title]) => [h('dt', {}, name), h('dd', { title }, text)]);
 
 /** @param {Tally} tally @returns {[string, string][]} */
 function counts({ healed, left, stopped, dry, heldOut }) {

@@ -49,12 +49,12 @@ export function facts(rule) {
   return rows.flatMap(([name, text]) => (text ? [[name, text]] : []));
 }
 
-/** What guards remember. @param {Fields} rule @param {Fields[]} all the budget of all rules together @param {number} now @returns {[string, string][]} */
+/** What guards remember. @param {Fields} rule @param {Fields[]} all the budget of all rules together @param {number} now @returns {[string, string, string?][]} with the time in the text as the log has it */
 export function guards({ breaker, storm, state }, all, now) {
   const { target, rule } = state.budget;
   return [
-    ['Breaker', breaker ? breakerOf(breaker, state, now) : 'none'],
-    ['Storm', storm ? stormOf(storm, state, now) : 'off'],
+    ['Breaker', breaker ? breakerOf(breaker, state, now) : 'none', state.breaker_open_since ?? undefined],
+    ['Storm', storm ? stormOf(storm, state, now) : 'off', state.storm_since ?? undefined],
     ...windows('Budget of a target', target, (each) => (each.target === null ? '' : `, most on ${each.target}`)),
     ...windows('Budget of the rule', rule),
     ...windows('Budget of all rules', all),

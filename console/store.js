@@ -34,6 +34,8 @@ export class Store {
   version = null;
   /** Why the page cannot fold the log any more, in words. @type {string | null} */
   fault = null;
+  /** What went wrong in the page itself, in words. @type {string | null} */
+  flaw = null;
   /** `GET /whoami`. @type {Fields} */
   who = { subject: '', name: null, role: null, login: false };
   /** Where else to look, from `GET /state`. @type {Fields} */

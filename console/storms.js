@@ -1,7 +1,7 @@
 // What storms hold, and letting it go as the batch that was looked at.
 
 import { get, post } from './api.js';
-import { inWords, stepLine } from './asking.js';
+import { stepLine } from './asking.js';
 import { ask, field } from './dialog.js';
 import { announce, h, list, on, put } from './dom.js';
 import { seconds } from './time.js';
@@ -51,6 +51,9 @@ export class Storms {
     try {
       this.#storms = (await get('/storms')).storms;
       this.#draw();
+    } catch (error) {
+      this.#asked.seq = -1;
+      throw error;
     } finally {
       this.#asking = false;
     }
@@ -75,10 +78,10 @@ export class Storms {
       try {
         await post(`/rules/${encodeURIComponent(storm.rule)}/release`, word);
       } catch (error) {
-        if (/** @type {any} */ (error).status !== 409) throw new Error(inWords(error));
+        if (/** @type {any} */ (error).status !== 409) throw error;
         await this.#ask();
         const now = this.#storms.find(({ rule }) => rule === storm.rule);
-        if (!now?.batch_digest) throw new Error(inWords(error));
+        if (!now?.batch_digest) throw error;
         looked = now;
         put(shown, batch(looked));
         throw new Error('Nothing was done: the batch has changed meanwhile. Above is the new one; look at it, then release it.');

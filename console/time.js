@@ -12,6 +12,23 @@ export function seconds(text) {
   return (whole * 1e6 + micros) / 1e6;
 }
 
+/** How far the gateway's clock is ahead of this machine's, seconds. */
+let ahead = 0;
+
+/** Epoch seconds by the gateway's clock, whose times all others are: this machine's may be hours off. */
+export const present = () => Date.now() / 1000 + ahead;
+
+/**
+ * Set the clock by an answer. @param {string | null} told its `Date`, to the second
+ * @param {number} asked @param {number} answered when, by this machine's own clock, epoch milliseconds
+ */
+export function setClock(told, asked, answered) {
+  const date = Date.parse(told ?? '');
+  if (Number.isNaN(date)) return;
+  // A second within which it may well have been written says nothing against our own clock.
+  ahead = date + 1000 < asked || date > answered ? (date + 500 - (asked + answered) / 2) / 1000 : 0;
+}
+
 const pad = (/** @type {number} */ number) => String(number).padStart(2, '0');
 
 /** Local time of day. @param {number} ts epoch seconds */

@@ -11,11 +11,11 @@ const KINDS = {
   failure: [
     'action_fail', 'action_interrupted', 'heal_failed', 'heal_inconclusive', 'escalated', 'approval_expired',
     'breaker_opened', 'rule_demoted', 'storm_began', 'silence_failed', 'notify_failed', 'watchdog_missing', 'space_low',
-    'keys_failed', 'log_repaired', 'config_rejected', 'alert_rejected', 'auth_failed',
+    'keys_failed', 'log_repaired', 'config_rejected', 'alert_rejected', 'auth_failed', 'selftest_fail',
   ],
   success: [
     'action_ok', 'heal_confirmed', 'alert_resolved', 'breaker_closed', 'storm_ended', 'watchdog_back', 'space_ok', 'keys_back',
-    'notified',
+    'notified', 'selftest_ok',
   ],
   dry: ['action_dry_run'],
   other: [

@@ -6,6 +6,7 @@ import { get } from './api.js';
 import { announce, h, list, on, put } from './dom.js';
 import { address } from './routes.js';
 import { Storms } from './storms.js';
+import { present } from './time.js';
 import { waiting } from './waiting.js';
 import { time } from './words.js';
 
@@ -35,7 +36,7 @@ class Approvals {
   #answers = h('section', {}, h('h3', {}, 'Answered'), this.#answered);
   #storms;
   #held;
-  /** What the steps of each run promise; null while that is asked for. @type {Map<string, Fields[] | null>} */
+  /** What the steps of each run promise; null where that is not to be had. @type {Map<string, Fields[] | null>} */
   #promised = new Map();
   #asking = false;
   #closed = false;
@@ -67,7 +68,7 @@ class Approvals {
     const shown = found.slice(0, CARDS);
     // Another person, or another role, has other buttons.
     list(this.#cards, shown, ({ id }) => `${id} ${who.role} ${who.subject}`, (run) => this.#card(run));
-    shown.forEach((run, index) => countDown(this.#cards.children[index], run, Date.now() / 1000));
+    shown.forEach((run, index) => countDown(this.#cards.children[index], run, present()));
     this.#none.hidden = found.length > 0;
     put(this.#more, found.length > CARDS && `and ${found.length - CARDS} more, which are shown when these are answered`);
     this.#drawMeanwhile(found.length > 0 ? atWork(state) : []);
@@ -117,12 +118,14 @@ class Approvals {
 
   /** One after the other: each is a search through the log. @param {Fields[]} runs */
   async #askPromises(runs) {
-    if (this.#asking) return;
+    if (this.#asking || this.#store.connection.status !== 'live') return;
     this.#asking = true;
     for (const { id, plan } of runs) {
       if (this.#closed || this.#promised.has(id)) continue;
-      this.#promised.set(id, null);
-      const promised = await get(`/runs/${id}`).then((answer) => answer.promises, () => null);
+      // A gateway that is away is asked again once it is back.
+      const unknown = (/** @type {{status: number}} */ { status }) => (status === 404 ? null : undefined);
+      const promised = await get(`/runs/${encodeURIComponent(id)}`).then((answer) => answer.promises, unknown);
+      if (promised === undefined) break;
       this.#promised.set(id, promised);
       if (promised) this.#cards.querySelector(`[data-run="${CSS.escape(id)}"] .planned`)?.replaceWith(ladder(plan.steps, promised));
     }

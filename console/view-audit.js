@@ -9,7 +9,7 @@ import { RangeInput } from './range.js';
 import { row, unfold, walk, withGaps } from './rows.js';
 import { search } from './search.js';
 import { seen } from './seen.js';
-import { seconds, utc } from './time.js';
+import { present, seconds, utc } from './time.js';
 import { time } from './words.js';
 
 /** @import { Fields } from './fold.js' */
@@ -151,7 +151,7 @@ class Audit {
     this.#accuse();
     try {
       const { lines, unread } = await exported(given(asked), mine.signal);
-      keep(lines, `autoheal-audit-${utc(Date.now() / 1000).replaceAll(':', '')}.jsonl`);
+      keep(lines, `autoheal-audit-${utc(present()).replaceAll(':', '')}.jsonl`);
       if (unread) put(this.#fault, `The export lacks records that could not be read: ${unread}.`);
     } catch (error) {
       if (!mine.signal.aborted) this.#accuse(error, asked.q);

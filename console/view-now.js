@@ -7,6 +7,7 @@ import { h, on, put, say } from './dom.js';
 import { keepingFocus, startButtons, tick } from './parts.js';
 import { Recall } from './recall.js';
 import { Section } from './section.js';
+import { present } from './time.js';
 import { whole } from './words.js';
 
 /** @import { Card, Group } from './cards.js' */
@@ -54,7 +55,7 @@ class Now {
   }
 
   update() {
-    const now = Date.now() / 1000;
+    const now = present();
     const acks = holding(this.#store.state, now).map(({ id }) => id).join();
     if (!this.#resting && (this.#store.state !== this.#drawn || acks !== this.#holding)) {
       this.#resting = true;
@@ -74,7 +75,7 @@ class Now {
   #draw() {
     if (this.#closed) return;
     const { state, records } = this.#store;
-    const acks = holding(state, Date.now() / 1000);
+    const acks = holding(state, present());
     this.#drawn = state;
     this.#holding = acks.map(({ id }) => id).join();
     if (this.#log !== state.head.log) this.#recall = new Recall(() => this.#draw());
@@ -89,7 +90,7 @@ class Now {
     void this.#recall.want(this.#missing);
     const counts = [...this.#groups].map(([name, { title: words }]) => `${words}: ${found[name].length}`);
     say(this.#summary, state.episodes.size || found.work.length || found.people.length ? counts.join(' · ') : 'Nothing fires.');
-    tick(this.#root, Date.now() / 1000);
+    tick(this.#root, present());
   }
 
   /** Of a card that is shown all that it is made of: while each of these stands, so does its element. @param {Group} name @param {Card} card @param {Fields[]} acks */

@@ -5,7 +5,7 @@ import { h, put, say } from './dom.js';
 import { COUNTED, SPANS, quantile, tally } from './numbers.js';
 import { address } from './routes.js';
 import { search } from './search.js';
-import { local, seconds, utc } from './time.js';
+import { local, present, seconds, utc } from './time.js';
 import { time } from './words.js';
 
 /** @import { Ground } from './charts.js' */
@@ -76,7 +76,7 @@ class Pictures {
   async load() {
     const life = ++this.#life;
     const { length, step } = SPANS[this.#span];
-    const now = Date.now() / 1000;
+    const now = present();
     say(this.#told, 'Counting…');
     try {
       const found = await search({ q: COUNTED, since: utc(now - length) }, RECORDS, ROUNDS);
@@ -140,7 +140,7 @@ function table(slots) {
     const where = address('audit', '', { q: COUNTED, since: utc(from), until: utc(to) });
     const medians = [slot.sinceAlert, slot.sinceAction].map((all) => quantile(all, 0.5)).map((found) => (found === null ? '–' : taken(found)));
     const cells = [alerts, done, failed, dry, healed, unhealed, left, ...medians].map((text) => h('td', {}, text));
-    return h('tr', {}, h('th', { scope: 'row' }, h('a', { href: where, title: utc(from) }, local(from, Date.now() / 1000).slice(0, -3))), cells);
+    return h('tr', {}, h('th', { scope: 'row' }, h('a', { href: where, title: utc(from) }, local(from, present()).slice(0, -3))), cells);
   });
   const head = h('thead', {}, h('tr', {}, COLUMNS.map((name) => h('th', { scope: 'col' }, name))));
   const body = rows.length ? h('tbody', {}, rows) : h('tbody', {}, h('tr', {}, h('td', { colspan: COLUMNS.length }, 'Nothing happened.')));

@@ -1,9 +1,8 @@
 // Rules: what each may do, how it does, and what holds it back.
 
 import { get, post } from './api.js';
-import { inWords } from './asking.js';
 import { ask } from './dialog.js';
-import { announce, h, list, on, put } from './dom.js';
+import { announce, h, list, on, put, say } from './dom.js';
 import { pauseDialog, resumeDialog } from './pause.js';
 import { ENDS, tally } from './rates.js';
 import { RuleCard, reach } from './rule-card.js';
@@ -30,6 +29,7 @@ class Rules {
   #store;
   #range = h('select', { id: 'rules-range' }, RANGES.map(([value, text]) => h('option', { value, selected: value === '7d' }, text)));
   #covers = h('p', { class: 'quiet', role: 'status' });
+  #none = h('p', { class: 'none', role: 'status' });
   #list = h('div', { class: 'rules' });
   #asked = { at: -Infinity, seq: -1 };
   #asking = false;
@@ -41,6 +41,8 @@ class Rules {
   /** Records that end runs, of the range, and what they add up to. @type {Found} */
   #ends = { records: [], whole: true, from: null };
   #counts = tally([]);
+  /** Whether the counts are there or under way: else they are asked for with the rules. */
+  #isCounted = true;
   /** The newest record that is counted. */
   #counted = Infinity;
 
@@ -53,7 +55,7 @@ class Rules {
   }
 
   parts() {
-    return [h('div', { class: 'bar' }, h('label', { for: 'rules-range' }, 'Counts of the'), this.#range, this.#covers), this.#list];
+    return [h('div', { class: 'bar' }, h('label', { for: 'rules-range' }, 'Counts of the'), this.#range, this.#covers), this.#none, this.#list];
   }
 
   close() {
@@ -84,10 +86,12 @@ class Rules {
     this.#asked = { at: Date.now() / 1000, seq: this.#store.state.head.seq };
     try {
       this.#answer = await get('/rules');
-      if (this.#answer?.rules.length === 0) put(this.#list, h('p', { class: 'none' }, 'There are no rules.'));
+      say(this.#none, this.#answer?.rules.length === 0 ? 'There are no rules.' : '');
+      if (!this.#isCounted) this.#count();
     } catch (error) {
       // What was known stays; that nothing is known yet is to be said.
-      if (!this.#answer) put(this.#list, h('p', { class: 'fault' }, /** @type {Error} */ (error).message));
+      if (!this.#answer) say(this.#none, /** @type {Error} */ (error).message);
+      this.#asked.seq = -1;
     }
     this.#asking = false;
     this.#store.changed();
@@ -96,16 +100,20 @@ class Rules {
   /** Count the runs that have ended in the range. */
   async #count() {
     const since = this.#range.value;
+    this.#isCounted = true;
     put(this.#covers, 'Counting …');
     try {
-      const found = await search(`kind IN (${ENDS.join(', ')}) AND run EXISTS`, since);
+      const found = await search(`kind IN (${ENDS.join(', ')}) AND run EXISTS AND alertname!=AutohealSelfTest`, since);
       if (this.#closed || since !== this.#range.value) return;
       this.#ends = found;
       this.#counts = tally(found.records);
       this.#counted = found.records[0]?.seq ?? 0;
       put(this.#covers, ...covers(found));
     } catch (error) {
-      if (since === this.#range.value) put(this.#covers, /** @type {Error} */ (error).message);
+      if (since !== this.#range.value) return;
+      put(this.#covers, /** @type {Error} */ (error).message);
+      this.#isCounted = false;
+      this.#asked.seq = -1;
     }
     this.#store.changed();
   }
@@ -129,9 +137,7 @@ class Rules {
     if (what !== 'reset') return;
     const told = h('p', {}, 'Its failures and its demotion are forgotten, and what waits for it is decided anew at once.');
     ask(`Reset the breaker of rule ${rule}`, [told], 'Reset', async () => {
-      await post(`/rules/${encodeURIComponent(rule)}/reset`, {}).catch((error) => {
-        throw new Error(inWords(error));
-      });
+      await post(`/rules/${encodeURIComponent(rule)}/reset`, {});
       this.#asked.at = -Infinity;
       announce(`The breaker of rule ${rule} is closed.`);
     });

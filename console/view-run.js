@@ -5,9 +5,9 @@ import { h, list, on, put, say } from './dom.js';
 import { concerns, history } from './history.js';
 import { button, chips, countdown, sentence, startButtons, tick } from './parts.js';
 import { address } from './routes.js';
-import { seconds } from './time.js';
+import { present, seconds } from './time.js';
 import { glyph, tone } from './tones.js';
-import { spoken, when, whole } from './words.js';
+import { spoken, utcs, when, whole } from './words.js';
 import { length, told } from './words-record.js';
 import { ended, promised, standing } from './words-run.js';
 import { verdict } from './words-why.js';
@@ -18,6 +18,9 @@ import { verdict } from './words-why.js';
 /** @import { Store } from './store.js' */
 
 export const title = 'Run';
+
+/** So long after a failure its records are asked for again. */
+const AGAIN_MS = 5000;
 
 /** @param {HTMLElement} root @param {Store} store @param {Params} params */
 export function render(root, store, { id }) {
@@ -37,6 +40,7 @@ class Timeline {
   #seen = 0;
   #log = '';
   #loading = false;
+  #failedAt = -Infinity;
   #closed = false;
   /** @type {unknown[]} */
   #drawn = [];
@@ -57,7 +61,7 @@ class Timeline {
     const { records, state, connection } = this.#store;
     if (connection.status === 'connecting' || this.#loading) return;
     // What is not among the newest records any more is asked for, and all of it after another log has begun.
-    if (this.#log !== state.head.log || (records[0]?.seq ?? 0) > this.#seen + 1) return void this.#load();
+    if (this.#log !== state.head.log || (records[0]?.seq ?? 0) > this.#seen + 1) return void (Date.now() - this.#failedAt > AGAIN_MS && this.#load());
     const history = this.#history;
     const about = history?.records.find(({ run }) => run === this.#id);
     if (!history || !about) return;
@@ -66,7 +70,7 @@ class Timeline {
     this.#seen = Math.max(this.#seen, records.at(-1)?.seq ?? 0);
     if (come.length) this.#history = { ...history, records: [...history.records, ...come].sort((one, other) => one.seq - other.seq) };
     this.#draw();
-    tick(this.#head, Date.now() / 1000);
+    tick(this.#head, present());
   }
 
   close() {
@@ -79,11 +83,12 @@ class Timeline {
     try {
       this.#history = await history(this.#id);
       say(this.#note, noteOf(this.#history));
+      this.#seen = head.seq;
+      this.#log = head.log;
     } catch (error) {
-      say(this.#note, `${error instanceof Refused ? error.message : error} Reload the page to try again.`);
+      say(this.#note, `${error instanceof Refused ? error.message : error} It is tried again soon.`);
+      this.#failedAt = Date.now();
     }
-    this.#seen = head.seq;
-    this.#log = head.log;
     this.#loading = false;
     if (!this.#closed) this.update();
   }
@@ -105,6 +110,9 @@ class Timeline {
     const own = records.filter((record) => record.run === this.#id);
     const { alertname = '', rule, target, episode: number, fingerprint } = own[0] ?? records[0];
     const steps = plan?.steps ?? [];
+    // Of a run that has ended the gateway knows no plan; what a step promised when it began the log tells.
+    const promise = (/** @type {number} */ index) =>
+      this.#history?.summary?.promises?.[index] ?? own.find(({ kind, step }) => kind === 'action_started' && step === index + 1)?.detail;
     const stands = run ?? standingOf(own);
     const { text, until } = standing({ ...stands, plan }, own.findLast(({ kind }) => kind === 'action_started'));
     const episode = this.#store.state.episodes.get(fingerprint);
@@ -125,7 +133,7 @@ class Timeline {
         fires && operator && button('ack', 'Acknowledge…', /** @type {Fields} */ (episode), alertname),
         h('a', { href: address('audit', '', { q: `run=${this.#id}` }) }, 'Its records in Audit'),
       ),
-      steps.length > 0 && h('details', {}, h('summary', {}, 'The plan'), h('ol', { class: 'plan' }, steps.map((/** @type {Fields} */ step, /** @type {number} */ index) => planned(step, index + 1, own)))),
+      steps.length > 0 && h('details', {}, h('summary', {}, 'The plan'), h('ol', { class: 'plan' }, steps.map((/** @type {Fields} */ step, /** @type {number} */ index) => planned(step, index + 1, promise(index))))),
     );
   }
 }
@@ -149,11 +157,10 @@ function standingOf(own) {
   return { state: last ? TERMINAL[last.kind] : 'unfinished', step, reason: last?.reason, action_ok: null, approval: null, ended_by: null };
 }
 
-/** One step of the plan: what it does, with what, and what it promises. @param {Fields} step @param {number} number @param {Entry[]} own */
-function planned({ action, params, verify }, number, own) {
-  const begun = own.find((record) => record.kind === 'action_started' && record.step === number);
-  const { idempotent, reversible } = begun?.detail ?? {};
-  const traits = begun && `${idempotent ? 'Idempotent' : 'Not idempotent'}, ${reversible ? 'reversible' : 'not reversible'}.`;
+/** One step of the plan: what it does, with what, and what it promises. @param {Fields} step @param {number} number @param {Fields} [promise] */
+function planned({ action, params, verify }, number, promise) {
+  const { idempotent, reversible } = promise ?? {};
+  const traits = promise && `${idempotent ? 'Idempotent' : 'Not idempotent'}, ${reversible ? 'reversible' : 'not reversible'}.`;
   const name = `Step ${number}: ${action}`;
   return h(
     'li',
@@ -177,7 +184,7 @@ function row(record, all) {
     'li',
     { class: tone(record), 'data-seq': record.seq },
     h('div', { class: 'head' }, glyph(tone(record)), when(record), before && h('span', { class: 'age' }, `+${length(seconds(record.ts) - seconds(before.ts))}`), h('b', {}, spoken(record.kind))),
-    h('p', {}, `${told(record)}.`),
+    h('p', { title: utcs(record.detail?.guards?.at(-1) ?? record.detail) }, `${told(record)}.`),
     typeof output === 'string' && output && h('pre', { tabindex: 0, role: 'group', 'aria-label': `Output of step ${record.step}` }, output),
     error && record.kind !== 'action_fail' && h('p', { class: 'fault' }, String(error)),
     guards && h('details', {}, h('summary', {}, 'What each guard said'), h('ul', { class: 'guards' }, guards.map(guard))),
@@ -188,5 +195,5 @@ function row(record, all) {
 /** @param {Fields} said */
 function guard(said) {
   const mark = h('b', {}, said.passed ? '✓ ' : '✗ ');
-  return h('li', { class: said.passed ? 'yes' : 'no' }, mark, verdict(said), ' ', h('code', {}, String(said.guard)));
+  return h('li', { class: said.passed ? 'yes' : 'no', title: utcs(said) }, mark, verdict(said), ' ', h('code', {}, String(said.guard)));
 }

@@ -1,17 +1,17 @@
 // A record of a run's history as a sentence.
 
-import { duration, local, seconds } from './time.js';
+import { duration, local, present, seconds } from './time.js';
 import { spoken } from './words.js';
 import { because, stance, why } from './words-why.js';
 
 /** @import { Entry } from './fold.js' */
 
-const HOW = /** @type {Record<string, string>} */ ({ webhook: 'Alertmanager told so', api: 'Alertmanager says so when asked', superseded: 'it went and came back' });
+const HOW = /** @type {Record<string, string>} */ ({ webhook: 'Alertmanager told so', api: 'Alertmanager says so when asked', superseded: 'it went and came back', abandoned: 'whoever sent it is gone' });
 
 /** What was said with it. @param {Entry} record */
 const said = ({ detail }) => (detail.comment ? `: ${detail.comment}` : '');
 /** @param {unknown} text a time */
-const at = (text) => (typeof text === 'string' ? local(seconds(text), Date.now() / 1000) : '?');
+const at = (text) => (typeof text === 'string' ? local(seconds(text), present()) : '?');
 /** @param {Entry} record */
 const took = ({ detail }) => (typeof detail.duration_ms === 'number' ? ` after ${length(detail.duration_ms / 1000)}` : '');
 

@@ -1,12 +1,12 @@
 // Why did it act, or not? Each reason of docs/why.md in words, with what the guard looked at where the record tells.
 
-import { duration, local, seconds } from './time.js';
+import { duration, local, present, seconds } from './time.js';
 import { spoken } from './words.js';
 
 /** @import { Fields } from './fold.js' */
 
 /** @param {unknown} value a time of a record; a number is one that no calendar has */
-const at = (value) => (typeof value === 'string' ? local(seconds(value), Date.now() / 1000) : 'a time that no calendar has');
+const at = (value) => (typeof value === 'string' ? local(seconds(value), present()) : 'a time that no calendar has');
 const until = (/** @type {unknown} */ value) => `until ${at(value)}`;
 const WHOSE = /** @type {Record<string, string>} */ ({ target: 'this target', rule: 'this rule', all: 'all rules together' });
 /** @param {Fields} window */
@@ -141,7 +141,7 @@ const ENDS = new Map(
     shutdown: 'the gateway was stopped over it',
     cancelled: 'an operator has cancelled it',
     denied: 'it was denied',
-    expired: 'nobody approved it in time',
+    expired: 'the time to approve it was over',
     plan_changed: 'the plan is another one since the rules were reloaded',
     rule_changed: 'the rule was changed',
     rule_removed: 'the rule is no longer there',
@@ -170,8 +170,13 @@ export function verdict({ guard, passed, ...saw }) {
   const known = GUARDS.get(guard);
   if (!known) return spoken(String(guard));
   const { no, told, yes = no } = known;
-  if (passed) return typeof yes === 'function' ? yes(saw) : yes;
-  return told ? told(saw) : no;
+  try {
+    if (passed) return typeof yes === 'function' ? yes(saw) : yes;
+    return told ? told(saw) : no;
+  } catch {
+    // Another version wrote it, and it looked at something else.
+    return passed ? spoken(String(guard)) : no;
+  }
 }
 
 /** Why a decision is what it is; `record` is its own, where it is known. @param {string} reason @param {Fields} [record] */

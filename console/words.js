@@ -1,7 +1,7 @@
 // Records in words.
 
 import { h } from './dom.js';
-import { local, seconds, utc } from './time.js';
+import { local, present, seconds, utc } from './time.js';
 
 /** @import { Entry, Fields } from './fold.js' */
 
@@ -39,16 +39,23 @@ export function gist({ kind, reason, actor, annotations, detail = {} }) {
     reason && spoken(String(reason)),
     texts.find((text) => typeof text === 'string' && text) ?? code,
     kind === 'alert_firing' && (annotations?.summary ?? annotations?.description),
-    typeof ends === 'string' && `until ${local(seconds(ends), Date.now() / 1000)}`,
+    typeof ends === 'string' && `until ${local(seconds(ends), present())}`,
     !NOBODY.includes(actor) && `by ${actor}`,
   ];
   const line = parts.filter(Boolean).join(' · ').replace(/\s+/g, ' ');
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line;
 }
 
+/** The times in what a record tells, as the log has them: for whoever rests on its words. @param {Fields | undefined} detail @returns {string | null} */
+export function utcs(detail) {
+  const told = ['since', 'last_action', 'until', 'expires_at', 'ends_at'].map((name) => detail?.[name]);
+  // Details are of many kinds: not each of these words stands for a time there.
+  return told.filter((text) => typeof text === 'string').map(seconds).filter(Number.isFinite).map(utc).join(', ') || null;
+}
+
 /** A time as people there have it; the log's own on hover. @param {number} ts epoch seconds */
 export function time(ts) {
-  return h('time', { datetime: utc(ts), title: utc(ts) }, local(ts, Date.now() / 1000));
+  return h('time', { datetime: utc(ts), title: utc(ts) }, local(ts, present()));
 }
 
 const FIELDS = [

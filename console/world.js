@@ -1,6 +1,7 @@
 // What the stream asks of the world; tests bring their own.
 
 import { between, get, newest, overview } from './api.js';
+import { present } from './time.js';
 
 /** How long the gateway may take to say that it lives. */
 const PATIENCE_MS = 5000;
@@ -16,5 +17,5 @@ export const WORLD = {
   /** @param {() => void} then @param {number} ms */
   after: (then, ms) => void setTimeout(then, ms),
   /** Epoch seconds. */
-  now: () => Date.now() / 1000,
+  now: present,
 };

@@ -87,6 +87,8 @@ def test_whoever_may_do_anything_is_asked_for(tmp_path: Path) -> None:
         "/healthz",
         "/readyz",
         "/metrics",
+        "/openapi.json",
+        "/selftest/health",
         "/alert",
         "/events",
         "/console/login.html",

@@ -92,6 +92,18 @@ def test_actions_by_outcome(kind: Kind, outcome: str) -> None:
     assert actions == {f'autoheal_actions_total{{action="command",outcome="{outcome}",rule="restart-api"}}': 1}
 
 
+def test_the_alert_of_a_self_test_is_no_decision_and_no_action() -> None:
+    """Its records are counted as records alone."""
+    own = {"alertname": "AutohealSelfTest", "rule": "autoheal/selftest", "mode": Mode.DRY_RUN}
+    detail = {"action": "nothing"}
+    found = counted(
+        Draft(kind=Kind.DECISION, reason="dry_run", **own),  # type: ignore[arg-type]
+        Draft(kind=Kind.ACTION_DRY_RUN, run="r1", detail=detail, **own),  # type: ignore[arg-type]
+    )
+    assert not [name for name in found if "autoheal/selftest" in name]
+    assert found['autoheal_journal_records_total{kind="action_dry_run"}'] == 1
+
+
 def test_a_cancelled_run_has_no_action() -> None:
     """It ended before a step began."""
     found = counted(of_run(Kind.ACTION_CANCELLED))

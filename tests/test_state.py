@@ -51,8 +51,29 @@ def legal(state: State) -> list[Draft]:
                     drafts.append(Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.APPROVE, **begun))
     drafts += legal_silences(state) + legal_pauses(state) + legal_breakers(state) + legal_storms(state)
     drafts += legal_notices(state)
+    drafts += legal_selftests(state)
     drafts.append(Draft(kind=Kind.WATCHDOG_BACK if state.watchdog_missing else Kind.WATCHDOG_MISSING))
     return drafts + legal_runs(state)
+
+
+def legal_selftests(state: State) -> list[Draft]:
+    """The alert of a self-test, its dry run, and how the test went."""
+    seq = state.head.seq + 1
+    about: dict[str, Any] = {"fingerprint": "own", "alertname": "AutohealSelfTest"}
+    times = {"starts_at": rfc3339(NOW), "ends_at": rfc3339(NOW + seq), "how": "abandoned"}
+    checks = {"alert": {"ok": bool(seq % 2)}, "disk": {"ok": None}}
+    drafts = [Draft(kind=Kind.SELFTEST_OK if seq % 2 else Kind.SELFTEST_FAIL, detail={"checks": checks})]
+    episode = state.episodes.get("own")
+    if episode is None:
+        return [*drafts, Draft(kind=Kind.ALERT_FIRING, episode=f"e{seq}", labels=about, detail=times, **about)]
+    about |= {"episode": episode.id, "rule": "autoheal/selftest", "target": "self-test", "mode": Mode.DRY_RUN}
+    run = next((run.id for run in state.runs.values() if run.alertname == "AutohealSelfTest"), None)
+    if run is None:
+        detail = {"plan": PLAN, "plan_digest": "d"}
+        drafts.append(Draft(kind=Kind.DECISION, reason=Reason.DRY_RUN, run=f"r{seq}", detail=detail, **about))
+    else:
+        drafts.append(Draft(kind=Kind.ACTION_DRY_RUN, reason=Reason.DRY_RUN, run=run, **about))
+    return [*drafts, Draft(kind=Kind.ALERT_RESOLVED, fingerprint="own", episode=episode.id, detail=times)]
 
 
 def legal_runs(state: State) -> list[Draft]:
@@ -224,7 +245,8 @@ def test_a_replayed_line_folds_like_the_live_record(records: list[Record]) -> No
 def test_invariants_hold_after_any_log(records: list[Record]) -> None:
     """One unfinished run per target; locks, waiting runs and episodes agree with the runs; charges are in order."""
     state = fold(records)
-    live = {run.id: run for run in state.runs.values() if not run.ended}
+    # A dry run holds nothing.
+    live = {run.id: run for run in state.runs.values() if not run.ended and run.mode is not Mode.DRY_RUN}
     assert state.locks == {run.target: run.id for run in live.values()}
     assert len(state.locks) == len(live)
     assert set(state.waiting) == {run.id for run in live.values() if run.step == 0}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 
@@ -143,6 +144,16 @@ def duration(text: str) -> float:
     return seconds
 
 
+def interval(text: str) -> float | None:
+    """Seconds from one time to the next, 10 at least; None for `off`, and for no time at all."""
+    if text == "off":
+        return None
+    seconds = parse_duration(text)
+    if 0 < seconds < 10:
+        raise ValueError(f"{shown(text)} is shorter than 10s")
+    return seconds or None
+
+
 def watchdog(text: str) -> tuple[Matcher, ...]:
     """Matchers of the alert that always fires, in Alertmanager's notation; none for nothing."""
     matchers = parse_matchers(text) if text else ()
@@ -208,6 +219,20 @@ def apprise_urls(text: str) -> tuple[str, ...]:
     for place, item in enumerate(found, 1):
         if re.match(r"[a-z][a-z0-9+.-]*://", item) is None:
             raise ValueError(f"address {place} of {len(found)} is none such as tgram://TOKEN/CHAT")
+    return found
+
+
+def otlp_headers(text: str) -> Mapping[str, str]:
+    """Headers as OpenTelemetry's specification has them (W3C Baggage). They hold keys: no fault repeats them."""
+    found = {}
+    for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
+        name, equals, value = item.partition("=")
+        value = unquote(value.strip())
+        if not equals or re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()) is None:
+            raise ValueError(f"header {number} is not name=value")
+        if not value.isprintable() or not value.isascii():
+            raise ValueError(f"the value of header {number} cannot be sent: printable ASCII alone can")
+        found[name.strip()] = value
     return found
 
 

@@ -50,6 +50,10 @@ class Settings:
     host: str
     port: int
     insecure: bool
+    log_format: str
+    log_level: str
+    otlp_endpoint: str | None = field(repr=False)
+    otlp_headers: Mapping[str, str] = field(repr=False)
     alert_allowlist: tuple[Network, ...]
     alertmanager_urls: tuple[str, ...] = field(repr=False)
     escalate_to_alertmanager: bool
@@ -68,6 +72,8 @@ class Settings:
     watchdog_after: float
     prometheus_urls: tuple[str, ...] = field(repr=False)
     grafana_url: str | None
+    selftest_interval: float | None
+    selftest_token_file: Path | None
     ack_max: float
     docker_host: str
     docker_certs: Path | None
@@ -92,6 +98,12 @@ class Settings:
     def channels(self) -> tuple[str, ...]:
         """The names of the channels by which people are told, as rules name them."""
         return tuple(name for name, setting in CHANNEL_SETTINGS.items() if getattr(self, setting))
+
+    @property
+    def nearest(self) -> str:
+        """Host and port at which a program on this machine reaches the service, as a URL has them."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104 told apart, not listened on
+        return self.address if host is None else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str | None:

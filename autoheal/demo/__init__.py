@@ -230,6 +230,8 @@ class _Demo:
             "AUTOHEAL_DATA_DIR": str(self.log.path.parent),
             "AUTOHEAL_HOST": "127.0.0.1",
             "AUTOHEAL_PORT": str(self._port),
+            # It would be another story.
+            "AUTOHEAL_SELFTEST_INTERVAL": "off",
         }
         with self._gateway_log.open("wb") as output:
             # A session of its own: Ctrl-C is for the demo, which ends the gateway in good order.

@@ -31,6 +31,7 @@ from autoheal.engine.poster import Poster
 from autoheal.engine.promises import promises
 from autoheal.engine.release import Releases
 from autoheal.engine.runs import World
+from autoheal.engine.selftests import SelfTests
 from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
@@ -46,6 +47,7 @@ from autoheal.model import (
     Head,
     Kind,
     Notification,
+    OwnName,
     Receipt,
     Record,
     Rejected,
@@ -125,6 +127,8 @@ class Engine:
         """What tells whether alerts still arrive; None where nobody asks for it."""
         if settings.watchdog:
             self.watchdog = Watchdog(self._ledger, clock, settings.watchdog, settings.watchdog_after)
+        self.selftests = SelfTests(self._ledger, clock)
+        """How the last self-tests went."""
         self.control = Control(self._ledger, clock, lambda: self.rules, self._expect_running)
         """People's word on single runs."""
         self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
@@ -222,6 +226,7 @@ class Engine:
         self._decider.start()
         if self.watchdog is not None:
             self._spawn(self.watchdog.run(), vital=True)
+        self._spawn(self.selftests.run(), vital=True)
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
@@ -288,6 +293,7 @@ class Engine:
             _log.warning("truncated_group", left_out=notification.truncated, remedy="set ALERTMANAGER_URL")
         firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
         return Receipt(
+            selftest=bool(asked.alerts) and all(alert.alertname == OwnName.SELFTEST for alert in asked.alerts),
             accepted=len(notification.alerts),
             firing=firing,
             resolved=len(notification.alerts) - firing,
@@ -298,7 +304,9 @@ class Engine:
         """Fingerprints of which one Alertmanager says that they have ended, and others may not."""
         if self._watch is None or not self._watch.several or not self._running:
             return frozenset()
-        ends = (alert.fingerprint for alert in alerts if alert.status is AlertStatus.RESOLVED)
+        # No Alertmanager knows of our own.
+        others = (alert for alert in alerts if alert.alertname != OwnName.SELFTEST)
+        ends = (alert.fingerprint for alert in others if alert.status is AlertStatus.RESOLVED)
         return frozenset(ends).intersection(self.state.episodes)
 
     async def _take_doubted(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:
@@ -363,6 +371,11 @@ class Engine:
         self._ledger.refresh()
         self._ledger.commit([draft])
         await self._ledger.settle()
+
+    async def selftested(self, draft: Draft) -> None:
+        """Record how a self-test went; one that is over only after the service has stopped is left out."""
+        if self._running:
+            await self.selftests.tell(draft)
 
     async def acknowledge(self, ack: Ack, actor: str, correlation_id: str) -> Acknowledged:
         """Silence in Alertmanager, in the name of `actor`, what `ack` says; what it covers is `acked` for so long.
@@ -437,8 +450,9 @@ class Engine:
                 await self._ledger.insist(lambda: [refusal])
                 raise
             self.rules = rules
-            await self._ledger.insist(lambda: [loaded(rules, by)])
+            # Before the log tells of them: where it refuses for a while, decisions by them may be in it first.
             self._keep_texts()
+            await self._ledger.insist(lambda: [loaded(rules, by)])
             self._decider.mark_all()
 
     def _expect_running(self) -> None:
@@ -453,6 +467,7 @@ class Engine:
             if record.kind is Kind.STORM_BEGAN:
                 _log.error("storm_began", rule=record.rule, **record.detail)
             self._crew.changed(record)
+            self.selftests.changed(record)
             self._decider.changed(record)
             if self._poster is not None:
                 self._poster.changed(record)
@@ -491,6 +506,7 @@ class Engine:
         At start, and whenever the log gave up what was folded already: what it lost is decided again.
         """
         self._crew.take_up()
+        self.selftests.take_up()
         self._decider.mark_all()
         self._notifier.look()
 

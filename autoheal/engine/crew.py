@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import Context
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from autoheal.clock import Clock
 from autoheal.engine.control import Control
@@ -62,7 +64,11 @@ class Crew:
         if run_id in self._tasks or not self._running():
             return
         runner = Runner(run_id, self._ledger, self._world, self._clock)
-        task = asyncio.get_running_loop().create_task(runner.carry(), name=f"run {run_id}")
+        # What it logs follows from its webhook, not from the request in whose course it happens to begin.
+        context = Context()
+        if (run := self._ledger.state.runs.get(run_id)) is not None and run.correlation_id is not None:
+            context.run(bind_contextvars, correlation_id=run.correlation_id)
+        task = asyncio.get_running_loop().create_task(runner.carry(), name=f"run {run_id}", context=context)
         self._runners[run_id], self._tasks[run_id] = runner, task
         task.add_done_callback(lambda done: self._carried(run_id, done))
 

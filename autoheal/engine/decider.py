@@ -19,7 +19,7 @@ from autoheal.engine.outlook import Outlook
 from autoheal.engine.rehearsal import can_rehearse
 from autoheal.engine.waiting import Alarms, Lines
 from autoheal.errors import JournalUnavailable, RecordTooLarge
-from autoheal.model import Draft, Kind, Reason, Record
+from autoheal.model import Draft, Kind, Reason, Record, parse_rfc3339
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS
@@ -45,6 +45,8 @@ _UNBEGUN_ENDS = (Kind.ACTION_CANCELLED, Kind.APPROVAL_DENIED, Kind.APPROVAL_EXPI
 """Ends of runs that may never have begun."""
 _STORMS = ""
 """Nobody's fingerprint: the alarm by which time ends storms."""
+_PAUSES = "pauses"
+"""Nobody's either: the alarm by which time ends pauses."""
 
 _log = structlog.get_logger(__name__)
 
@@ -119,6 +121,10 @@ class Decider:
         run = None if record.run is None else self._state.runs.get(record.run)
         if record.kind in _CONCERN_ALL:
             self.mark(self._state.episodes)
+        elif record.kind is Kind.PAUSED:
+            # It may take the place of one that lasts longer, whose end all that it holds would wait for.
+            if (until := record.detail.get("until")) is not None:
+                self._alarms.set(_PAUSES, parse_rfc3339(until))
         elif record.kind is Kind.CONFIG_LOADED:
             self._stale = True
         elif record.kind is Kind.STORM_RELEASED:
@@ -239,14 +245,16 @@ class Decider:
         if episode is None:
             return
         rules: Sequence[Rule | None] = self._rules().match(episode.labels) if self._settings.enabled else ()
+        lacking = False
         for rule in rules or (None,):
             if rule is None or rule.name not in episode.runs:
-                self._decide_by(episode, rule)
+                decision = self._decide(episode, rule)
+                lacking |= self._inquiries.lacking(episode, decision)
+                # Nor by the rules below one that lacks facts: they could take the target from it.
+                if not lacking:
+                    self._record(episode, decision)
 
-    def _decide_by(self, episode: Episode, rule: Rule | None) -> None:
-        decision = self._decide(episode, rule)
-        if self._inquiries.lacking(episode, decision):
-            return
+    def _record(self, episode: Episode, decision: Decision) -> None:
         try:
             self._follow(episode, decision)
         except RecordTooLarge as error:
@@ -298,6 +306,8 @@ class Decider:
     def _ask_again(self, key: str) -> None:
         if key == _STORMS:
             self._look_at_guards()
+        elif key == _PAUSES:
+            self.mark(self._state.episodes)
         else:
             self.mark([key])
 

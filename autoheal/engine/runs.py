@@ -339,12 +339,7 @@ class Runner:
             return [self._draft(ends, reason="rule_removed")]
         due = Reason.AWAITING_APPROVAL if run.state is RunState.AWAITING_APPROVAL else Reason.ACT
         if decision.reason is not due:
-            # No guard says no: what stands in the way is that the rule asks people now, or no longer.
-            moved = decision.reason in (Reason.ACT, Reason.AWAITING_APPROVAL)
-            return [
-                self._world.decision(run, decision),
-                self._draft(ends, reason="rule_changed" if moved else decision.reason.value),
-            ]
+            return [self._world.decision(run, decision), self._draft(ends, reason=_why_stopped(run, decision))]
         if decision.plan_digest != run.plan_digest:
             return [self._draft(ends, reason="plan_changed", plan_digest=decision.plan_digest)]
         if run.approval is not None and decision.rule_digest != run.approval.rule_digest:
@@ -515,3 +510,12 @@ class Runner:
         self, kind: Kind, *, step: int | None = None, reason: str | None = None, actor: str = "system", **detail: object
     ) -> Draft:
         return run_draft(kind, self.run, step=step, reason=reason, actor=actor, **detail)
+
+
+def _why_stopped(run: Run, decision: Decision) -> str:
+    """The reason of an end that `decision` brings, which is not the one that is due."""
+    if decision.reason not in (Reason.ACT, Reason.AWAITING_APPROVAL):
+        return decision.reason.value
+    # No guard says no: the rule asks people now, or no longer, or their word has become too old.
+    asked = None if run.approval is None else run.approval.rule_digest
+    return "expired" if (run.state, asked) == (RunState.PLANNED, decision.rule_digest) else "rule_changed"

@@ -26,6 +26,8 @@ _ONLY_TEXT = {str}
 _KINDS = {kind.value: kind for kind in Kind}
 _MODES = {mode.value: mode for mode in Mode}
 _HASH_KEY = b',"hash":"'
+_NEWER = "; if a newer version wrote it, start that one"
+"""What somebody has to do who went back a version: cutting the log off there would forget what was done since."""
 _given = attrgetter(*_OPTIONAL)
 _SEAL_BYTES = len(_HASH_KEY) + 64 + len(b'"}')
 
@@ -175,12 +177,12 @@ def _to_words(data: dict[str, Any]) -> None:
     """Replace texts by the domain's words, in place."""
     kind = _KINDS.get(data["kind"])
     if kind is None:
-        raise JournalDamaged(f"the kind {data['kind'][:40]!r} is unknown to this version")
+        raise JournalDamaged(f"the kind {data['kind'][:40]!r} is unknown to this version{_NEWER}")
     data["kind"] = kind
     if "mode" in data:
         mode = _MODES.get(data["mode"])
         if mode is None:
-            raise JournalDamaged(f"the mode {data['mode'][:40]!r} is unknown to this version")
+            raise JournalDamaged(f"the mode {data['mode'][:40]!r} is unknown to this version{_NEWER}")
         data["mode"] = mode
     for name in ("labels", "annotations"):
         texts = data.get(name)

@@ -17,6 +17,7 @@ from autoheal.rules.guards import NO_FACTS, TEXT_SHOWN, Facts, Verdict, when
 from autoheal.rules.load import RuleSet
 from autoheal.rules.render import plan
 from autoheal.rules.schema import Rule
+from autoheal.rules.selftest import SELF_TEST
 from autoheal.state import Episode, Run, State
 
 _MODES = list(Mode)
@@ -168,7 +169,12 @@ def _demotion(state: State, rule: Rule) -> dict[str, bool]:
 
 
 def protected(episode: Episode, rule: Rule, rules: RuleSet) -> Verdict:
-    """Whether no protection covers the alert. One covers all alerts about autoheal: it is not to act on itself."""
+    """Whether no protection covers the alert. One covers all alerts about autoheal: it is not to act on itself.
+
+    The rule of the self-test, which never acts, may say what it would do.
+    """
+    if rule is SELF_TEST:
+        return Verdict(Reason.PROTECTED, passed=True, saw={"asked": 0})
     if episode.alertname.startswith(OWN_ALERTS):
         return Verdict(Reason.PROTECTED, passed=False, saw={"protect": f'alertname=~"{OWN_ALERTS}.*"'})
     for matchers in (*rules.protect, *rule.protect):

@@ -13,13 +13,15 @@ from autoheal.model import Reason, rfc3339
 from autoheal.rules.load import RuleSet
 from autoheal.rules.schema import Rule, Window
 from autoheal.rules.silencing import covering
-from autoheal.state import Episode, Run, State
+from autoheal.state import Episode, Run, RunState, State
 
 TEXT_SHOWN = 1000
 """How much of a rule's own text, or of an error, a guard shows; the rules' whole is kept by their digest."""
 ERRORS_SHOWN = 3
 ASK_OTHERS_SECONDS = 30.0
 """After so long Alertmanager or Prometheus is asked again about what keeps a rule from acting."""
+BEGINNING_SECONDS = 60.0
+"""What was approved at the last moment may take so long to begin: others are asked before, who may hang."""
 SILENCES_SHOWN = 3
 SILENCE_SHOWN = 64
 
@@ -128,19 +130,23 @@ def paused(state: State, rule: Rule, now: float) -> Verdict:
 
 
 def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str, now: float) -> Verdict:
-    """Whether somebody has approved the run, or this plan of this rule with the batch of a storm."""
-    approval = None if run is None else run.approval
-    by = None if approval is None else approval.by
+    """Whether somebody has approved the run, or this plan of this rule with the batch of a storm.
+
+    Hours later nobody expects it any more: until the run has begun, a word lasts as long as people have to give one.
+    """
+    if run is not None and run.approval is not None and run.approval.by is not None:
+        # A step counts from its intent on, and a slow disk may take long to write that.
+        begun = run.step > 1 or run.again or (run.step == 1 and run.state is not RunState.ACTING)
+        until = run.approval.requested_at + rule.approval.expires + BEGINNING_SECONDS
+        return Verdict(Reason.AWAITING_APPROVAL, begun or now < until, {"by": run.approval.by})
     release = episode.released.get(rule.name)
-    # Hours later nobody expects it any more: a word on a batch lasts as long as people have to give one on a plan.
     if (
-        by is None
-        and release is not None
+        release is not None
         and now < release.ts + rule.approval.expires
         and (release.plan_digest, release.rule_digest) == (plan_digest, rule.digest)
     ):
         return Verdict(Reason.AWAITING_APPROVAL, passed=True, saw={"by": release.by, "with": "storm"})
-    return Verdict(Reason.AWAITING_APPROVAL, by is not None, {"by": by})
+    return Verdict(Reason.AWAITING_APPROVAL, passed=False, saw={"by": None})
 
 
 def frozen(rule: Rule, rules: RuleSet, now: float) -> Verdict:

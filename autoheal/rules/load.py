@@ -15,7 +15,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from autoheal.errors import ConfigError, Fault
-from autoheal.model import Mode
+from autoheal.model import Mode, OwnName
 from autoheal.rules.document import Document, line_column
 from autoheal.rules.faults import Idempotent, combination_faults, rerun_faults, shape_faults
 from autoheal.rules.fields import Context
@@ -23,6 +23,7 @@ from autoheal.rules.freeze import Freeze
 from autoheal.rules.index import RuleIndex
 from autoheal.rules.match import Matcher
 from autoheal.rules.schema import DEFAULT_STORM, DEFAULT_VERIFY, Defaults, Rule, Step, document_model
+from autoheal.rules.selftest import SELF_TEST
 from autoheal.rules.units import Window
 
 ONCE = ("defaults", "budget", "protect", "freeze", "storm", "secrets")
@@ -53,7 +54,12 @@ class RuleSet:
         object.__setattr__(self, "_index", RuleIndex([rule.matchers for rule in self.rules]))
 
     def match(self, labels: Mapping[str, str]) -> list[Rule]:
-        """The rules for an alert with `labels`: the first that matches, and the next ones while `continue` is true."""
+        """The rules for an alert with `labels`: the first that matches, and the next ones while `continue` is true.
+
+        For that of the self-test there is one alone, which is no part of `rules`.
+        """
+        if labels.get("alertname") == OwnName.SELFTEST:
+            return [SELF_TEST]
         found: list[Rule] = []
         for position in self._index.matching(labels):
             found.append(self.rules[position])

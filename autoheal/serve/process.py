@@ -34,15 +34,18 @@ from autoheal.oidc import provider_client
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import HiddenNames, Redaction, load_key
 from autoheal.rules import RuleSet, load
+from autoheal.selftest import SelfTesting, Subject, run_checks
 from autoheal.serve.log import configure_logging, print_line
 from autoheal.serve.server import Server, listen, web_server
 from autoheal.serve.signals import Signals, Stopped
+from autoheal.serve.threads import writes_on_signal
 from autoheal.state import State
+from autoheal.traces import Spans, Traces
 from autoheal.web.health import warnings
 from autoheal.witness import Witness
 
 LAST_WORD_SECONDS = 5.0
-"""How long the last checkpoint may take to leave the host at stop."""
+"""How long the last checkpoint, and the last spans, may take to leave the host at stop."""
 
 _log = structlog.get_logger("autoheal")
 
@@ -55,7 +58,7 @@ def serve(settings: Settings, accept_damage: str | None = None) -> int:
     Raises ConfigError for rules that cannot be used, and JournalError for a log that cannot be opened.
     """
     signals = Signals()
-    configure_logging()
+    configure_logging(settings.log_format, settings.log_level)
     try:
         actions = available(
             docker_host=settings.docker_host,
@@ -94,10 +97,14 @@ async def _serve(
     state = State()
     feed: Feed | None = None
     witness: Witness | None = None
+    traces: Traces | None = None
+    spans = Spans()
 
     def replayed(record: Record) -> None:
         signals.go_on()
         state.apply(record)
+        if settings.otlp_endpoint is not None:
+            spans.remember(record)
 
     def durable(records: Sequence[Record]) -> None:
         metrics.count(records)
@@ -105,6 +112,8 @@ async def _serve(
             feed.publish(records)
         if witness is not None:
             witness.tell(records)
+        if traces is not None:
+            traces.tell(records)
 
     journal = FileJournal.open(
         settings.data_dir,
@@ -126,35 +135,68 @@ async def _serve(
             httpx.AsyncClient(timeout=5.0, trust_env=False, verify=tls) as client,
             provider_client(tls) as provider,
             encrypting(encryption),
+            writes_on_signal(settings.data_dir),
         ):
             channels = _channels(settings, client, clock)
             witness = Witness(print_line, settings.checkpoint_url, client, clock)
+            if settings.otlp_endpoint is not None:
+                traces = Traces(settings.otlp_endpoint, settings.otlp_headers, spans, client, clock)
             engine = _engine(settings, actions, journal, state, client, clock, channels)
-            _log.info(
-                "serving",
-                address=settings.address,
-                rules=len(engine.rules.rules),
-                enabled=settings.enabled,
-                dry_run=settings.dry_run,
-                log=journal.log_id,
-                seq=journal.head.seq,
-            )
-            if accept_damage is not None:
-                _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
-            for warning in warnings(settings, engine.rules):
-                _log.warning("danger", warning=warning)
+            _announce(settings, engine, journal, accept_damage)
             app = build(settings, engine, journal, feed, metrics, provider=provider, clock=clock)
             server = Server(web_server(app), engine, signals)
-            telling = asyncio.create_task(witness.run())
+            telling = [asyncio.create_task(each.run()) for each in (witness, traces) if each is not None]
+            testing = asyncio.create_task(_test_itself(settings, engine, metrics, clock, tls))
             try:
                 return await _until_stopped(server, signals, listener, feed)
             finally:
                 # The last checkpoint is durable by now, and may still be on its way.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(witness.told(), LAST_WORD_SECONDS)
-                telling.cancel()
+                    async with asyncio.timeout(LAST_WORD_SECONDS):
+                        await witness.told()
+                        if traces is not None:
+                            await traces.told()
+                for task in (*telling, testing):
+                    task.cancel()
     finally:
         await journal.close()
+
+
+def _announce(settings: Settings, engine: Engine, journal: FileJournal, accept_damage: str | None) -> None:
+    """What is served, and what an operator should be told loudly about it."""
+    _log.info(
+        "serving",
+        address=settings.address,
+        rules=len(engine.rules.rules),
+        enabled=settings.enabled,
+        dry_run=settings.dry_run,
+        log=journal.log_id,
+        seq=journal.head.seq,
+    )
+    if accept_damage is not None:
+        _log.warning("danger", warning="--accept-damage is given: leave it out of every later start")
+    for warning in warnings(settings, engine.rules):
+        _log.warning("danger", warning=warning)
+
+
+async def _test_itself(settings: Settings, engine: Engine, metrics: Metrics, clock: Clock, tls: ssl.SSLContext) -> None:
+    """Self-tests through connections of their own: what hangs in them must hold up nothing else."""
+    if settings.selftest_interval is None:
+        return
+    async with httpx.AsyncClient(trust_env=False, verify=tls) as http, provider_client(tls) as provider:
+        subject = Subject(
+            url=f"http://{settings.nearest}",
+            settings=settings,
+            token_file=settings.selftest_token_file,
+            local=True,
+            http=http,
+            provider=provider,
+            clock=clock,
+        )
+        testing = SelfTesting(
+            lambda: run_checks(subject), engine.selftested, metrics, clock, settings.selftest_interval
+        )
+        await testing.run()
 
 
 def _encryption(settings: Settings, metrics: Metrics, clock: Clock) -> Encryption | None:

@@ -22,11 +22,12 @@ from autoheal.state.entities import (
     Pause,
     Run,
     RunState,
+    SelfTest,
     Silence,
     Spent,
     Suspect,
 )
-from autoheal.state.keeping import CHARGES_KEPT, CLOCK_SET_BACK, ENDED_RUNS_KEPT, ENDS_KEPT, REMEMBERED
+from autoheal.state.keeping import CHARGES_KEPT, CLOCK_SET_BACK, ENDED_RUNS_KEPT, ENDS_KEPT, REMEMBERED, SELFTESTS_KEPT
 from autoheal.state.whole import State, budget_key, fold
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "ENDED_RUNS_KEPT",
     "ENDS_KEPT",
     "REMEMBERED",
+    "SELFTESTS_KEPT",
     "TERMINAL",
     "Approval",
     "Charge",
@@ -48,6 +50,7 @@ __all__ = [
     "Pause",
     "Run",
     "RunState",
+    "SelfTest",
     "Silence",
     "Spent",
     "State",

@@ -297,3 +297,16 @@ class Owed:
     facts: dict[str, str] = field(default_factory=dict)
     by: str | None = None
     """Who did what it tells of, where somebody did."""
+
+
+@dataclass(slots=True)
+class SelfTest:
+    """How one went that was over at `ts`: the names of the checks that failed, none where it was well."""
+
+    ts: float
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return not self.failed

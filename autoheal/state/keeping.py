@@ -19,6 +19,7 @@ CLOCK_SET_BACK = 86400.0
 """How far a machine's clock may have been set back before a start, seconds: until it has caught up, `ts` runs ahead of
 the time by which decisions are made, and what seems to be over may last."""
 ENDED_RUNS_KEPT = 1000
+SELFTESTS_KEPT = 20
 REMEMBERED = 100_000
 """How many ends, and how many targets of a rule, are kept at most, the newest: whoever makes up alerts must not fill
 the memory.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from autoheal.breaker import Breaker
-from autoheal.model import Kind, Mode, Reason, Record, parse_rfc3339
+from autoheal.model import Kind, Mode, OwnName, Reason, Record, parse_rfc3339
 from autoheal.state.entities import CANCELLED_BY_PEOPLE, Approval, Charge, Episode, LastDecision, Run, RunState
 from autoheal.state.keeping import ENDED_RUNS_KEPT, LAST_ACTIONS_KEPT, REMEMBERED, TARGETS_KEPT, forget, given
 from autoheal.state.people import left_to_people, tried_again
@@ -130,6 +130,10 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
             # A run that a guard stopped before it began leaves the rule free to try this episode again.
             if run.step or terminal is not RunState.CANCELLED or record.reason == CANCELLED_BY_PEOPLE:
                 episode.ran.append(run.rule)
+        if run.alertname == OwnName.SELFTEST:
+            # It comes every few minutes: in a week no other run would be among the last ones.
+            del state.runs[run.id]
+            return
         state.ended_runs.append(run.id)
         if len(state.ended_runs) > ENDED_RUNS_KEPT:
             del state.runs[state.ended_runs.pop(0)]

@@ -14,15 +14,29 @@ from autoheal.breaker import Breaker
 from autoheal.errors import JournalDamaged
 from autoheal.model import Draft, Head, Kind, Record
 from autoheal.state.alerts import ALERTS
-from autoheal.state.entities import Charge, End, Episode, Failure, Incident, Owed, Pause, Run, Silence, Spent, Suspect
+from autoheal.state.entities import (
+    Charge,
+    End,
+    Episode,
+    Failure,
+    Incident,
+    Owed,
+    Pause,
+    Run,
+    SelfTest,
+    Silence,
+    Spent,
+    Suspect,
+)
 from autoheal.state.guards import GUARDS
 from autoheal.state.keeping import CHARGES_KEPT
 from autoheal.state.notices import owe
 from autoheal.state.people import PEOPLE
 from autoheal.state.runs import RUNS
+from autoheal.state.selftests import SELFTESTS
 from autoheal.storm import Storm
 
-CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {**ALERTS, **RUNS, **GUARDS, **PEOPLE}
+CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {**ALERTS, **RUNS, **GUARDS, **PEOPLE, **SELFTESTS}
 """What each kind changes; one that is not here only moves the head."""
 
 
@@ -80,6 +94,8 @@ class State:
     charges: list[Charge] = field(default_factory=list)
     spent: dict[str, Spent] = field(default_factory=dict)
     """`charges` and `waiting` by `budget_key`, so that a decision costs the same however many there are."""
+    selftests: list[SelfTest] = field(default_factory=list)
+    """The last 20, oldest first."""
 
     def apply(self, record: Record) -> None:
         """Fold one record. A kind that changes nothing here only moves the head.

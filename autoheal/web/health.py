@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from itertools import takewhile
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -15,9 +17,9 @@ from autoheal.config import Settings
 from autoheal.engine import Engine
 from autoheal.feed import Feed
 from autoheal.metrics import Metrics
-from autoheal.model import Mode
+from autoheal.model import Mode, rfc3339
 from autoheal.rules import RuleSet, asking_prometheus, naming_channels
-from autoheal.state import RunState
+from autoheal.state import RunState, SelfTest
 from autoheal.web.parameters import parameters
 
 
@@ -49,12 +51,14 @@ def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     if settings.on_loopback:
         return told
     live = [rule.name for rule in rules.rules if rule.mode is Mode.LIVE]
-    if live and settings.enabled and not settings.dry_run and settings.webhook_auth == "none":
+    anybody = not settings.alert_allowlist or any(network.prefixlen == 0 for network in settings.alert_allowlist)
+    open_door = anybody and settings.webhook_auth == "none"
+    if live and settings.enabled and not settings.dry_run and open_door:
         more = f" and {len(live) - 1} more" if len(live) > 1 else ""
         told.append(
             f"Whoever reaches {settings.address} can make rule {live[0]!r}{more} act: POST /alert asks for no "
-            "credential. Set AUTOHEAL_WEBHOOK_AUTH=token, listen on loopback, or let a firewall and"
-            " AUTOHEAL_ALERT_ALLOWLIST admit Alertmanager alone."
+            "credential. Set AUTOHEAL_WEBHOOK_AUTH=token, listen on loopback, or let AUTOHEAL_ALERT_ALLOWLIST admit"
+            " Alertmanager alone."
         )
     if settings.oidc is None:
         told.append(
@@ -110,6 +114,26 @@ async def readyz(request: Request, *, engine: Engine) -> Response:
     return _json({"status": "ready"})
 
 
+async def selftest_health(request: Request, *, settings: Settings, engine: Engine) -> Response:
+    """`GET /selftest/health`: how the last self-tests went; 503 while the last one failed, else 200."""
+    parameters(request, ())
+    recent = engine.selftests.recent
+    failures = consecutive_failures(recent)
+    body = {
+        "status": "failing" if failures else "ok" if recent else "unknown",
+        "pass_rate": round(sum(test.ok for test in recent) / len(recent), 3) if recent else None,
+        "consecutive_failures": failures,
+        "interval_seconds": settings.selftest_interval,
+        "recent": [{"ts": rfc3339(test.ts), "ok": test.ok, "failed": test.failed} for test in reversed(recent)],
+    }
+    return Response(orjson.dumps(body), 503 if failures else 200, media_type="application/json")
+
+
+def consecutive_failures(recent: Sequence[SelfTest]) -> int:
+    """How many of the last self-tests failed in a row; `recent` has the newest last."""
+    return sum(1 for _ in takewhile(lambda test: not test.ok, reversed(recent)))
+
+
 async def exposition(request: Request, *, engine: Engine, metrics: Metrics, clock: Clock) -> Response:
     """`GET /metrics`: Prometheus text, or OpenMetrics when the Accept header names it first."""
     parameters(request, ())
@@ -129,6 +153,10 @@ async def exposition(request: Request, *, engine: Engine, metrics: Metrics, cloc
     metrics.posting_fails.set(engine.posting_fails)
     for channel, waiting in engine.notices_waiting.items():
         metrics.notices_waiting.labels(channel).set(waiting)
+    tests = engine.selftests.recent
+    metrics.selftest_interval.set(engine.settings.selftest_interval or 0)
+    metrics.selftest_last_success.set(max((test.ts for test in tests if test.ok), default=0))
+    metrics.selftest_consecutive_failures.set(consecutive_failures(tests))
     if engine.watchdog is not None:
         metrics.watchdog_seen.set(engine.watchdog.last_seen)
         metrics.watchdog_missing.set(engine.watchdog.missing)

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import test, { beforeEach } from 'node:test';
 
 import { Refused, between, get, overview, post } from '../../console/api.js';
+import { present } from '../../console/time.js';
 
 /** What was asked, and what is answered next. */
 let asked = [];
 let answers = [];
-const answer = (status, body) => answers.push({ status, ok: status < 300, json: async () => (typeof body === 'string' ? JSON.parse(body) : body) });
+const answer = (status, body, date) => answers.push({ status, ok: status < 300, headers: new Headers(date ? { Date: date } : {}), json: async () => (typeof body === 'string' ? JSON.parse(body) : body) });
 
 globalThis.fetch = async (path, options) => {
   asked.push([path, options]);
@@ -15,6 +16,8 @@ globalThis.fetch = async (path, options) => {
   return next;
 };
 const gone = [];
+let dialog = null;
+globalThis.document = { querySelector: (selector) => (selector === 'dialog[open]' ? dialog : null) };
 globalThis.location = { hash: '#/audit?q=a', assign: (to) => gone.push(to) };
 
 beforeEach(() => {
@@ -39,14 +42,55 @@ test('what is refused says why, with every fault', async () => {
   answer(400, { detail: 'The body is bad.', errors: ['reason: must say why'] });
   await assert.rejects(post('/pause', {}), (error) => error instanceof Refused && error.status === 400 && error.message === 'The body is bad. reason: must say why');
   answer(502, '<html>');
-  await assert.rejects(get('/x'), { message: '/x answers 502', status: 502 });
+  await assert.rejects(get('/x'), { message: 'What stands before the gateway answers in its place, with 502.', status: 502 });
   await assert.rejects(get('/x'), { message: 'The gateway does not answer.', status: 0 });
+  answer(200, '<html>');
+  await assert.rejects(get('/x'), { message: 'The answer broke off, or is not the gateway’s.', status: 0 });
+});
+
+test('a word that is refused says what that means', async () => {
+  const told = async (status, body = { detail: 'The run r1 follows from what ann has sent.' }) => {
+    answer(status, body);
+    return post('/runs/r1/approve', {}).then(() => 'done', (error) => `${error.status} ${error.message}`);
+  };
+  assert.match(await told(403), /^403 Somebody else has to\. The run/);
+  assert.match(await told(409), /^409 Nothing was done\. /);
+  assert.match(await told(410), /^410 Too late, nothing was done\. /);
+  for (const status of [502, 503]) assert.equal(await told(status), `${status} The run r1 follows from what ann has sent.`);
+});
+
+test('a word whose answer is lost is not said to be without effect', async () => {
+  const unknown = /It may have been done all the same: look before you try again\.$/;
+  await assert.rejects(post('/pause', {}), { message: unknown });
+  for (const status of [200, 502, 503, 504]) {
+    answer(status, '<html>');
+    await assert.rejects(post('/pause', {}), { message: unknown });
+  }
+  answer(413, '<html>');
+  await assert.rejects(post('/pause', {}), ({ message }) => !unknown.test(message));
+});
+
+test('the clock is the gateway’s', async () => {
+  answer(200, {}, new Date(Date.now() + 3 * 3_600_000).toUTCString());
+  await get('/state');
+  assert.ok(Math.abs(present() - Date.now() / 1000 - 3 * 3600) < 2);
+  answer(200, {}, new Date().toUTCString());
+  await get('/state');
+  assert.ok(Math.abs(present() - Date.now() / 1000) < 2);
 });
 
 test('whoever is logged in no more goes to the login, and nothing goes on', async () => {
   answer(401, {});
   const ends = await Promise.race([get('/state').then(() => 'answered', () => 'refused'), new Promise((then) => setImmediate(then, 'waits'))]);
   assert.deepEqual([ends, gone], ['waits', ['/console/login.html#/audit?q=a']]);
+});
+
+test('while somebody fills in a dialog the page stays', async () => {
+  dialog = {};
+  answer(401, { detail: 'No session.' });
+  await assert.rejects(post('/pause', {}), { message: 'You are logged in no more.', status: 401 });
+  dialog = null;
+  assert.equal(gone.length, 1);
 });
 
 test('asking whether it lives does not keep a session alive', async () => {

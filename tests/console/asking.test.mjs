@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { answer, answered, atWork, caused, inWords, standing, stepLine, words } from '../../console/asking.js';
+import { answer, answered, atWork, caused, standing, stepLine, words } from '../../console/asking.js';
 import { nothing } from '../../console/fold.js';
 import { count, waiting } from '../../console/waiting.js';
 
@@ -59,14 +59,6 @@ test('whoever caused a run is not to approve it; who has no name caused nothing 
   assert.ok(caused(run('r1', { caused_by: 'ann' }), 'ann'));
   assert.ok(!caused(run('r1', { caused_by: 'bob' }), 'ann'));
   for (const nobody of ['local', 'alertmanager', 'system']) assert.ok(!caused(run('r1', { caused_by: nobody }), nobody));
-});
-
-test('a refusal says what it means, and what the gateway said', () => {
-  const told = (status) => inWords({ status, message: 'The run r1 follows from what ann has sent.' });
-  assert.match(told(403), /^Somebody else has to\. The run/);
-  assert.match(told(409), /^Nothing was done\. /);
-  assert.match(told(410), /^Too late, nothing was done\. /);
-  assert.equal(told(503), 'The run r1 follows from what ann has sent.');
 });
 
 test('a step is one line whatever it holds', () => {

@@ -40,6 +40,7 @@ test('a pause is told while it lasts, with who, why and until when', () => {
   assert.match(all.text, /^deploying, by ann, since .*, until resumed$/);
   assert.deepEqual([all.resume, rule.resume, rule.title], [null, 'r', 'Rule r is paused.']);
   assert.match(rule.text, /until .*\d:/);
+  assert.deepEqual([all.hover, rule.hover], ['1970-01-01T00:16:30Z', '1970-01-01T00:16:30Z, 1970-01-01T00:17:40Z']);
 });
 
 test('a viewer is not offered to resume, and nobody what only the file can', () => {

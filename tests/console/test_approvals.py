@@ -83,11 +83,14 @@ def test_an_approval_makes_the_command_run_and_everybody_sees_it(here: Console, 
         for told in (f"restart-db → {done}", f"/usr/bin/touch {done}", "not idempotent", "if that does not help"):
             assert told in text
         assert "Expires in 1" in text
+        here.page.ask("document.querySelector('[data-word=approve]').focus()")
         say(here.page, "approve", "looks <b>right</b>")
         wait_until(done.exists, what="what the command makes")
         for page in (here.page, other):
             page.until(f"{ANSWERED}.includes('Approved by local') && {ANSWERED}.includes('looks <b>right</b>')")
             page.until(f"{CARDS}.length === 1")
+        # Its card is gone, and with it the button that had the focus.
+        here.page.until("document.activeElement.id === 'view'")
         (granted,) = (one for one in here.records() if one["kind"] == "approval_granted")
         (asked, _) = (one for one in here.records() if one["kind"] == "approval_requested")
         assert granted["detail"]["plan_digest"] == asked["detail"]["plan_digest"]
@@ -207,6 +210,9 @@ def test_a_viewer_sees_what_waits_and_has_no_buttons(tmp_path: Path) -> None:
             page.until(PROMISED)
             shown = page.ask("[...document.querySelectorAll('main button')].map((button) => button.dataset.word)")
             assert shown == buttons
+            page.ask("location.hash = '#/now'")
+            page.until("document.querySelector('.card .standing')?.innerText.startsWith('Waits for somebody')")
+            assert ("Answer…" in page.ask("document.querySelector('main').innerText")) is (role != "viewer")
             page.ask("location.hash = '#/rules'")
             page.until("document.querySelector('.rule') !== null")
             page.ask("document.querySelector('.rule').open = true")

@@ -16,7 +16,7 @@ from autoheal.query import ENVELOPE
 from tests.console.test_live import HOSTILE, RULE
 from tests.end_to_end.test_login import log_in, world
 from tests.support.browser import browser
-from tests.support.consoles import STATUS, Console, console, labels, picture
+from tests.support.consoles import STATUS, Console, console, labels
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.component
@@ -361,36 +361,3 @@ def test_a_link_leads_there_through_the_login(tmp_path: Path) -> None:
         wait_until(lambda: len(there.records("login")) == 2, what="the second login")
         page.until(f"location.href === '{there.origin}/console{place}' && {STATUS} === 'live'")
         page.until("document.querySelectorAll('.log > li').length === 1")
-
-
-def test_how_it_looks(here: Console) -> None:
-    """A search that has found something, and the next word being written."""
-    with here.running():
-        here.page.size(1280, 720, dark=True)
-        look(here, "#/audit?since=24h")
-        happened(here)
-        search(here, 'kind~"action_*" OR kind=alert_firing')
-        here.page.until("document.querySelectorAll('.log > li').length === 8")
-        here.page.ask("document.querySelectorAll('.log details').forEach((one, index) => { one.open = index === 7; })")
-        here.page.type(" AND rule=")
-        here.page.until(f"{OFFERED}.includes('works')")
-        here.page.press("ArrowDown")
-        picture(here.page, "console-audit")
-        assert here.page.complaints == []
-
-
-def test_a_view_that_cannot_be_fetched_says_so(here: Console) -> None:
-    """The gateway is away before somebody first looks at it: told, and there once they come back."""
-    with here.running():
-        here.look("#/live")
-    here.page.ask("location.hash = '#/audit'")
-    here.page.until(
-        "/does not answer: this view cannot be shown/.test(document.querySelector('main .fault')?.textContent)"
-    )
-    here.page.ask("location.hash = '#/live'")
-    with here.running():
-        here.page.until(f"{STATUS} === 'live'")
-        here.page.ask("location.hash = '#/audit'")
-        here.page.until(
-            "document.querySelector('#audit-query') !== null && document.querySelector('.log > li') !== null"
-        )

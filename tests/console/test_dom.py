@@ -47,19 +47,23 @@ ELEMENTS = r"""
     const text = h('p', {}, 'same').firstChild;
     say(text.parentElement, 'same');
     put(shown.lastChild, '');
-    return [shown.outerHTML, ['onclick', 'onload', 'style'].map(refused), links, good, text.parentElement !== null];
+    const turned = h('p', {}, 'a\u202ecba');
+    say(turned, `${turned.textContent}\u2066`);
+    const handlers = ['onclick', 'onload', 'style'].map(refused);
+    return [turned.textContent, shown.outerHTML, handlers, links, good, text.parentElement !== null];
 })()
 """
 
 
 def test_lists_and_elements(tmp_path: Path) -> None:
-    """A list has its items in their order and keeps what stays; text is text; no attribute runs or styles, and a link
-    leads to the web or nowhere.
+    """A list has its items in their order and keeps what stays; text is text, and nothing in it turns the rest
+    around; no attribute runs or styles, and a link leads to the web or nowhere.
     """
     with console(tmp_path) as here, here.running():
         here.look()
         assert here.page.ask(LISTS) == "as it should"
-        html, refused, bad, good, kept = here.page.ask(ELEMENTS)
+        turned, html, refused, bad, good, kept = here.page.ask(ELEMENTS)
+        assert turned == r"a\u202ecba\u2066"
         assert html == '<p hidden="" data-x="0">a&lt;b&gt;7<i></i></p>'
         assert refused == [True, True, True]
         assert bad == [False] * 6

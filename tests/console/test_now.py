@@ -16,7 +16,7 @@ from autoheal.model import rfc3339
 from tests.console.test_live import BURST, HOSTILE, LONGEST_MS
 from tests.end_to_end.test_login import log_in, world
 from tests.support.browser import browser
-from tests.support.consoles import STATUS, Console, console, labels, picture
+from tests.support.consoles import STATUS, Console, console, labels
 from tests.support.monitoring import alertmanager
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -111,7 +111,6 @@ def test_what_fires_and_why_is_seen_at_once(here: Console) -> None:
         here.page.until(f"/1[45] min.* left/.test({card('Down')}.innerText)")
         here.page.until(f"{card('Stuck')}.innerText.match(/[1-5]\\d s left|1 min left/)")
         assert "namespace=shop" in here.page.ask(f"{card('Down')}.innerText")
-        picture(here.page, "console-now")
         # It unfolds to all that is known of the alert, and stays so while others come and it goes on itself.
         here.page.ask(f"{card('Down')}.querySelector('details').open = true")
         here.page.until(f"{card('Down')}.innerText.includes('https://runbooks.example/api')")
@@ -199,6 +198,8 @@ def test_a_run_from_firing_to_healed(here: Console) -> None:
         here.page.ask(f"{card('Down')}.querySelector('.does a').click()")
         here.page.until("document.querySelector('h2').textContent === 'Down → api-1:8080'")
         here.page.until(f"{TEXT}.includes('Watches whether step 1 of 2 has helped')")
+        unfold(here, ".run details")
+        assert here.page.ask(f"{TEXT}.match(/Not idempotent, not reversible/g).length") == 2, "of the step to come too"
         here.fire(alert | {"status": "resolved", "endsAt": rfc3339(SystemClock().now())})
         here.page.until(f"{TEXT}.includes('Healed: the alert has ended.')")
         rows = here.page.ask(
@@ -226,7 +227,6 @@ def test_a_run_from_firing_to_healed(here: Console) -> None:
         assert seqs == own
         assert here.page.ask("document.querySelector('.does a').hash") == f"#/audit?q=run%3D{run}"
         unfold(here, ".run details, .timeline details", to=False)
-        picture(here.page, "console-run")
         here.page.ask("document.querySelector('.timeline details.record').open = true")
         here.page.until("document.querySelector('.timeline .whole')?.innerText.includes('starts_at')")
         assert here.page.complaints == []
@@ -349,9 +349,6 @@ def test_nothing_stands_in_anybodys_way(here: Console, dark: bool, width: int) -
         here.page.until("document.querySelectorAll('.whole').length > 6")
         assert here.faults() == []
         assert here.page.ask("document.documentElement.scrollWidth <= innerWidth")
-        if width == 360 and dark:
-            unfold(here, ".card details", to=False)
-            picture(here.page, "console-now-phone")
         here.page.ask(f"{button('Stuck', 'ack')}.click()")
         here.page.until("document.querySelector('dialog[open]') !== null")
         assert here.faults("'dialog'") == []

@@ -82,7 +82,10 @@ def a_day(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Console]:
     with console(
-        tmp_path, GRAFANA_URL="https://grafana.example/d/1", ALERTMANAGER_URL="http://ann:pw@127.0.0.1:9/am"
+        tmp_path,
+        GRAFANA_URL="https://grafana.example/d/1",
+        ALERTMANAGER_URL="http://ann:pw@127.0.0.1:9/am",
+        PROMETHEUS_URL="http://127.0.0.1:9/prom",
     ) as made:
         made.page.size(1280, 860)
         yield made
@@ -196,7 +199,7 @@ def test_more_than_is_counted_is_said(here: Console) -> None:
 
 
 def test_links_lead_elsewhere(here: Console) -> None:
-    """To Grafana, Alertmanager and the gateway's own health; no address carries a password."""
+    """To Grafana, Alertmanager, Prometheus and the gateway's own health; no address carries a password."""
     with here.running():
         look(here)
         here.page.until("document.querySelector('.elsewhere').textContent.includes('Grafana')")
@@ -205,10 +208,18 @@ def test_links_lead_elsewhere(here: Console) -> None:
         ) == [
             "https://grafana.example/d/1",
             "http://127.0.0.1:9/am",
+            "http://127.0.0.1:9/prom",
             "/healthz",
             "/readyz",
             "/metrics",
         ]
+
+
+def test_what_is_not_set_has_no_link(tmp_path: Path) -> None:
+    """Then the gateway's own health alone."""
+    with console(tmp_path) as alone, alone.running():
+        look(alone)
+        alone.page.until("document.querySelector('.elsewhere').textContent === 'Elsewhere: HealthReadinessMetrics'")
 
 
 @pytest.mark.parametrize("dark", [True, False])
@@ -221,7 +232,9 @@ def test_nothing_stands_in_anybodys_way(here: Console, dark: bool, width: int) -
         look(here)
         assert here.page.ask("document.documentElement.scrollWidth <= innerWidth")
         if width == 1280 and dark:
+            here.page.size(width, here.page.ask("document.documentElement.scrollHeight"), dark=dark)
             picture(here.page, "console-pictures")
+            here.page.size(width, 860, dark=dark)
         here.page.ask("document.querySelector('.numbers').open = true")
         assert here.faults() == []
         assert here.page.ask("document.documentElement.scrollWidth <= innerWidth")

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { clock, duration, local, seconds, utc } from '../../console/time.js';
+import { clock, duration, local, present, seconds, setClock, utc } from '../../console/time.js';
 
 test('a time of the log is the number that the service has', () => {
   assert.equal(seconds('2026-05-01T12:00:00.123456Z'), 1777636800.123456);
@@ -9,6 +9,21 @@ test('a time of the log is the number that the service has', () => {
   assert.equal(seconds('2026-05-01T12:00:00Z'), 1777636800);
   assert.equal(seconds('1969-12-31T23:59:59.500000Z'), -0.5);
   assert.equal(seconds('2026-05-01T14:00:00+02:00'), 1777636800);
+});
+
+test('the clock is set by answers that cannot have been written when this machine says', (context) => {
+  const at = Date.UTC(2026, 4, 1, 12);
+  context.mock.timers.enable({ apis: ['Date'], now: at + 400 });
+  const ahead = (date, asked = at, answered = at + 400) => {
+    setClock(date, asked, answered);
+    return Math.round((present() - (at + 400) / 1000) * 10) / 10;
+  };
+  assert.equal(ahead('Fri, 01 May 2026 15:00:00 GMT'), 10_800.3);
+  assert.equal(ahead(null), 10_800.3, 'one without a date tells nothing');
+  assert.equal(ahead('yesterday'), 10_800.3);
+  assert.equal(ahead('Fri, 01 May 2026 12:00:00 GMT'), 0, 'within its second');
+  assert.equal(ahead('Fri, 01 May 2026 11:59:50 GMT'), -9.7);
+  assert.equal(ahead('Fri, 01 May 2026 11:59:50 GMT', at - 20_000), 0, 'a slow answer may be from any time since it was asked for');
 });
 
 test('a day is named only when it is not today', () => {

@@ -26,6 +26,7 @@ test('a guard says what it saw, and without a record why all the same', () => {
   assert.match(verdict({ guard: 'paused', passed: false, rule: null, how: 'file', by: 'system', reason: 'move' }), /^everything is paused by the file PAUSE \(move\), until resumed$/);
   assert.match(verdict({ guard: 'fleet_guard', passed: false, at_most: '10%', population: 20, treated: 3, allowed: 2 }), /^3 of 20 would be .*; 2 may be \(10%\)$/);
   assert.match(verdict({ guard: 'unless', passed: false, errors: ['refused'] }), /nobody knows.*: refused$/);
+  assert.deepEqual([verdict({ guard: 'budget', passed: false }), verdict({ guard: 'budget', passed: true })], [because('budget'), 'budget'], 'as another version wrote it');
   assert.match(verdict({ guard: 'breaker_open', passed: false, failures: 3, until: '2020-05-01T12:10:00Z', runs: [] }), /3 times in a row: it is tried again at 2020/);
 });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import { tone } from '../../console/tones.js';
-import { gist } from '../../console/words.js';
+import { gist, utcs } from '../../console/words.js';
 
 const record = (kind, more = {}) => ({ seq: 1, ts: '2026-05-01T12:00:00.000000Z', kind, actor: 'system', ...more });
 
@@ -29,6 +29,11 @@ test('what people were told, and what they let go, is named', () => {
   assert.equal(gist(record('notify_failed', { detail: { channel: 'slack', of: ['12-0'], error: 'answered 404' } })), 'answered 404');
   assert.equal(gist(record('rerun_requested', { actor: 'ann', detail: { comment: 'the disk is in' } })), 'the disk is in · by ann');
   assert.match(gist(record('ack_old', { detail: { matchers: 'a="b"', ends_at: '2020-01-01T00:00:00.000000Z' } })), /^a="b" · until /);
+});
+
+test('what is told of times has them as the log has them, for whoever rests there', () => {
+  assert.equal(utcs({ since: '2026-05-01T12:00:00.5Z', until: '2026-05-01T13:00:00Z', ends_at: 7 }), '2026-05-01T12:00:00Z, 2026-05-01T13:00:00Z');
+  assert.deepEqual([utcs(undefined), utcs({}), utcs({ until: null, since: '7d' })], [null, null, null]);
 });
 
 test('hostile fields neither break it nor make it long', () => {

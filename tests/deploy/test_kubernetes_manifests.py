@@ -12,8 +12,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from autoheal.actions import ACTIONS
+from autoheal.actions.kubernetes_config import SERVICE_ACCOUNT
 from autoheal.config import load
 from autoheal.rules import load as load_rules
+from tests.support.pages import blocks
 from tests.support.tools import checked
 
 pytestmark = pytest.mark.component
@@ -64,7 +66,7 @@ def test_only_production_acts(objects: dict[str, Any], overlay: str) -> None:
     live = overlay == "production"
     environment = {one["name"]: one["value"] for one in container(objects, "autoheal")["env"]}
     assert environment["AUTOHEAL_DRY_RUN"] == ("false" if live else "true")
-    assert pod(objects)["automountServiceAccountToken"] is live
+    assert ("account" in {mount["name"] for mount in container(objects, "autoheal")["volumeMounts"]}) is live
     roles = {name: one["metadata"]["namespace"] for name, one in objects.items() if name.startswith("Role")}
     assert roles == ({"Role/autoheal": "shop", "RoleBinding/autoheal": "shop"} if live else {})
     assert not [name for name in objects if name.startswith("ClusterRole")]
@@ -105,7 +107,9 @@ def test_containers_are_hardened(objects: dict[str, Any], name: str) -> None:
 
 
 def test_rotation_sees_the_data_alone(objects: dict[str, Any]) -> None:
-    """Not the keys, the secrets or the account's token."""
+    """Not the keys, the secrets or the account's token, which Kubernetes by itself would mount into every container."""
+    assert pod(objects)["automountServiceAccountToken"] is False
+    assert [one["name"] for one in pod(objects)["containers"]] == ["autoheal", "logrotate"]
     assert [mount["name"] for mount in container(objects, "logrotate")["volumeMounts"]] == ["data"]
     claims = {
         one["name"]: one["persistentVolumeClaim"] for one in pod(objects)["volumes"] if "persistentVolumeClaim" in one
@@ -134,6 +138,20 @@ def test_names_lead_somewhere(objects: dict[str, Any]) -> None:
     } <= ports
 
 
+def test_the_account_is_where_pods_look_for_it(objects: dict[str, Any], overlay: str) -> None:
+    """What `kubernetes` steps read in a pod has the names that Kubernetes itself would give it."""
+    if overlay == "canary":
+        assert "account" not in [one["name"] for one in pod(objects)["volumes"]]
+        return
+    (mount,) = (one for one in container(objects, "autoheal")["volumeMounts"] if one["name"] == "account")
+    assert Path(mount["mountPath"]) == SERVICE_ACCOUNT
+    (volume,) = (one["projected"] for one in pod(objects)["volumes"] if one["name"] == "account")
+    token, ca, namespace = volume["sources"]
+    assert token["serviceAccountToken"]["path"] == "token"
+    assert ca["configMap"] == {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    assert namespace["downwardAPI"]["items"][0]["fieldRef"]["fieldPath"] == "metadata.namespace"
+
+
 def test_the_rules_can_be_loaded(objects: dict[str, Any], tmp_path: Path) -> None:
     """Those that come with it are a valid, empty set."""
     file = tmp_path / "rules.yaml"
@@ -152,10 +170,12 @@ def test_rights_are_those_of_the_page() -> None:
     assert made == told
 
 
-def test_the_line_that_makes_a_prometheusrule() -> None:
+def test_the_lines_that_make_a_prometheusrule(tmp_path: Path) -> None:
     """What docs/deployment.md shows makes of the alerts what the Prometheus operator takes, as they are."""
-    page = (ROOT / "docs" / "deployment.md").read_text()
-    (line,) = re.findall(r"^    (\{ printf .*) \| kubectl", page, re.MULTILINE)
-    made = YAML(typ="safe").load(checked("sh", "-c", line, cwd=ROOT))
+    shown = (block.text for block in blocks(ROOT / "docs" / "deployment.md"))
+    (lines,) = (text for text in shown if "PrometheusRule" in text)
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    checked("sh", "-ec", lines, cwd=tmp_path)
+    made = YAML(typ="safe").load(tmp_path / "prometheusrule.yaml")
     assert (made["apiVersion"], made["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert made["spec"] == YAML(typ="safe").load(ROOT / "deploy" / "prometheus" / "autoheal.rules.yml")

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.components import require
 from tests.support.monitoring import gateway
+from tests.support.nginx import configured, listens
 from tests.support.pki import Pki
 from tests.support.ports import free_port
 from tests.support.posting import alert, body
@@ -25,10 +26,7 @@ from tests.support.provider import AUDIENCE, Provider
 
 pytestmark = pytest.mark.component
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "deploy" / "nginx"
 RULES = "version: 1\nrules: []\n"
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 READER = "a reader whom the API knows"
 
 
@@ -80,9 +78,9 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         api = stack.enter_context(_api(made.seen_by_api))
         token = folder / "autoheal-token.conf"
         token.write_text(f'proxy_set_header Authorization "Bearer {idp.token("proxy")}";\n')
-        file = _configured(folder, ports, api, pki)
+        file = configured(folder, ports, api, pki)
         argv = [require("nginx"), "-p", folder, "-c", file, "-g", "daemon off;"]
-        stack.enter_context(running(argv, lambda: _open(ports["https"]), folder / "nginx.log"))
+        stack.enter_context(running(argv, lambda: listens(ports["https"]), folder / "nginx.log"))
         yield made
 
 
@@ -108,40 +106,6 @@ def _api(seen: list[str | None]) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def _configured(folder: Path, ports: dict[str, int], api: int, pki: Pki) -> Path:
-    """The example with this machine's ports and files, each of which must be in it."""
-    text = (EXAMPLE / "autoheal.conf").read_text()
-    for there, here in {
-        "127.0.0.1:9009": f"127.0.0.1:{ports['gateway']}",
-        "127.0.0.1:8080": f"127.0.0.1:{api}",
-        "listen 443 ssl;": f"listen 127.0.0.1:{ports['https']} ssl;",
-        "listen 80;": f"listen 127.0.0.1:{ports['http']};",
-        "listen [::]:443 ssl;": "",
-        "listen [::]:80;": "",
-        "/etc/nginx/tls/autoheal.pem": str(pki.server),
-        "/etc/nginx/tls/autoheal.key": str(pki.server_key),
-        "/etc/nginx/autoheal-token.conf": str(folder / "autoheal-token.conf"),
-        "/etc/nginx/autoheal-stream.conf": str(EXAMPLE / "autoheal-stream.conf"),
-    }.items():
-        assert there in text
-        text = text.replace(there, here)
-    (folder / "autoheal.conf").write_text(text)
-    kept = " ".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
-    http = f"http {{ access_log off; {kept} include {folder}/autoheal.conf; }}"
-    main = f"pid {folder}/pid; error_log stderr; events {{}} {http}"
-    file = folder / "nginx.conf"
-    file.write_text(main)
-    return file
-
-
-def _open(port: int) -> bool:
-    try:
-        httpx.get(f"http://127.0.0.1:{port}/", timeout=5, trust_env=False)
-    except httpx.TransportError:
-        return False
-    return True
 
 
 @dataclass

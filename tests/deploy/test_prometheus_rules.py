@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = FOLDER / "autoheal.rules.yml"
 TESTS = sorted(FOLDER.glob("*.test.yml"))
-RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
-SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOKS, re.MULTILINE | re.DOTALL))
+INDEX = (ROOT / "docs" / "runbooks.md").read_text()
+RUNBOOKS = {page.stem: page.read_text() for page in (ROOT / "docs" / "runbooks").glob("*.md")}
+HEADINGS = ["Symptoms", "Impact", "First minute", "Diagnosis", "Remediation", "Prevention"]
 
 
 def load(file: Path) -> Any:
@@ -65,14 +66,24 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str) -> None:
     alert = ALERTS[name]
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
-    assert alert["annotations"]["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
-    parts = re.findall(r"^\*\*(.+?)\.\*\* ", SECTIONS[name], re.MULTILINE)
-    assert parts == ["Symptoms", "Impact", "First minute", "Causes and remedies", "Prevention"]
+    assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
+    parts = re.findall(r"^## (.+)\n\n(.)", RUNBOOKS[name], re.MULTILINE)
+    assert RUNBOOKS[name].startswith(f"# {name}\n")
+    assert [heading for heading, _ in parts] == HEADINGS
+    assert all(begins != "#" for _, begins in parts), "a part says nothing"
 
 
 def test_every_runbook_has_its_alert() -> None:
     """None is left over from an alert that is gone."""
-    assert SECTIONS.keys() == ALERTS.keys()
+    assert RUNBOOKS.keys() == ALERTS.keys()
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_the_list_of_runbooks_is_whole(name: str) -> None:
+    """It has each page, with the alert's own severity and summary."""
+    alert = ALERTS[name]
+    told = f"{alert['labels']['severity']} | {alert['annotations']['summary']} |"
+    assert f"| [{name}](runbooks/{name}.md) | {told}" in INDEX
 
 
 def test_the_rules_ask_for_metrics_that_there_are() -> None:

@@ -360,6 +360,46 @@ async def test_the_time_to_answer_goes_on_while_the_service_is_down(tmp_path: Pa
     await stage.engine.stop()
 
 
+async def test_an_approval_does_not_outlast_the_time_to_give_one(tmp_path: Path) -> None:
+    """The gateway dies between a yes and the first step, and lives again hours later: nothing is done, and people are
+    asked anew, for an action out of nowhere would come as a surprise.
+    """
+    stage = await waiting(tmp_path)
+    stage.journal.held = True
+    approving = asyncio.create_task(approve(stage))
+    await settle()
+    stage.journal.release(Kind.APPROVAL_GRANTED)
+    await approving
+    await stage.crash()
+    await stage.clock.advance(8 * 3600.0)
+    await stage.start()
+    assert stage.story()[-4:] == [
+        "decision awaiting_approval",
+        "action_cancelled expired",
+        "decision awaiting_approval",
+        "approval_requested",
+    ]
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
+async def test_nor_does_it_outlast_a_slow_disk(tmp_path: Path) -> None:
+    """The intent is written too late: nothing is done, and people are told."""
+    stage = await waiting(tmp_path)
+    stage.journal.held = True
+    approving = asyncio.create_task(approve(stage))
+    await settle()
+    stage.journal.release(Kind.APPROVAL_GRANTED)
+    await approving
+    await stage.clock.advance(QUARTER + 61.0)
+    stage.journal.held = False
+    stage.journal.release()
+    await settle()
+    assert stage.story()[-2:] == ["action_interrupted awaiting_approval", "escalated awaiting_approval"]
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
 async def test_a_dry_run_above_all_asks_nobody(tmp_path: Path) -> None:
     """AUTOHEAL_DRY_RUN, whatever the rule says."""
     stage = await waiting(tmp_path, AUTOHEAL_DRY_RUN="true")

@@ -21,6 +21,7 @@ from autoheal.state import fold
 from autoheal.wire import MAX_ALERTNAME_BYTES
 from tests.support.clock import settle
 from tests.support.engine import Stage
+from tests.support.faults import until
 from tests.support.rules import ONE_RULE, rules_from
 
 
@@ -166,6 +167,21 @@ async def test_the_rules_texts_are_kept_by_digest(tmp_path: Path) -> None:
     await stage.tell()
     decision = next(record for record in stage.journal.records if record.kind is Kind.DECISION)
     assert (tmp_path / "rules" / f"{decision.detail['rules_digest']}.json").is_file()
+    await stage.engine.stop()
+
+
+async def test_texts_are_kept_before_the_log_tells_of_them(tmp_path: Path) -> None:
+    """Rules are in force from the reload on: when a disk takes records again, decisions may come first."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    stage.rules = ONE_RULE.replace("restart {{", "reboot {{")
+    reloading = asyncio.create_task(stage.engine.reload())
+    await until(lambda: stage.journal.pending() == [Kind.CONFIG_LOADED])
+    assert (tmp_path / "rules" / f"{stage.engine.rules.digest}.json").is_file()
+    stage.journal.held = False
+    stage.journal.release()
+    await reloading
     await stage.engine.stop()
 
 

@@ -74,6 +74,23 @@ async def test_half_of_four_is_two(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_the_rules_below_wait_for_the_answer_too(tmp_path: Path) -> None:
+    """While Prometheus is asked for a rule, one below it does not take the target from it."""
+    below = """
+      - name: replace
+        match: alertname="Down"
+        target: '{{ labels.instance }}'
+        mode: live
+        steps: [{fake: {do: 'replace {{ target }}'}}]
+"""
+    stage = await begun(
+        tmp_path, Metrics(4.0), FLEET.replace("mode: live", "mode: live\n        continue: true") + below
+    )
+    await stage.tell(stage.alert("api-1", job="api"))
+    assert [do for *_, do in stage.action.done] == ["restart api-1"]
+    await stage.engine.stop()
+
+
 async def test_it_is_asked_again_by_itself(tmp_path: Path) -> None:
     """A population that grows, or comes to be known, lets the next one in within half a minute."""
     metrics = Metrics(1.0)

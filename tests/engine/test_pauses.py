@@ -88,6 +88,20 @@ async def test_a_pause_with_a_duration_ends_by_itself(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+@pytest.mark.parametrize("seconds", [None, 3600.0])
+async def test_a_pause_may_be_made_shorter(tmp_path: Path, seconds: float | None) -> None:
+    """What was held until somebody resumes, or for an hour, is acted on when the pause in its place is over."""
+    stage = await stage_with(tmp_path)
+    await stage.engine.pause(None, "the database moves", seconds, ANN)
+    await stage.tell()
+    await stage.engine.pause(None, "a minute more", 60.0, ANN)
+    await stage.clock.advance(59)
+    assert done(stage) == []
+    await stage.clock.advance(2)
+    assert done(stage) == ["restart api-1"]
+    await stage.engine.stop()
+
+
 async def test_the_last_word_counts(tmp_path: Path) -> None:
     """A longer pause takes the place of a shorter one, also for what was decided under that; and the other way."""
     stage = await stage_with(tmp_path)

@@ -238,6 +238,24 @@ async def test_another_plan_or_rule_needs_an_approval_of_its_own(tmp_path: Path,
     await stage.engine.stop()
 
 
+async def test_a_word_on_a_batch_does_not_outlast_the_time_to_give_one(tmp_path: Path) -> None:
+    """Neither for a run that was decided on in time, and that a death of the gateway kept from beginning for hours."""
+    stage = await held(tmp_path, ASKING)
+    stage.journal.held = True
+    letting_go = asyncio.create_task(let_go(stage))
+    await settle()
+    stage.journal.release(Kind.STORM_RELEASED)
+    await letting_go
+    stage.journal.release(Kind.DECISION)
+    await stage.crash()
+    await stage.clock.advance(8 * 3600.0)
+    await stage.start()
+    assert "action_cancelled expired" in stage.story()
+    assert stage.story().count("approval_requested") == 4
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
 async def test_a_great_batch_fits_a_record(tmp_path: Path) -> None:
     """Its record names none of them, and is folded by what the storm held at that moment."""
     stage = Stage(tmp_path, with_keys("storm: 3/10m", "concurrency: 1"))

@@ -201,8 +201,8 @@ def test_a_batch_is_sealed_whole_or_not() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (resealed({"kind": "party"}), "the kind 'party' is unknown to this version"),
-        (resealed({"mode": "sometimes"}), "the mode 'sometimes' is unknown to this version"),
+        (resealed({"kind": "party"}), "the kind 'party' is unknown to this version; if a newer version wrote it"),
+        (resealed({"mode": "sometimes"}), "the mode 'sometimes' is unknown to this version; if a newer"),
         (resealed({"mood": "x"}), "the field 'mood' is unknown"),
         (resealed({"rule": 1}), "the field 'rule' is of the wrong type"),
         (resealed({"step": True}), "the field 'step' is of the wrong type"),
@@ -248,7 +248,7 @@ def test_the_chain_is_followed() -> None:
     first = seal(FULL, Head(), NOW)
     second = seal(FULL, first.head, NOW)
     other = seal(Draft(kind=Kind.DECISION), Head(), NOW)
-    earlier = seal(FULL, dataclasses.replace(first.head, ts=0.0), NOW - 1)
+    earlier = seal(FULL, first.head._replace(ts=0.0), NOW - 1)
     for line, last, problem in [
         (second.line, None, "its seq is 2 where 1 is due"),
         (first.line, first, "its seq is 1 where 2 is due"),

@@ -19,7 +19,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.components import require
 from tests.support.processes import running, wait_until
 
-ANSWER_SECONDS = 20
+ANSWER_SECONDS = 60
+"""So long everything may take on a machine that is busy with other tests."""
 OPTIONS = (
     "--headless",
     "--no-sandbox",  # of root, who runs CI
@@ -69,7 +70,7 @@ class Page:
                 return False
 
         try:
-            wait_until(holds, what=script)
+            wait_until(holds, seconds=ANSWER_SECONDS, what=script)
         except AssertionError as error:
             at, text = self.ask("[location.href, document.body.innerText.slice(0, 1000)]")
             raise AssertionError(f"{error}, at {at}:\n{text}\n{self.complaints}") from None
@@ -133,6 +134,27 @@ class Page:
         """Take a cookie of the page away, as when it has expired."""
         self._call("Network.deleteCookies", name=cookie, url=self.ask("location.href"))
 
+    def remember(self, cookie: dict[str, Any]) -> None:
+        """Have a cookie again that `cookies` told of."""
+        self._call(
+            "Network.setCookie", **{name: cookie[name] for name in ("name", "value", "domain", "path", "httpOnly")}
+        )
+
+    def before(self, script: str) -> None:
+        """Run the script in each page to come, before any of its own."""
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
+    def forget_files(self) -> None:
+        """Ask for each file anew from now on, as a browser that has seen none."""
+        self._call("Network.setCacheDisabled", cacheDisabled=True)
+
+    def click(self, selector: str) -> None:
+        """Press and let go of the mouse in the middle of an element, or of what lies over it."""
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        x, y = self.ask(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({box})")
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def keep_downloads(self, folder: Path) -> None:
         """Let what the page has downloaded arrive in `folder`, without asking anybody."""
         self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
@@ -171,7 +193,7 @@ def browser(folder: Path) -> Iterator[Page]:
     def ready() -> bool:
         return port_file.exists() and len(port_file.read_text().splitlines()) == 2
 
-    with running(argv, ready, folder / "chromium.log"):
+    with running(argv, ready, folder / "chromium.log", seconds=ANSWER_SECONDS):
         port = port_file.read_text().splitlines()[0]
         tabs = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
         (tab,) = (tab for tab in tabs if tab["type"] == "page")

@@ -16,7 +16,7 @@ import httpx
 import orjson
 
 from autoheal.model import rfc3339
-from tests.support.browser import Page, browser
+from tests.support.browser import ANSWER_SECONDS, Page, browser
 from tests.support.components import lacking
 from tests.support.monitoring import SERVE, answers
 from tests.support.ports import free_port
@@ -54,7 +54,8 @@ class Console:
             "AUTOHEAL_PORT": str(self.port),
             **self.env,
         }
-        with running(SERVE, lambda: answers(f"{self.origin}/readyz"), self.folder / "gateway.log", env=env) as process:
+        ready, log = lambda: answers(f"{self.origin}/readyz"), self.folder / "gateway.log"
+        with running(SERVE, ready, log, env=env, seconds=ANSWER_SECONDS) as process:
             yield process
 
     def look(self, at: str = "#/live") -> None:
@@ -81,12 +82,18 @@ class Console:
 
     def shows_all(self) -> None:
         """Return once the page shows each record of the log once, newest first."""
-        wait_until(lambda: self.shown() == [record["seq"] for record in reversed(self.records())], what="the whole log")
+        wait_until(
+            lambda: self.shown() == [record["seq"] for record in reversed(self.records())],
+            seconds=ANSWER_SECONDS,
+            what="the whole log",
+        )
 
     def faults(self, where: str = "document") -> list[str]:
         """What axe finds wrong for people who see, hear or move otherwise, with the elements that it is about."""
         self.page.ask(axe())
-        found = self.page.ask(f"axe.run({where}, {{resultTypes: ['violations']}}).then(({{violations}}) => violations)")
+        # Of WCAG 2.2, and not asked about by default.
+        options = "{resultTypes: ['violations'], rules: {'target-size': {enabled: true}}}"
+        found = self.page.ask(f"axe.run({where}, {options}).then(({{violations}}) => violations)")
         return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import orjson
 
-from tests.support.components import require, require_root
+from tests.support.components import lacking, require, require_root
 from tests.support.pki import Pki
 from tests.support.ports import free_port
 from tests.support.processes import running
@@ -65,10 +65,11 @@ class DockerEngine:
 
 
 @contextmanager
-def docker_engine(folder: Path, *, builds: bool = False) -> Iterator[DockerEngine]:
+def docker_engine(folder: Path, *, builds: bool = False, apart: bool = False) -> Iterator[DockerEngine]:
     """A running dockerd whose every file is in `folder`.
 
     One that `builds` keeps its images in memory, in layers: with copies on a disk each step takes half a minute.
+    One that is `apart` has a network of its own, in which the addresses and ports of any stack are free.
     """
     require_root("dockerd")
     busybox = Path(require("busybox")).read_bytes()
@@ -96,11 +97,16 @@ def docker_engine(folder: Path, *, builds: bool = False) -> Iterator[DockerEngin
     # In a mount namespace of its own: what it mounts is gone with it.
     (folder / "data").mkdir()
     first = f"mount -t tmpfs tmpfs '{folder}/data' && " if builds else ""
+    first += "busybox ip link set lo up && " if apart else ""
     start = f"{first}exec '{require('dockerd')}' --config-file '{folder}/daemon.json'"
-    argv = [require("unshare"), "--mount", "/bin/sh", "-c", start]
+    argv = [require("unshare"), "--mount", *(["--net"] if apart else []), "/bin/sh", "-c", start]
     env = os.environ | {"PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))}
     engine = DockerEngine(f"unix://{path}", f"https://127.0.0.1:{port}", pki)
-    with running(argv, lambda: _listens(path), folder / "log", env=env, seconds=60):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(running(argv, lambda: _listens(path), folder / "log", env=env, seconds=60))
+        except AssertionError as error:
+            lacking(f"dockerd cannot run here: {error}")
         rootfs = io.BytesIO()
         with tarfile.open(fileobj=rootfs, mode="w") as tar:
             entry = tarfile.TarInfo("bin/busybox")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,6 +59,8 @@ class StubEngine:
         self.posting_fails = False
         self.notices_waiting: Mapping[str, int] = {}
         self.watchdog: Any = None
+        self.settings = SimpleNamespace(selftest_interval=900.0)
+        self.selftests = SimpleNamespace(recent=[])
         self.started_at = SystemClock().now()
         self.life: list[str] = []
         self.error: Exception | None = None

@@ -35,8 +35,9 @@ class Rootfs:
     def __init__(self) -> None:
         self._entries: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
 
-    def folder(self, path: str, mode: int = 0o755) -> None:
+    def folder(self, path: str, mode: int = 0o755, owner: int = 0) -> None:
         self._add(path, tarfile.DIRTYPE, mode)
+        self._entries[path][0].uid = owner
 
     def link(self, path: str, target: str) -> None:
         self._add(path, tarfile.SYMTYPE, 0o777, target=target)
@@ -74,18 +75,20 @@ class Rootfs:
         self._entries[path] = (entry, content)
 
 
-def _common(rootfs: Rootfs) -> None:
+def common() -> Rootfs:
+    """What any program needs around it, and a shell."""
+    rootfs = Rootfs()
     rootfs.busybox()
     rootfs.folder("/tmp", 0o1777)
     rootfs.folder("/root")  # where some interpreters of developers live
     rootfs.file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
     rootfs.file("/etc/group", b"root:x:0:\n")
+    return rootfs
 
 
 def python_base() -> bytes:
     """What `python:…-slim` has, as far as the Dockerfile needs it: this machine's Python, pip, and a shell."""
-    rootfs = Rootfs()
-    _common(rootfs)
+    rootfs = common()
     interpreter = Path(sys.executable).resolve()
     rootfs.link("/usr/local/bin/python", str(interpreter))
     known = checked("ldconfig", "-p")
@@ -105,8 +108,7 @@ def python_base() -> bytes:
 
 def alpine_base() -> bytes:
     """What `alpine` with its logrotate package has, as far as the sidecar needs it."""
-    rootfs = Rootfs()
-    _common(rootfs)
+    rootfs = common()
     rootfs.copy(Path(require("logrotate")), to="/usr/sbin/logrotate")
     rootfs.copy(Path(require("gzip")), to="/bin/gzip")
     return rootfs.tar()
@@ -118,12 +120,13 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(here, name) for name in names if not name.endswith(".a") and not name.startswith("_test"))
 
 
-def load(engine: DockerEngine, name: str, rootfs: bytes) -> None:
-    """Make `rootfs` the image `name`."""
+def load(engine: DockerEngine, name: str, rootfs: bytes, *changes: str) -> None:
+    """Make `rootfs` the image `name`, with the instructions of a Dockerfile in `changes` carried out."""
     repository, _, tag = name.partition(":")
     # In pieces: httpx copies what is left of a whole body at each write.
     pieces = (rootfs[at : at + PIECE_BYTES] for at in range(0, len(rootfs), PIECE_BYTES))
-    engine.ask("POST", "/images/create", params={"fromSrc": "-", "repo": repository, "tag": tag}, content=pieces)
+    source = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": changes}
+    engine.ask("POST", "/images/create", params=source, content=pieces)
 
 
 def build(engine: DockerEngine, name: str, context: Path, **arguments: str) -> None:

@@ -172,18 +172,29 @@ def gateway(
 
     What it prints, checkpoints, is in FOLDER/checkpoints.jsonl.
     """
+    with doomed(folder, port, rules, env, argv) as process:
+        yield process
+    assert process.returncode == 0, (folder / "gateway.log").read_text()
+
+
+@contextmanager
+def doomed(
+    folder: Path, port: int, rules: str, env: Mapping[str, str], argv: Sequence[str] = SERVE
+) -> Iterator[subprocess.Popen[bytes]]:
+    """As `gateway`, for one that is killed meanwhile."""
     (folder / "rules.yaml").write_text(rules)
     settings = {
         "AUTOHEAL_RULES": str(folder / "rules.yaml"),
         "AUTOHEAL_DATA_DIR": str(folder / "data"),
         "AUTOHEAL_PORT": str(port),
+        # Tests say what the log tells; those of the self-test ask for it.
+        "AUTOHEAL_SELFTEST_INTERVAL": "off",
         **env,
     }
     ready, log, printed = f"http://127.0.0.1:{port}/readyz", folder / "gateway.log", folder / "checkpoints.jsonl"
     environ = {**os.environ, **settings}
     with running(argv, lambda: answers(ready), log, env=environ, printed=printed) as process:
         yield process
-    assert process.returncode == 0, (folder / "gateway.log").read_text()
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from structlog.testing import capture_logs
 
 from autoheal.web.security import PUBLIC, Door
 from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, decision, firing, gateway, unavailable
 from tests.support.identity import ISSUER, SigningKey, status, token, unreachable
 from tests.support.logins import OIDC, ORIGIN, OWN, SESSION, LoginProvider, bearer, log_in
+from tests.support.said import capture_logs
 
 Answer = Callable[[httpx.Request], httpx.Response]
 shared = pytest.mark.asyncio(loop_scope="module")

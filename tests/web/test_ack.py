@@ -10,7 +10,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from autoheal.engine import Ack
 from autoheal.errors import CannotSilence, NoEpisode, NotRecordedYet, UpstreamError
@@ -20,6 +19,7 @@ from autoheal.web.ack import DEFAULT_COMMENT, MAX_MATCHERS_CHARACTERS, decode
 from autoheal.web.fields import MAX_WORDS_CHARACTERS
 from autoheal.web.payload import BadPayload
 from tests.support.gateway import Gateway, gateway, unavailable
+from tests.support.said import capture_logs
 
 FINGERPRINT = "df55e08d194b261e"
 HIDDEN = HiddenNames(["*secret*"])

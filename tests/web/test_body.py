@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import structlog
 
 from autoheal.model import Notification, Receipt
 from autoheal.web import body
 from tests.support.dripping import dripped
 from tests.support.gateway import Gateway, gateway, until
+from tests.support.said import capture_logs
 
 PAYLOAD = (Path(__file__).parents[1] / "payloads" / "01_firing_single.json").read_bytes()
 SHORT = 0.2
@@ -85,10 +85,10 @@ async def test_a_body_is_held_until_it_is_answered(gate: Gateway, monkeypatch: p
     monkeypatch.setattr(body, "MAX_BODIES_BYTES", 20_000)
     receive, entered, durable = gate.engine.receive, asyncio.Event(), asyncio.Event()
 
-    async def slowly(notification: Notification, correlation_id: str) -> Receipt:
+    async def slowly(notification: Notification, correlation_id: str, actor: str) -> Receipt:
         entered.set()
         await durable.wait()
-        return await receive(notification, correlation_id)
+        return await receive(notification, correlation_id, actor)
 
     monkeypatch.setattr(gate.engine, "receive", slowly)
     first = asyncio.create_task(status(gate, 15_000))
@@ -130,7 +130,7 @@ async def test_a_stream_of_events_outlives_the_deadline(
 async def test_a_stream_whose_body_never_comes_ends_quietly(gate: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline of its body ends the stream as a client that left would: no error, no line in the log."""
     monkeypatch.setattr(body, "BODY_SECONDS", SHORT)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with sending(gate, head(5, "GET /events")) as (reader, _), asyncio.timeout(10):
             await reader.readuntil(b"retry: 3000")
             await until(lambda: gate.feed.subscribers == 0)

@@ -104,7 +104,7 @@ def test_it_is_small() -> None:
     assert {"view-approvals.js", "view-audit.js", "view-pictures.js"}.isdisjoint(loaded())
     assert sum((ROOT / "console" / name).stat().st_size for name in loaded()) < 150 * 1024
     lines = {name: len((ROOT / "console" / name).read_text().splitlines()) for name in FILES}
-    assert [name for name, count in lines.items() if name.endswith(".js") and count > 200] == []
+    assert [name for name, count in lines.items() if name.endswith(".js") and count >= 200] == []
 
 
 def test_it_is_in_the_wheel(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
-from structlog.testing import capture_logs
 
 from autoheal.clock import SystemClock
 from autoheal.errors import JournalDamaged
@@ -21,6 +20,7 @@ from autoheal.web.access.renewal import Renewal
 from tests.support.gateway import OUTSIDE, Gateway, firing, gateway, until
 from tests.support.identity import SigningKey, token
 from tests.support.logins import OIDC, OWN, LoginProvider, bearer, log_in
+from tests.support.said import capture_logs
 from tests.support.sse import Reader
 
 

@@ -15,9 +15,11 @@ from autoheal.clock import SystemClock
 from autoheal.config import load as load_settings
 from autoheal.model import Draft, Kind, Reason
 from autoheal.rules import load
-from autoheal.state import Silence
+from autoheal.state import SelfTest, Silence
 from autoheal.web.health import warnings as told_of
 from tests.support.gateway import RULES, Gateway, decision, firing, gateway, of_run
+
+OPEN = {"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}
 
 
 @pytest.fixture
@@ -58,24 +60,18 @@ async def test_ready_only_while_an_alert_would_be_safe(gate: Gateway) -> None:
 @pytest.mark.parametrize(
     ("env", "warned"),
     [
-        ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
-        ({"AUTOHEAL_HOST": "::", "AUTOHEAL_INSECURE": "true", "AUTOHEAL_DRY_RUN": "false"}, True),
+        (OPEN, True),
+        (OPEN | {"AUTOHEAL_HOST": "::"}, True),
         ({"AUTOHEAL_HOST": "127.0.0.1", "AUTOHEAL_DRY_RUN": "false"}, False),
         ({"AUTOHEAL_HOST": "::1", "AUTOHEAL_DRY_RUN": "false"}, False),
         ({"AUTOHEAL_HOST": "0.0.0.0", "AUTOHEAL_INSECURE": "true"}, False),
-        (
-            {
-                "AUTOHEAL_HOST": "0.0.0.0",
-                "AUTOHEAL_INSECURE": "true",
-                "AUTOHEAL_DRY_RUN": "false",
-                "AUTOHEAL_ENABLED": "false",
-            },
-            False,
-        ),
+        (OPEN | {"AUTOHEAL_ENABLED": "false"}, False),
+        (OPEN | {"AUTOHEAL_ALERT_ALLOWLIST": "172.30.9.10,fd00::/8"}, False),
+        (OPEN | {"AUTOHEAL_ALERT_ALLOWLIST": "172.30.9.10,::/0"}, True),
     ],
 )
 async def test_an_open_door_to_a_live_rule_is_a_warning(tmp_path: Path, env: dict[str, str], warned: bool) -> None:
-    """Live rule, not loopback, no credential: said in `GET /`, with the rule's name and what to do."""
+    """Live rule, not loopback, open to everybody: said in `GET /`, with the rule's name and what to do."""
     async with gateway(tmp_path, env) as gate:
         warnings = (await gate.client.get("/")).json()["warnings"]
     assert [one for one in warnings if "restart-api" in one and "ALLOWLIST" in one] == (warnings[:1] if warned else [])
@@ -250,3 +246,30 @@ async def test_what_waits_to_be_told_is_measured(tmp_path: Path) -> None:
         text = (await gate.client.get("/metrics")).text
     assert 'autoheal_notices_waiting{channel="slack"} 3.0' in text
     assert 'autoheal_notices_waiting{channel="webhook"} 0.0' in text
+
+
+async def test_how_self_tests_went(gate: Gateway) -> None:
+    """Unknown before the first, 503 while the last one failed; the newest first, and of the checks the names alone."""
+    recent = gate.engine.selftests.recent
+    unknown = await gate.client.get("/selftest/health")
+    assert (unknown.status_code, unknown.json()["status"], unknown.json()["pass_rate"]) == (200, "unknown", None)
+    recent += [SelfTest(1_790_000_000.0, ["clock"]), SelfTest(1_790_000_900.0), SelfTest(1_790_001_800.0, ["disk"])]
+    recent.append(SelfTest(1_790_002_700.0, ["disk", "alert"]))
+    failing = await gate.client.get("/selftest/health")
+    assert failing.status_code == 503
+    assert failing.json() | {"recent": []} == {
+        "status": "failing",
+        "pass_rate": 0.25,
+        "consecutive_failures": 2,
+        "interval_seconds": 900.0,
+        "recent": [],
+    }
+    newest = {"ts": "2026-09-21T14:58:20.000000Z", "ok": False, "failed": ["disk", "alert"]}
+    assert failing.json()["recent"][0] == newest
+    text = (await gate.client.get("/metrics")).text.splitlines()
+    assert "autoheal_selftest_last_success_timestamp_seconds 1.7900009e+09" in text
+    assert "autoheal_selftest_consecutive_failures 2.0" in text
+    assert "autoheal_selftest_interval_seconds 900.0" in text
+    recent.append(SelfTest(1_790_003_600.0))
+    well = await gate.client.get("/selftest/health")
+    assert (well.status_code, well.json()["status"]) == (200, "ok")

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from autoheal.web.body import MAX_BODY_BYTES
 from autoheal.web.errors import BadParameter
 from autoheal.web.parameters import moment, number
 from tests.support.gateway import Gateway, gateway
+from tests.support.said import capture_logs
 
 ROUTES = ("/", "/healthz", "/readyz", "/metrics", "/alert", "/events", "/audit", "/rules", "/runs", "/runs/r1")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")

@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from autoheal.errors import KeysUnavailable
 from autoheal.oidc import Oidc, Provider
@@ -21,6 +20,7 @@ from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, gateway, unavailable, until
 from tests.support.identity import AUDIENCE, ISSUER, SigningKey, status, token, unreachable
 from tests.support.logins import CLIENT, OIDC, ORIGIN, OWN, SESSION, LoginProvider, log_in
+from tests.support.said import capture_logs
 
 
 @pytest.fixture

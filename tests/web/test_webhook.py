@@ -9,7 +9,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from structlog.testing import capture_logs
 
 from autoheal.errors import TooManyOpen
 from autoheal.web.body import MAX_BODY_BYTES
@@ -17,6 +16,7 @@ from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, gateway, unavailable
 from tests.support.identity import token
 from tests.support.logins import OIDC, ORIGIN, LoginProvider, bearer
+from tests.support.said import capture_logs
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 MIXED = (PAYLOADS / "04_mixed_firing_and_resolved_same_group.json").read_bytes()
