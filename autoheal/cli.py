@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import shtab
 
@@ -124,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
 def _reaching(command: argparse.ArgumentParser) -> None:
     """How a running gateway is reached."""
     at = "the gateway's address (default: AUTOHEAL_HOST and AUTOHEAL_PORT, so http://127.0.0.1:9009)"
-    command.add_argument("--url", metavar="URL", help=at)
+    command.add_argument("--url", metavar="URL", type=_address, help=at)
     shown = "a file with the access token to show (default: AUTOHEAL_SELFTEST_TOKEN_FILE)"
     command.add_argument("--token-file", metavar="FILE", type=Path, help=shown)
 
@@ -166,6 +167,17 @@ def _incident(arguments: argparse.Namespace) -> int:
     from autoheal.incident.command import run  # noqa: PLC0415 as above
 
     return run(arguments)
+
+
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets that do not close, a port beyond 65535
+        known = False
+    if not known or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError("an address such as http://127.0.0.1:9009 or https://autoheal.example.org")
+    return text
 
 
 def _count(text: str) -> int:

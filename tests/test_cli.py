@@ -304,3 +304,23 @@ def test_the_command_line_is_light(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    "url", ["", "gateway:9009", "ftp://gateway", "http://[::1", "http://a:99999", "http://a b", "http://"]
+)
+@pytest.mark.parametrize("command", [("selftest",), ("incident", "bundle")])
+def test_an_address_that_is_none_is_wrong_usage(
+    command: tuple[str, ...],
+    url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told before anything is asked or written, with how one looks."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--url", url])
+    assert ended.value.code == 2
+    assert "an address such as http://127.0.0.1:9009" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
