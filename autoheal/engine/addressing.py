@@ -80,6 +80,7 @@ TRIGGERS: Mapping[Kind, Trigger] = {
     Kind.CONFIG_REJECTED: Trigger(_just("rules"), Severity.ERROR),
     Kind.SPACE_LOW: Trigger(_just("space"), Severity.CRITICAL),
     Kind.KEYS_FAILED: Trigger(_just("keys"), Severity.ERROR),
+    Kind.SELFTEST_FAIL: Trigger(_just("selftest"), Severity.ERROR, once=True),
     Kind.NOTIFY_FAILED: Trigger(_channel, Severity.ERROR, once=True),
 }
 ENDS: Mapping[Kind, Callable[[Draft], str]] = {
@@ -93,6 +94,7 @@ ENDS: Mapping[Kind, Callable[[Draft], str]] = {
     Kind.CONFIG_LOADED: _just("rules"),
     Kind.SPACE_OK: _just("space"),
     Kind.KEYS_BACK: _just("keys"),
+    Kind.SELFTEST_OK: _just("selftest"),
     Kind.NOTIFIED: _channel,
 }
 """What each kind ends, besides `alert_resolved`, which ends all that was told of the alert."""

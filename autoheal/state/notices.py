@@ -122,6 +122,9 @@ def _facts(state: State, record: Record) -> dict[str, str]:
     for name in _OF_DETAIL:
         value = record.detail.get(name)
         found[name] = value[0] if isinstance(value, list) and value else value
+    if record.kind is Kind.SELFTEST_FAIL:
+        checks = record.detail.get("checks", {}).items()
+        found["failed"] = "; ".join(f"{name}: {check['text']}" for name, check in checks if check["ok"] is False)
     episode = state.episodes.get(record.fingerprint or "")
     if episode is not None:
         found |= {name: episode.annotations.get(name) for name in _OF_ALERT}

@@ -22,6 +22,9 @@ from autoheal.rules import RuleSet, asking_prometheus, naming_channels
 from autoheal.state import RunState, SelfTest
 from autoheal.web.parameters import parameters
 
+FAILURES_TOLD = 2
+"""Self-tests that fail in a row before people are warned; as AutohealSelftestFailing has it."""
+
 
 def warnings(settings: Settings, rules: RuleSet) -> list[str]:
     """What an operator should be told loudly, at start and in `GET /`; one sentence each."""
@@ -75,6 +78,10 @@ def troubles(engine: Engine) -> list[str]:
         told.append(engine.watchdog.trouble)
     if engine.posting_fails:
         told.append("No Alertmanager takes the alerts that autoheal raises (AutohealFailed, AutohealActive).")
+    recent = engine.selftests.recent
+    if (failures := consecutive_failures(recent)) >= FAILURES_TOLD:
+        names = ", ".join(recent[-1].failed)
+        told.append(f"The last {failures} self-tests failed ({names}): autoheal selftest tells more.")
     return told
 
 

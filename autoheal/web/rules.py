@@ -112,6 +112,7 @@ def _rule(rule: Rule) -> dict[str, object]:
         "approval": {"expires": rule.approval.expires},
         "cancel_on_resolve": rule.cancel_on_resolve,
         "rerun_interrupted": rule.rerun_interrupted,
+        "notify": rule.notify,
         "continue": rule.continue_,
         "steps": [step.action for step in rule.steps],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,8 +89,8 @@ def test_it_is_live_within_a_second(here: Console) -> None:
         here.fire(*(labels("Down", f"web-{number}") for number in range(50)))
         here.page.before(LIVE_AT)
         here.page.forget_files()
-        took = []
-        for _ in range(8):
+        took = [math.inf]
+        while min(took) >= 1000 and len(took) < 10:
             here.page.open("about:blank")
             here.look()
             here.page.until("window.liveAt !== undefined")

@@ -609,3 +609,16 @@ async def test_an_unexpected_fault_ends_no_channel(tmp_path: Path, monkeypatch: 
     await stage.clock.advance(60)
     assert channel.told() == ["trigger 0"]
     await stage.engine.stop()
+
+
+async def test_a_self_test_that_fails_is_told_once(tmp_path: Path) -> None:
+    """It is made again and again: people hear of the first that fails, with what failed, and of its end."""
+    channel = FakeChannel()
+    stage = await begun(tmp_path, channel)
+    fine, bad, unknown = ({"ok": ok, "text": text} for ok, text in ((True, "fine"), (False, "full"), (None, "-")))
+    for kind in (Kind.SELFTEST_FAIL, Kind.SELFTEST_FAIL, Kind.SELFTEST_OK, Kind.SELFTEST_OK):
+        await stage.engine.note(Draft(kind=kind, detail={"checks": {"clock": fine, "disk": bad, "oidc": unknown}}))
+        await settle()
+    assert channel.told() == ["trigger 0", "resolve 0"]
+    assert channel.took[0].summary == "The self-test has failed: disk: full"
+    await stage.engine.stop()

@@ -86,9 +86,9 @@ def test_facts_are_put_in_and_not_read() -> None:
 
 def test_a_kind_without_a_sentence_is_told_by_its_name() -> None:
     """One line in the table of kinds is enough for a new one."""
-    told = notice(owed(kind="selftest_fail", error="x"), "00ff", None)
+    told = notice(owed(kind="log_repaired", error="x"), "00ff", None)
     assert (told.summary, told.context, told.link, told.what) == (
-        "selftest fail",
+        "log repaired",
         (("error", "x"),),
         None,
         What.TRIGGER,

@@ -253,7 +253,9 @@ async def test_how_self_tests_went(gate: Gateway) -> None:
     recent = gate.engine.selftests.recent
     unknown = await gate.client.get("/selftest/health")
     assert (unknown.status_code, unknown.json()["status"], unknown.json()["pass_rate"]) == (200, "unknown", None)
-    recent += [SelfTest(1_790_000_000.0, ["clock"]), SelfTest(1_790_000_900.0), SelfTest(1_790_001_800.0, ["disk"])]
+    recent.append(SelfTest(1_790_000_000.0, ["clock"]))
+    assert (await gate.client.get("/")).json()["warnings"] == []
+    recent += [SelfTest(1_790_000_900.0), SelfTest(1_790_001_800.0, ["disk"])]
     recent.append(SelfTest(1_790_002_700.0, ["disk", "alert"]))
     failing = await gate.client.get("/selftest/health")
     assert failing.status_code == 503
@@ -264,6 +266,8 @@ async def test_how_self_tests_went(gate: Gateway) -> None:
         "interval_seconds": 900.0,
         "recent": [],
     }
+    (warning,) = (await gate.client.get("/")).json()["warnings"]
+    assert warning.startswith("The last 2 self-tests failed (disk, alert)")
     newest = {"ts": "2026-09-21T14:58:20.000000Z", "ok": False, "failed": ["disk", "alert"]}
     assert failing.json()["recent"][0] == newest
     text = (await gate.client.get("/metrics")).text.splitlines()

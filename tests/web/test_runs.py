@@ -143,6 +143,7 @@ async def test_rules_in_force(gate: Gateway) -> None:
             "approval": {"expires": 900.0},
             "cancel_on_resolve": False,
             "rerun_interrupted": False,
+            "notify": None,
             "continue": False,
             "steps": ["command"],
             "state": {
