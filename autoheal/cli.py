@@ -59,7 +59,7 @@ Exit code 0: no check failed; 1: one did; 2: wrong usage or settings. docs/opera
     "incident": """\
 examples:
   autoheal incident /tmp/incident-42          before a service that misbehaves is restarted, on its machine
-  docker compose exec autoheal autoheal incident /var/lib/autoheal/incident-42
+  docker compose -f docker-compose.prod.yml exec autoheal autoheal incident /var/lib/autoheal/incident-42
   autoheal incident /tmp/incident-42 --token-file /run/secrets/token     with OIDC: /state and /rules too
 
 Each part that cannot be had says why, and the rest is there all the same; no secret's value is in it.

@@ -1,5 +1,6 @@
 // What Now shows, by how much it needs a person: a pure function of the state.
 
+import { SELF_TEST } from './fold-runs.js';
 import { because, waits } from './words-why.js';
 import { ended } from './words-run.js';
 
@@ -27,6 +28,8 @@ export function cards(state) {
   const found = { people: [], work: [], waits: [], left: [] };
   const tried = newestRuns(state);
   for (const [fingerprint, episode] of state.episodes) {
+    // It is over before anybody could read it.
+    if (episode.labels.alertname === SELF_TEST) continue;
     const lines = linesOf(state, episode, state.failures.get(fingerprint) ?? {}, tried);
     found[group(lines)].push({ key: episode.id, since: episode.opened_at, episode, lines, storm: null });
   }

@@ -20,6 +20,8 @@ export const SAID = new Map(
     low_space: 'too little disk space',
     no_rule: 'no rule for it',
     run_ended: 'its run has ended',
+    selftest_ok: 'self-test passed',
+    selftest_fail: 'self-test failed',
   }),
 );
 
@@ -32,7 +34,7 @@ const NOBODY = ['system', 'alertmanager'];
 /** What a record says beside its subject, in one line; empty when that is nothing. @param {Entry} record */
 export function gist({ kind, reason, actor, annotations, detail = {} }) {
   const { description, error, problem, comment, faults, matchers } = detail;
-  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers, detail.alert, detail.of && detail.channel];
+  const texts = [description, error, problem, detail.reason, comment, faults?.[0], matchers, detail.alert, detail.of && detail.channel, failed(detail.checks)];
   const code = typeof detail.exit_code === 'number' ? `exit code ${detail.exit_code}` : null;
   const ends = detail.until ?? detail.expires_at ?? (/^silence|^ack_old/.test(kind) ? detail.ends_at : undefined);
   const parts = [
@@ -44,6 +46,12 @@ export function gist({ kind, reason, actor, annotations, detail = {} }) {
   ];
   const line = parts.filter(Boolean).join(' · ').replace(/\s+/g, ' ');
   return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line;
+}
+
+/** The checks of a self-test that failed. @param {unknown} checks */
+function failed(checks) {
+  const all = checks && typeof checks === 'object' ? Object.entries(/** @type {Record<string, Fields>} */ (checks)) : [];
+  return all.filter(([, check]) => check?.ok === false).map(([name]) => name).join(', ');
 }
 
 /** The times in what a record tells, as the log has them: for whoever rests on its words. @param {Fields | undefined} detail @returns {string | null} */

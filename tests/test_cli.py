@@ -294,3 +294,13 @@ def test_a_live_rule_on_an_open_address_is_a_loud_warning(tmp_path: Path) -> Non
     ):
         assert "credential" in httpx.get(url, trust_env=False).json()["warnings"][0]
     assert "credential" in (tmp_path / "log").read_text()
+
+
+def test_the_command_line_is_light(tmp_path: Path) -> None:
+    """What asks the log, by a script each minute say, waits for no library of the service."""
+    code = (
+        f"import sys; from autoheal.cli import main; main(['audit', 'query', '--data', {str(tmp_path)!r}])\n"
+        "print(*sorted({'pydantic', 'httpx', 'starlette', 'ruamel'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == ""

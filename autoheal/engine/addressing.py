@@ -80,8 +80,9 @@ TRIGGERS: Mapping[Kind, Trigger] = {
     Kind.CONFIG_REJECTED: Trigger(_just("rules"), Severity.ERROR),
     Kind.SPACE_LOW: Trigger(_just("space"), Severity.CRITICAL),
     Kind.KEYS_FAILED: Trigger(_just("keys"), Severity.ERROR),
-    Kind.SELFTEST_FAIL: Trigger(_just("selftest"), Severity.ERROR, once=True),
     Kind.NOTIFY_FAILED: Trigger(_channel, Severity.ERROR, once=True),
+    # A warning, as the alert of Prometheus is: what must wake somebody is told by a kind of its own as well.
+    Kind.SELFTEST_FAIL: Trigger(_just("selftest"), Severity.WARNING, once=True),
 }
 ENDS: Mapping[Kind, Callable[[Draft], str]] = {
     Kind.HEAL_CONFIRMED: _alert,
@@ -94,8 +95,8 @@ ENDS: Mapping[Kind, Callable[[Draft], str]] = {
     Kind.CONFIG_LOADED: _just("rules"),
     Kind.SPACE_OK: _just("space"),
     Kind.KEYS_BACK: _just("keys"),
-    Kind.SELFTEST_OK: _just("selftest"),
     Kind.NOTIFIED: _channel,
+    Kind.SELFTEST_OK: _just("selftest"),
 }
 """What each kind ends, besides `alert_resolved`, which ends all that was told of the alert."""
 _OF_APPROVALS = frozenset((Kind.APPROVAL_GRANTED, Kind.APPROVAL_DENIED, Kind.ACTION_CANCELLED))
@@ -165,7 +166,7 @@ class Addressing:
         if not wanted:
             return
         severity = trigger.severity or _severity(state, draft)
-        if draft.detail.get("again"):
+        if draft.detail.get("again") or (draft.kind is Kind.KEYS_FAILED and draft.reason == "retry"):
             severity = Severity.WARNING
         to = [each for each in wanted if each not in full]
         # An alert that has ended already will not end again: then nothing follows that could be told of it.

@@ -27,8 +27,8 @@ _SAID: Mapping[str, str] = {
     Kind.CONFIG_REJECTED: "The rules were not loaded, those of before stay in force: {faults}",
     Kind.SPACE_LOW: "The audit log's disk is nearly full: no live run begins any more",
     Kind.KEYS_FAILED: "The identity provider's keys cannot be fetched: {error}",
-    Kind.SELFTEST_FAIL: "The self-test has failed: {failed}",
     Kind.NOTIFY_FAILED: "Notices do not reach {channel}: {error}",
+    Kind.SELFTEST_FAIL: "autoheal finds fault with itself: {failed}",
 }
 """Sentences of triggers, with facts in braces."""
 _STORM = "{rule} leaves a storm to people: its alerts are about {targets} targets at once"

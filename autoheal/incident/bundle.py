@@ -18,6 +18,8 @@ from autoheal.errors import AutohealError
 SHORTEST_SECRET = 5
 """Characters below which a text stands for itself too often to be told from a secret."""
 SHORTEST_SECRET_PATH = 20
+SHORTEST_SECRET_VALUE = 8
+"""Of what stands behind a `=`: padding of Base64 is none."""
 
 _USERINFO = re.compile(rb"(://)[^/\s@\"'<>]{1,500}@")
 _BEARER = re.compile(rb"(?i)(bearer |basic )[A-Za-z0-9._~+/-]{8,}=*")
@@ -116,3 +118,9 @@ def _forms(secret: str) -> Iterator[str]:
         return
     yield secret.strip()
     yield from (line.strip() for line in secret.splitlines())
+    # Several addresses of Apprise, and headers as OpenTelemetry writes them: `name=value`, percent-encoded.
+    yield from secret.split()
+    for header in secret.split(","):
+        value = header.partition("=")[2].strip()
+        if len(value) >= SHORTEST_SECRET_VALUE:
+            yield from (value, unquote(value), unquote(value).rpartition(" ")[2])

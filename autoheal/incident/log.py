@@ -40,6 +40,7 @@ ERRORS = frozenset(
         Kind.SILENCE_FAILED,
         Kind.NOTIFY_FAILED,
         Kind.WATCHDOG_MISSING,
+        Kind.KEYS_FAILED,
         Kind.AUTH_FAILED,
         Kind.SELFTEST_FAIL,
     )

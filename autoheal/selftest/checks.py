@@ -57,7 +57,8 @@ async def run_checks(subject: Subject) -> list[Result]:
         (Check.DISK, lambda: _disk(gateway, subject.settings)),
     ]
     # Alone, so that nothing of ours is in the delay that it measures.
-    piped = await pipe(gateway, subject.clock, forbidden)
+    log = subject.settings.data_dir if subject.local else None
+    piped = await pipe(gateway, subject.clock, forbidden, log)
     others = await asyncio.gather(*(_result(check, make, subject.clock) for check, make in timed))
     return [*piped, *others]
 
@@ -152,5 +153,5 @@ async def _disk(gateway: Gateway, settings: Settings) -> str:
     what = f"{free / 2**20:,.0f} MiB free"
     if low or free < settings.audit_min_free:
         what = f"{what}, less than AUTOHEAL_AUDIT_MIN_FREE ({settings.audit_min_free / 2**20:,.0f} MiB)"
-        raise Failed(what, "no live run begins: see docs/runbooks.md#autohealauditspacelow")
+        raise Failed(what, "no live run begins: see docs/runbooks/AutohealAuditSpaceLow.md")
     return what

@@ -35,7 +35,7 @@ async def keys(gateway: Gateway, settings: Settings, http: httpx.AsyncClient, cl
         source = KeySource(settings.oidc, http, clock=clock, metrics=Metrics(), random=SystemRandom().random)
         count = await source.refresh()
     except KeysUnavailable as error:
-        raise Failed(f"{error}", "see docs/runbooks.md#autohealjwkserrors") from None
+        raise Failed(f"{error}", "see docs/runbooks/AutohealJWKSErrors.md") from None
     if age > settings.oidc.cache_ttl:
         what = f"they can be fetched, but the service's own are {age:.0f} s old"
         raise Failed(what, "POST /-/refresh-jwks has it fetch them; jwks_refresh_failed in its own log says why not")

@@ -10,18 +10,24 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import orjson
 
 from autoheal.clock import Clock
+from autoheal.errors import AutohealError
+from autoheal.journal.search import Ask, Search
 from autoheal.model import Check, Kind, OwnName, Reason, rfc3339
-from autoheal.selftest.gateway import ANSWER_SECONDS, NO_TOKEN, Event, Gateway, Stream, objection
+from autoheal.query import parse
+from autoheal.selftest.gateway import ANSWER_SECONDS, MAX_LINE, NO_TOKEN, Event, Gateway, Stream, objection
 from autoheal.selftest.results import Failed, Result, Skipped
 from autoheal.wire import fingerprint
 
 LAST_WORD_SECONDS = 3.0
 """How long telling of the alert's end may take when the test itself was given up."""
+CLOCK_SET_BACK_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 0.1
 
 _HELD = {
@@ -39,11 +45,13 @@ _AT_THE_SOURCE = "with a proxy in between: try the service itself"
 _OWN_LOG = "the service's own log says why; autoheal incident DIR gathers it with the rest"
 
 
-async def pipe(gateway: Gateway, clock: Clock, forbidden: str | None) -> list[Result]:
-    """The results for `alert` and `events`. `forbidden` is why no alert may be sent from here."""
+async def pipe(gateway: Gateway, clock: Clock, forbidden: str | None, data_dir: Path | None = None) -> list[Result]:
+    """The results for `alert` and `events`. `forbidden` is why no alert may be sent from here; `data_dir` is where the
+    gateway's log lies on this machine, which is read where the gateway shows it only to those who have a token.
+    """
     if forbidden is not None:
         return [Result(Check.ALERT, None, forbidden), Result(Check.EVENTS, None, forbidden)]
-    made = _Made(gateway, clock)
+    made = _Made(gateway, clock, data_dir)
     begun = clock.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         stream: Stream | None = None
@@ -72,8 +80,9 @@ async def pipe(gateway: Gateway, clock: Clock, forbidden: str | None) -> list[Re
 class _Made:
     """The alert, and the ids of what followed from its begin and its end."""
 
-    def __init__(self, gateway: Gateway, clock: Clock) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, data_dir: Path | None) -> None:
         self.gateway = gateway
+        self._data_dir = data_dir
         self._labels = {"alertname": OwnName.SELFTEST.value, "selftest": uuid4().hex, "severity": "none"}
         self._clock = clock
         self._began = clock.now()
@@ -96,6 +105,20 @@ class _Made:
     def is_told_by(self, event: Event, kind: Kind, id_: str) -> bool:
         """Whether `event` is the record of that kind which followed from the webhook `id_`."""
         return event.get("kind") == kind and event.get("correlation_id", id_) == id_
+
+    async def on_disk(self, q: str) -> list[Event]:
+        """The newest record that `q` asks for. Raises Skipped where the log is not to be seen from here."""
+        reason = f"taken in durably; what follows is for those who show a token: {NO_TOKEN}"
+        if self._data_dir is None:
+            raise Skipped(reason)
+        ask = Ask(limit=1, query=parse(q), since=self._began - CLOCK_SET_BACK_SECONDS)
+        try:
+            page = await asyncio.to_thread(
+                Search(self._data_dir).page, ask, self._clock, seconds=ANSWER_SECONDS, max_bytes=MAX_LINE
+            )
+        except (AutohealError, OSError):
+            raise Skipped(reason) from None
+        return [orjson.loads(line) for line in page.lines]
 
     async def _tell(self, status: str) -> str:
         """Send the webhook: its correlation id."""
@@ -178,17 +201,18 @@ async def _ended(made: _Made, stream: Stream | None) -> None:
 async def _from_audit(made: _Made, kind: Kind) -> Event:
     """What the stream did not tell. Raises Skipped where only it could."""
     id_ = made.end if kind is Kind.ALERT_RESOLVED else made.begin
-    asked = {"q": f'correlation_id="{id_}" AND kind={kind.value}', "n": "1"}
+    q = f'correlation_id="{id_}" AND kind={kind.value}'
     last = asyncio.get_running_loop().time() + ANSWER_SECONDS
     while True:
-        answer = await made.gateway.get("/audit", asked)
+        answer = await made.gateway.get("/audit", {"q": q, "n": "1"})
         if answer.status_code in (401, 403):
-            raise Skipped(f"taken in durably; what follows is for those who show a token: {NO_TOKEN}")
-        if answer.status_code != 200:
+            records = await made.on_disk(q)
+        elif answer.status_code == 200:
+            records = answer.json()["records"]
+        else:
             raise Failed(f"GET /audit answered {answer.status_code}: {objection(answer)}")
-        if records := answer.json()["records"]:
-            found: Event = records[0]
-            return found
+        if records:
+            return records[0]
         if asyncio.get_running_loop().time() > last:
             raise Failed(f"{kind.value} is not in the log after {ANSWER_SECONDS:g} s")
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)

@@ -27,6 +27,11 @@ test('each alert stands where it needs a person most, the newest first', () => {
   assert.deepEqual(found, { people: ['e4'], work: ['e3'], waits: ['e7', 'e6', 'e2'], left: ['e5', 'e1'] });
 });
 
+test("the service's test of itself is no alert that fires", () => {
+  const found = grouped([episode(1, { ...decided('dry_run'), labels: { alertname: 'AutohealSelfTest' } }), episode(2, decided('dry_run'))]);
+  assert.deepEqual(found, { people: [], work: [], waits: [], left: ['e2'] });
+});
+
 test('failures that were left to people stand first, storms next', () => {
   const failure = { r: { run: 'r1', rule: 'r', reason: 'steps_exhausted', told: null } };
   const storms = new Map([['r', { began_at: 5, over: false, held: { f3: 't' } }], ['s', { began_at: 5, over: true, held: {} }]]);

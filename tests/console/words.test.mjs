@@ -31,6 +31,13 @@ test('what people were told, and what they let go, is named', () => {
   assert.match(gist(record('ack_old', { detail: { matchers: 'a="b"', ends_at: '2020-01-01T00:00:00.000000Z' } })), /^a="b" · until /);
 });
 
+test('of a self-test the checks that failed are named', () => {
+  const checks = { alert: { ok: true, text: 'x' }, keys: { ok: false, text: 'y' }, clock: { ok: null, text: 'z' }, disk: { ok: false, text: '' }, odd: null };
+  assert.equal(gist(record('selftest_fail', { detail: { checks } })), 'keys, disk');
+  assert.equal(gist(record('selftest_ok', { detail: { checks: { alert: { ok: true } } } })), '');
+  assert.equal(gist(record('selftest_fail', { detail: { checks: 'hostile' } })), '');
+});
+
 test('what is told of times has them as the log has them, for whoever rests there', () => {
   assert.equal(utcs({ since: '2026-05-01T12:00:00.5Z', until: '2026-05-01T13:00:00Z', ends_at: 7 }), '2026-05-01T12:00:00Z, 2026-05-01T13:00:00Z');
   assert.deepEqual([utcs(undefined), utcs({}), utcs({ until: null, since: '7d' })], [null, null, null]);

@@ -39,6 +39,7 @@ ONLY_SOMETIMES = {
     "autoheal_action_duration_seconds_bucket": "after an action",
     "autoheal_breaker_open": "while one is",
     "autoheal_rule_demoted": "while one is",
+    "autoheal_notices_waiting": "with a channel",
 }
 
 

@@ -371,13 +371,15 @@ async def test_retries_are_told_to_those_who_want_it(tmp_path: Path, *, wanted: 
 
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_key_errors_are_told_to_those_who_want_it(tmp_path: Path, *, wanted: bool) -> None:
-    """NOTIFY_KEY_ERRORS."""
+    """NOTIFY_KEY_ERRORS; a first attempt, which NOTIFY_RETRIES has told, is only a warning."""
     channel = FakeChannel()
     stage = await begun(tmp_path, channel, NOTIFY_KEY_ERRORS=str(wanted).lower())
-    await stage.engine.note(Draft(kind=Kind.KEYS_FAILED, reason="given_up", detail={"error": "answered 500"}))
+    for reason in ("retry", "given_up"):
+        await stage.engine.note(Draft(kind=Kind.KEYS_FAILED, reason=reason, detail={"error": "answered 500"}))
     await stage.engine.note(Draft(kind=Kind.KEYS_BACK))
     await settle()
-    assert channel.told() == (["trigger 0", "resolve 0"] if wanted else [])
+    assert channel.told() == (["trigger 0", "trigger 0", "resolve 0"] if wanted else [])
+    assert [notice.severity for notice in channel.took] == (["warning", "error", "error"] if wanted else [])
     await stage.engine.stop()
 
 

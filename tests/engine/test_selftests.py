@@ -9,6 +9,7 @@ from autoheal.metrics import Metrics
 from autoheal.model import Alert, AlertStatus, Check, Draft, Kind, Notification, OwnName, Reason
 from autoheal.selftest import Result, SelfTesting, report
 from autoheal.state import SELFTESTS_KEPT
+from tests.support.channels import FakeChannel
 from tests.support.clock import FakeClock, settle
 from tests.support.engine import Stage
 
@@ -140,3 +141,27 @@ async def test_tests_go_on_after_one_that_broke() -> None:
     assert at == [60, 660, 1260]
     assert recorded == [Kind.SELFTEST_OK, Kind.SELFTEST_FAIL]
     assert b'autoheal_selftest_failures_total{check="clock"} 1.0' in metrics.expose()[0]
+
+
+async def test_people_hear_of_the_first_failure_and_of_the_recovery(tmp_path: Path) -> None:
+    """Not every quarter of an hour anew, nor after a restart; of the test's own alert they hear nothing."""
+    channel = FakeChannel()
+    stage = Stage(tmp_path, ANY)
+    stage.channels = (channel,)
+    await stage.start()
+    await stage.tell(own(stage))
+    await stage.engine.selftested(outcome(ok=True))
+    for _ in range(3):
+        await stage.engine.selftested(outcome(ok=False))
+    await settle()
+    (notice,) = channel.took
+    assert (notice.summary, notice.severity) == ("autoheal finds fault with itself: disk: told", "warning")
+    await stage.crash()
+    await stage.start()
+    await stage.engine.selftested(outcome(ok=False))
+    await stage.engine.selftested(outcome(ok=True))
+    await stage.engine.selftested(outcome(ok=True))
+    await settle()
+    assert channel.told() == ["trigger 0", "resolve 0"]
+    assert stage.engine.state.owed == stage.engine.state.incidents == {}
+    await stage.engine.stop()

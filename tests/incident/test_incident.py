@@ -27,6 +27,11 @@ PLANTED = {
     "from a file": "s3cret/from a file",
     "of a rule": "rule-s3cret-value",
     "of the self-test": "eyJhbGciOiJSUzI1NiJ9.planted.token",
+    "of Slack": "services/T0planted/B0planted/XplantedXplanted",
+    "of PagerDuty": "R0UT1NGKEYplantedplantedplanted0",
+    "of the webhook": "whsec_cGxhbnRlZHBsYW50ZWRwbGFudGVkcGxhbnRlZA==",
+    "in the address of the webhook": "hook-w0rd",
+    "of the collector": "c0llector-key",
 }
 """Each is planted where autoheal knows it, and again where no secret belongs: in an alert, or its own log."""
 RULES = """\
@@ -71,6 +76,14 @@ def planted(folder: Path) -> tuple[str, dict[str, str]]:
         "OIDC_CLIENT_SECRET_FILE": str(folder / "client-secret"),
         "AUTOHEAL_SELFTEST_TOKEN_FILE": str(folder / "token"),
         "AUTOHEAL_SELFTEST_INTERVAL": "off",
+        "SLACK_ALERTING_ENABLED": "true",
+        "SLACK_WEBHOOK_URL": f"https://127.0.0.1:{free_port()}/{PLANTED['of Slack']}",
+        "PAGERDUTY_ROUTING_KEY": PLANTED["of PagerDuty"],
+        "PAGERDUTY_URL": f"http://127.0.0.1:{free_port()}/v2/enqueue",
+        "NOTIFY_WEBHOOK_URL": f"http://me:{PLANTED['in the address of the webhook']}@127.0.0.1:{free_port()}/",
+        "NOTIFY_WEBHOOK_SECRET": PLANTED["of the webhook"],
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-tenant=ops,api-key={PLANTED['of the collector']}",
     }
     return RULES.replace("HERE", str(folder)), env
 
@@ -199,6 +212,9 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
         ("http://u:p%40ssword@am", "p@ssword p%40ssword", "[hidden] [hidden]"),
         ("https://hooks.example/services/T000/B000/XXXXXXXX", "services/T000/B000/XXXXXXXX", "[hidden]"),
         ("one-line\nother-line", "other-line", "[hidden]"),
+        ("tgram://123456:bot/chat discord://id/word", "to discord://id/word", "to [hidden]"),
+        ("x-tenant=ops,api-key=k3y%20in%2Fheader", "k3y in/header k3y%20in%2Fheader ops", "[hidden] [hidden] ops"),
+        ("authorization=Bearer%20t0ken-of-otlp", "t0ken-of-otlp", "[hidden]"),
         ("", "postgresql://u:pw@db/x", "postgresql://[hidden]@db/x"),
         ("", "Bearer abc.def-ghi", "Bearer [hidden]"),
         ("abc", "abc", "abc"),

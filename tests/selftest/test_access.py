@@ -15,6 +15,8 @@ from tests.support.clock import FakeClock
 from tests.support.gateway import Gateway, gateway
 from tests.support.identity import token, unreachable
 from tests.support.logins import OIDC, LoginProvider
+from tests.support.monitoring import gateway as running
+from tests.support.ports import free_port
 from tests.support.selftests import NOBODY, look
 
 ENV = {**OIDC, "AUTOHEAL_ALERT_ALLOWLIST": NOBODY}
@@ -119,3 +121,22 @@ async def test_a_log_that_is_open_to_strangers(tmp_path: Path) -> None:
             told = str(error)
     assert "answered 200, not 401" in told
     assert asked == ["/", "/audit"]
+
+
+async def test_without_a_token_its_own_log_is_read(tmp_path: Path) -> None:
+    """On the gateway's own machine what follows is looked up in the file: there it either stands or does not."""
+    port, idp = free_port(), f"http://127.0.0.1:{free_port()}"
+    env = {
+        "OIDC_ENABLED": "true",
+        "OIDC_ISSUER": idp,
+        "OIDC_AUDIENCE": "autoheal",
+        "AUTOHEAL_EVENTS_AUTH": "true",
+        "AUTOHEAL_SELFTEST_INTERVAL": "off",
+    }
+    here = {**env, "AUTOHEAL_DATA_DIR": str(tmp_path / "data")}
+    with running(tmp_path, port, "{version: 1, rules: []}", env):
+        found = await look(f"http://127.0.0.1:{port}", here)
+        unseen = await look(f"http://127.0.0.1:{port}", {**here, "AUTOHEAL_DATA_DIR": str(tmp_path / "none")})
+    assert (found[Check.ALERT].word, found[Check.EVENTS].word) == ("ok", "skipped")
+    assert found[Check.ALERT].text == "alert_firing, decision, action_dry_run"
+    assert unseen[Check.ALERT].word == "skipped"

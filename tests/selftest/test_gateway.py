@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import httpx
 import orjson
 import pytest
 
+from autoheal.config import load
 from autoheal.model import Check
+from autoheal.selftest.command import is_here
 from tests.support.alertmanagers import fake, http, status
 from tests.support.monitoring import doomed, gateway
 from tests.support.ports import free_port
@@ -259,3 +262,17 @@ def test_the_command(here: Here, tmp_path: Path) -> None:
     (at,) = (number for number, line in enumerate(bad.stdout.splitlines()) if line.startswith("FAIL"))
     assert bad.stdout.splitlines()[at + 1].strip().startswith("-> ")
     assert run(AUTOHEAL_PORT="zero").returncode == 2
+
+
+def test_a_log_that_is_somebody_elses(tmp_path: Path) -> None:
+    """Whoever may not look into the data directory is told so by the check of the log, and not by a traceback."""
+    data, owner = tmp_path / "data", os.geteuid()
+    data.mkdir(mode=0)
+    settings = load({"AUTOHEAL_DATA_DIR": str(data)})
+    if owner == 0:
+        os.seteuid(65534)
+    try:
+        assert is_here("http://127.0.0.1:9009", settings)
+    finally:
+        os.seteuid(owner)
+    assert not is_here("http://192.0.2.1:9009", settings)
