@@ -622,5 +622,5 @@ async def test_a_self_test_that_fails_is_told_once(tmp_path: Path) -> None:
         await stage.engine.note(Draft(kind=kind, detail={"checks": {"clock": fine, "disk": bad, "oidc": unknown}}))
         await settle()
     assert channel.told() == ["trigger 0", "resolve 0"]
-    assert channel.took[0].summary == "The self-test has failed: disk: full"
+    assert channel.took[0].summary == "autoheal finds fault with itself: disk: full"
     await stage.engine.stop()
