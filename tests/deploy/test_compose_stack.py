@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from ruamel.yaml import YAML
 
@@ -196,6 +197,23 @@ def test_alerts_are_taken_from_alertmanager_alone(stack: Stack) -> None:
     assert status(stack, "GET", "/readyz") == 200
     assert status(stack, "POST", "/alert") == 403
     assert status(stack, "GET", "/audit") == 401
+
+
+def test_it_can_test_itself_and_be_looked_into(stack: Stack) -> None:
+    """Behind its allowlist, and without a token, an alert gets all the way through; and what a restart would wipe out
+    can be gathered, though the file system is read-only and all rights are gone.
+    """
+    told = orjson.loads(stack.run("autoheal", "sh", "-c", "autoheal selftest --json || true"))
+    found = {check["check"]: (check["ok"], check["text"]) for check in told["checks"]}
+    assert found["alert"] == (True, "alert_firing, decision, action_dry_run")
+    assert found["alertmanager"] == (True, "it answered")
+    assert {name for name, (ok, _) in found.items() if ok is False} <= {"keys"}, found  # there is no provider
+    gathered = stack.run("autoheal", "autoheal", "incident", "/var/lib/autoheal/incident-1")
+    for part in ("threads", "process", "settings", "verify", "records"):
+        assert re.search(rf"^ok +{part} ", gathered, re.MULTILINE), gathered
+    bundle = stack.run("autoheal", "sh", "-c", "cd /var/lib/autoheal && cat incident-1/* && rm -r incident-1*")
+    assert "of the running service, pid " in bundle
+    assert "a client's secret" not in bundle
 
 
 def test_a_crashed_container_is_healed(stack: Stack) -> None:
