@@ -30,13 +30,13 @@ from autoheal.engine.pauses import PAUSE_FILE, Pauses
 from autoheal.engine.poster import Poster
 from autoheal.engine.promises import promises
 from autoheal.engine.release import Releases
-from autoheal.engine.runs import World
 from autoheal.engine.selftests import SelfTests
 from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watch import Watch
 from autoheal.engine.watchdog import Watchdog
+from autoheal.engine.world import World
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
 from autoheal.model import (
     ALERTMANAGER,

@@ -13,7 +13,8 @@ from autoheal.clock import Clock
 from autoheal.engine.control import Control
 from autoheal.engine.inquiries import Spawn
 from autoheal.engine.ledger import Ledger
-from autoheal.engine.runs import Runner, World
+from autoheal.engine.runs import Runner
+from autoheal.engine.world import World
 from autoheal.errors import JournalUnavailable
 from autoheal.model import Kind, Record
 from autoheal.state import Run, RunState

@@ -8,10 +8,8 @@ carried out; an outcome is recorded however long the log refuses it.
 from __future__ import annotations
 
 import asyncio
-import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -20,17 +18,19 @@ from autoheal.actions import Action, Context, orphan_gone
 from autoheal.actions import Outcome as ActionOutcome
 from autoheal.actions.probes import probe
 from autoheal.clock import Clock
+from autoheal.engine import endings
 from autoheal.engine.deciding import run_draft
+from autoheal.engine.doing import Doing
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.observation import observed
+from autoheal.engine.obstacles import crowded, obstacle, overtaken
 from autoheal.engine.promises import promise
 from autoheal.engine.rehearsal import rehearse
-from autoheal.engine.verification import Evidence, Outcome, Standing, verify
+from autoheal.engine.verification import Evidence, Outcome, verify
 from autoheal.engine.waiting import event_or_time
+from autoheal.engine.world import World
 from autoheal.errors import JournalError, JournalUnavailable, RecordTooLarge
-from autoheal.model import Draft, Kind, Mode, Reason, rfc3339
-from autoheal.rules import RuleSet
-from autoheal.rules.decide import Decision
+from autoheal.model import Draft, Kind, Mode, rfc3339
 from autoheal.state import Run, RunState
 
 T = TypeVar("T")
@@ -54,30 +54,6 @@ _HEALS: Mapping[Outcome, Kind] = {
 }
 
 
-@dataclass(slots=True)
-class World:
-    """What a run needs besides the ledger: how to decide again, act, and look."""
-
-    rules: Callable[[], RuleSet]
-    look: Callable[[Run], Awaitable[None]]
-    """Asks the world what the guards must know of it before they are asked. Raises JournalUnavailable."""
-    decide_again: Callable[[Run], Decision | None]
-    """The guards asked at the moment of execution; None when the rule is gone."""
-    decision: Callable[[Run, Decision], Draft]
-    """The record of a decision that stopped a run."""
-    actions: Mapping[str, Action]
-    ask: Callable[[str], Awaitable[Standing]] | None
-    measure: Callable[[str], Awaitable[tuple[bool | None, dict[str, Any]]]]
-    """Whether a PromQL expression holds now, None where that cannot be known, and what was seen."""
-    lock_dir: Path
-    rehearsal_slots: asyncio.Semaphore
-    """Bounds the rehearsals, which must not keep actions waiting."""
-    winding_down: Callable[[], bool]
-    """Whether the service was told to stop: no step begins any more."""
-    began: float
-    """When this process began to listen, epoch seconds: before that no resolution could arrive."""
-
-
 class Runner:
     """Carries one run to its end."""
 
@@ -91,7 +67,7 @@ class Runner:
         self._ledger = ledger
         self._world = world
         self._clock = clock
-        self._doing: asyncio.Future[Any] | None = None
+        self._doing = Doing()
 
     @property
     def run(self) -> Run:
@@ -111,14 +87,13 @@ class Runner:
                 faults += 1
                 _log.exception("run_failed_here", run=self.run_id, faults=faults)
                 if faults > FAULTS_BORNE:
-                    await self._ledger.insist(self._given_up)
+                    await self._ledger.insist(lambda: endings.given_up(self.run))
                 else:
                     await self._clock.sleep(FAULT_SECONDS * faults)
 
     def cut(self) -> None:
         """End what the run does now, its action or its verification; what follows from that stands in the state."""
-        if self._doing is not None:
-            self._doing.cancel()
+        self._doing.cut()
 
     async def _turn(self) -> None:
         await self._until_alone()
@@ -129,7 +104,7 @@ class Runner:
                 # It is rehearsed, or a torn batch has its decision and not its `action_dry_run`. It must never act.
                 await self._end_dry_run()
             case RunState.PLANNED if self.run.step >= len(self.run.steps):
-                await self._ledger.insist(lambda: self._escalated("steps_exhausted"))
+                await self._ledger.insist(lambda: endings.escalated(self.run, "steps_exhausted"))
             case RunState.PLANNED:
                 await self._next_step()
             case RunState.ACTING:
@@ -140,18 +115,18 @@ class Runner:
             case RunState.CANCELLING:
                 await self._ledger.insist(self._cancelled)
             case _:
-                await self._ledger.insist(lambda: self._escalated(self.run.reason or "inconclusive"))
+                await self._ledger.insist(lambda: endings.escalated(self.run, self.run.reason or "inconclusive"))
 
     async def _next_step(self) -> None:
         now = await self._look_before_starting()
         run = self._standing_at(RunState.PLANNED)
         if run is None:
             return
-        if self._crowded(run):
+        if crowded(self._world, run, self._clock.now()):
             self.changed.clear()
             await event_or_time(self._clock, self.changed, ROOM_SECONDS)
             return
-        if self._obstacle(run, now=now) is not None:
+        if obstacle(self._world, run, now=now) is not None:
             await self._ledger.insist(lambda: self._stopped(now))
             return
         await self._start(run, run.step + 1)
@@ -200,7 +175,7 @@ class Runner:
         run = self._standing_at(RunState.VERIFYING)
         if run is None:
             return True  # people have spoken meanwhile
-        if not self._may_run_again() or self._obstacle(run, run.step) is not None:
+        if not self._may_run_again() or obstacle(self._world, run, run.step) is not None:
             return False
         await self._start(run, run.step)
         return True
@@ -208,7 +183,13 @@ class Runner:
     async def _observed_now(self) -> str | None:
         """How that is which people have approved to change, before the first step; None where it is not known."""
         run = self._standing_at(RunState.PLANNED)
-        if run is None or run.step or run.approval is None or run.approval.observed is None or self._crowded(run):
+        if (
+            run is None
+            or run.step
+            or run.approval is None
+            or run.approval.observed is None
+            or crowded(self._world, run, self._clock.now())
+        ):
             return None
         return await observed(run.steps[0], self._world.actions, self._context("observation"))
 
@@ -216,14 +197,6 @@ class Runner:
         """The run, if it stands there still: people may have ended it, or the log given its decision up."""
         run = self._ledger.state.runs.get(self.run_id)
         return run if run is not None and run.state is state else None
-
-    def _crowded(self, run: Run) -> bool:
-        """Whether only the want of room keeps a run from acting that people have approved: it waits for its turn."""
-        # Not for ever: hours later nobody expects it any more. Then it ends, and people are asked anew in its time.
-        if run.approval is None or run.resolved is not None or self._clock.now() >= run.approval.expires_at:
-            return False
-        decision = self._world.decide_again(run)
-        return decision is not None and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)
 
     async def _await_approval(self) -> None:
         """Ask people, and wait until they have spoken, their time is over, or what they were asked about is no more."""
@@ -241,7 +214,7 @@ class Runner:
         run = self._standing_at(RunState.AWAITING_APPROVAL)
         if run is None:
             return []
-        if (drafts := self._obstacle(run)) is not None:
+        if (drafts := obstacle(self._world, run)) is not None:
             return drafts
         if run.approval is None:
             return self._request(run, now)
@@ -268,8 +241,8 @@ class Runner:
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
             await self._world.look(self.run)
-            if (why := self._overtaken()) is not None:
-                await self._ledger.insist(lambda: self._not_run(action.name, why))
+            if (why := overtaken(self._world, self.run)) is not None:
+                await self._ledger.insist(lambda: endings.not_run(self.run, action.name, why))
                 return None
             return await self._act(action, params)
         except JournalUnavailable as error:
@@ -281,31 +254,6 @@ class Runner:
             # The service stops and the grace is over: the action was cut, and this is its terminal record.
             self._interrupted(action.name)
             raise
-
-    def _overtaken(self) -> str | None:
-        """Why the action must not run after all: on a slow disk the world may change while the intent is written."""
-        run = self.run
-        if run.state is not RunState.ACTING:
-            return "cancelled"
-        if run.resolved is not None:
-            return "resolved"
-        decision = self._world.decide_again(run)
-        if decision is None:
-            return "rule_removed"
-        if decision.reason is not Reason.ACT:
-            return decision.reason.value
-        return None if decision.plan_digest == run.plan_digest else "plan_changed"
-
-    def _not_run(self, action: str, why: str) -> Sequence[Draft]:
-        if self.run.state is not RunState.ACTING:
-            return []
-        if self.run.resolved is not None:
-            return [self._draft(Kind.ACTION_CANCELLED, reason=why)]
-        # The rule's one run on this episode is used up, and the alert still fires: people must know.
-        return [
-            self._draft(Kind.ACTION_INTERRUPTED, reason=why, action=action),
-            self._draft(Kind.ESCALATED, reason=why),
-        ]
 
     async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
         def drafts() -> Sequence[Draft]:
@@ -321,58 +269,10 @@ class Runner:
 
     def _stopped(self, now: str | None) -> Sequence[Draft]:
         run = self._standing_at(RunState.PLANNED)
-        return [] if run is None else self._obstacle(run, now=now) or []
-
-    def _obstacle(self, run: Run, number: int | None = None, now: str | None = None) -> Sequence[Draft] | None:
-        """The records that end the run instead of step `number` (None: the next), or None when nothing stands in the
-        way. `now` is how that is which an approved run is about to change, where it is known.
-        """
-        if run.resolved == "superseded" and run.step:
-            # Its ladder ends, but not well: else an alert that comes and goes would never open the rule's breaker.
-            return [self._draft(Kind.ESCALATED, reason="fired_anew", resolved=run.resolved)]
-        if run.resolved is not None:
-            return [self._draft(Kind.ACTION_CANCELLED, reason="resolved", resolved=run.resolved)]
-        # After a step that did not help, an alert that still fires is not left in silence.
-        ends = Kind.ESCALATED if run.step else Kind.ACTION_CANCELLED
-        decision = self._world.decide_again(run)
-        if decision is None:
-            return [self._draft(ends, reason="rule_removed")]
-        due = Reason.AWAITING_APPROVAL if run.state is RunState.AWAITING_APPROVAL else Reason.ACT
-        if decision.reason is not due:
-            return [self._world.decision(run, decision), self._draft(ends, reason=_why_stopped(run, decision))]
-        if decision.plan_digest != run.plan_digest:
-            return [self._draft(ends, reason="plan_changed", plan_digest=decision.plan_digest)]
-        if run.approval is not None and decision.rule_digest != run.approval.rule_digest:
-            # What people approve is the rule as they saw it, its guards and verification included.
-            return [self._draft(ends, reason="rule_changed", rule_digest=decision.rule_digest)]
-        if run.approval is not None and now is not None and now != run.approval.observed:
-            return [self._draft(ends, reason="human_present", approved=run.approval.observed, observed=now)]
-        if run.steps[run.step if number is None else number - 1]["action"] not in self._world.actions:
-            return [self._draft(ends, reason="unknown_action")]
-        return None
-
-    async def _unless_cut(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What `work` comes to; None when it was cut."""
-        self._doing = doing = asyncio.ensure_future(work)
-        try:
-            return await doing
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return None
-        finally:
-            self._doing = None
+        return [] if run is None else obstacle(self._world, run, now=now) or []
 
     async def _act(self, action: Action, params: Mapping[str, Any]) -> ActionOutcome | None:
-        """What the action came to; None when it was cut because the run is to end."""
-        try:
-            outcome = await self._unless_cut(action.run(params, self._context("action")))
-        except Exception as error:  # noqa: BLE001 an action that breaks its promise must not leave a run open
-            # Where, but not its text: that may quote a secret.
-            where = traceback.format_tb(error.__traceback__)
-            _log.error("action_raised", run=self.run_id, action=action.name, error=type(error).__name__, where=where)
-            return ActionOutcome(ok=False, detail={"error": f"fault in the action itself: {type(error).__name__}"})
+        outcome = await self._doing.act(action, params, self._context("action"))
         if outcome is None and self.run.state is not RunState.CANCELLING:
             return ActionOutcome(ok=False, detail={"error": "fault in the action itself: it cancelled its own task"})
         return outcome
@@ -429,7 +329,7 @@ class Runner:
     async def _verify(self) -> None:
         run = self.run
         if run.action_ok is False:
-            await self._ledger.insist(lambda: self._judged(Kind.HEAL_FAILED, "action_failed", {}))
+            await self._ledger.insist(lambda: endings.judged(self.run, Kind.HEAL_FAILED, "action_failed", {}))
             return
         ask = self._world.ask
         context = self._context("probe")
@@ -452,70 +352,29 @@ class Runner:
         )
         # While nobody listened no resolution could arrive: after a restart the time runs anew.
         acted_at = max(run.created_at if run.acted_at is None else run.acted_at, self._world.began)
-        verdict = await self._unless_cut(verify(run.steps[run.step - 1]["verify"], acted_at, evidence, self._clock))
+        verdict = await self._doing.unless_cut(
+            verify(run.steps[run.step - 1]["verify"], acted_at, evidence, self._clock)
+        )
         if verdict is None:
             return
-        await self._ledger.insist(lambda: self._judged(_HEALS[verdict.outcome], verdict.reason, verdict.saw))
-
-    def _judged(self, kind: Kind, reason: str, saw: Mapping[str, Any]) -> Sequence[Draft]:
-        if self.run.state is not RunState.VERIFYING:
-            return []
-        drafts = [self._draft(kind, reason=reason, **saw)]
-        if kind is Kind.HEAL_FAILED and self.run.step >= len(self.run.steps):
-            drafts.append(self._draft(Kind.ESCALATED, reason="steps_exhausted"))
-        elif kind is Kind.HEAL_INCONCLUSIVE:
-            drafts.append(self._draft(Kind.ESCALATED, reason=reason))
-        return drafts
+        await self._ledger.insist(
+            lambda: endings.judged(self.run, _HEALS[verdict.outcome], verdict.reason, verdict.saw)
+        )
 
     def _cancelled(self) -> Sequence[Draft]:
         run = self._standing_at(RunState.CANCELLING)
-        if run is None:
-            return []
-        # Of an action that had ended by itself there is a record already.
-        cut = {"action": run.steps[run.step - 1]["action"]} if run.acted_at is None else {}
-        return [self._draft(Kind.ACTION_CANCELLED, reason=run.reason, actor=run.ended_by or "system", **cut)]
+        return [] if run is None else endings.cancelled(run)
 
     async def _end_dry_run(self) -> None:
         async with self._world.rehearsal_slots:
             answers = await rehearse(self.run.steps, self._world.actions, self._context("rehearsal"))
         try:
-            await self._ledger.insist(lambda: self._dry_run(answers))
+            await self._ledger.insist(lambda: endings.dry_run(self.run, answers))
         except RecordTooLarge:
             unfit = [{"ok": False, "error": "what the rehearsals answered does not fit a record"}]
-            await self._ledger.insist(lambda: self._dry_run(unfit))
-
-    def _dry_run(self, rehearsals: Sequence[Mapping[str, Any]]) -> Sequence[Draft]:
-        run = self.run
-        action = run.steps[0]["action"]
-        detail = {"action": action, "plan": run.plan, "plan_digest": run.plan_digest}
-        if rehearsals:
-            detail["rehearsals"] = rehearsals
-        return [] if run.ended else [self._draft(Kind.ACTION_DRY_RUN, reason=run.reason, **detail)]
-
-    def _given_up(self) -> Sequence[Draft]:
-        run, reason = self.run, "internal_error"
-        if run.ended:
-            return []
-        drafts = [self._draft(Kind.ESCALATED, reason=reason)]
-        if run.state is RunState.ACTING:
-            drafts.insert(
-                0, self._draft(Kind.ACTION_INTERRUPTED, reason=reason, action=run.steps[run.step - 1]["action"])
-            )
-        return drafts
-
-    def _escalated(self, reason: str) -> Sequence[Draft]:
-        return [] if self.run.ended else [self._draft(Kind.ESCALATED, reason=reason)]
+            await self._ledger.insist(lambda: endings.dry_run(self.run, unfit))
 
     def _draft(
         self, kind: Kind, *, step: int | None = None, reason: str | None = None, actor: str = "system", **detail: object
     ) -> Draft:
         return run_draft(kind, self.run, step=step, reason=reason, actor=actor, **detail)
-
-
-def _why_stopped(run: Run, decision: Decision) -> str:
-    """The reason of an end that `decision` brings, which is not the one that is due."""
-    if decision.reason not in (Reason.ACT, Reason.AWAITING_APPROVAL):
-        return decision.reason.value
-    # No guard says no: the rule asks people now, or no longer, or their word has become too old.
-    asked = None if run.approval is None else run.approval.rule_digest
-    return "expired" if (run.state, asked) == (RunState.PLANNED, decision.rule_digest) else "rule_changed"

@@ -20,7 +20,8 @@ from tests.support.engine import Stage
 from tests.support.rules import with_keys
 
 RULES = with_keys("storm: 2/3m", "concurrency: 2", "rerun_interrupted: true").replace("cooldown: 10m", "cooldown: 0s")
-ANN = By("ann", "c")
+ANN, BOB = By("ann", "c"), By("bob", "c")
+"""Whoever asked for another run lets nothing go that follows from it."""
 targets = st.sampled_from([f"api-{n}" for n in range(6)])
 STEPS = st.one_of(
     st.tuples(st.just("fire"), st.lists(targets, min_size=1, max_size=5, unique=True)),
@@ -115,7 +116,7 @@ class Night:
             case "rerun":
                 for run in [run for run in state.runs.values() if run.ended and run.target in where]:
                     with contextlib.suppress(WrongTurn):
-                        await stage.engine.control.rerun(run.id, Word(ANN))
+                        await stage.engine.control.rerun(run.id, Word(BOB))
             case "crash":
                 await stage.crash()
                 await stage.start()
