@@ -73,6 +73,7 @@ class Watchdog:
                 continue
             try:
                 self._miss()
+                await self._ledger.settle()
             except JournalUnavailable:
                 # The journal itself tells of its trouble; this is told when that is over.
                 await self._clock.sleep(RETRY_SECONDS)

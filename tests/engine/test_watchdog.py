@@ -132,6 +132,18 @@ async def test_a_log_that_refuses_is_told_afterwards(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_word_that_the_log_gave_up_is_said_again(tmp_path: Path) -> None:
+    """Else a disk that failed in that moment would keep it for as long again."""
+    stage = await stage_with(tmp_path)
+    stage.journal.held = True
+    await stage.clock.advance(301)
+    stage.journal.fail()
+    stage.journal.held, stage.journal.healthy = False, True
+    await stage.clock.advance(2)
+    assert [record.kind for record in told(stage)] == [Kind.WATCHDOG_MISSING]
+    await stage.engine.stop()
+
+
 async def test_alertmanager_s_api_tells_nothing_of_it_either(tmp_path: Path) -> None:
     """What a truncated group left out may hold it: that it fires there does not show that webhooks arrive."""
     stage = Stage(tmp_path, ANY, **WATCHDOG)
