@@ -112,6 +112,8 @@ class Operated:
                 "AUTOHEAL_PORT": str(self._port),
                 "AUTOHEAL_DATA_DIR": str(self.log.parent),
                 "AUTOHEAL_RULES": str(self.folder / "rules.yaml"),
+                # Its runs end otherwise.
+                "AUTOHEAL_SELFTEST_INTERVAL": "off",
             }
         )
         # Behind what is torn there: a line of the life before may have been cut.
