@@ -152,7 +152,13 @@ class Operated:
                 alerts = [alert(one, do=do, instance=f"{do}-{one}") for one, do in new.items()]
                 if http.post("/alert", json=body(*alerts)).status_code == 200:
                     self.acked |= set(new)
-            for run in http.get("/runs", params={"n": 200}).json()["runs"]:
+            # By their state: one that waits since many lives ago is no longer among the newest.
+            open_runs = [
+                run
+                for state in ("awaiting_approval", "acting")
+                for run in http.get("/runs", params={"state": state, "n": 1000}).json()["runs"]
+            ]
+            for run in open_runs:
                 path = f"/runs/{run['id']}"
                 if run["state"] == "awaiting_approval" and run["target"].startswith("ask"):
                     if http.post(f"{path}/approve", json={"plan_digest": run["plan_digest"]}).status_code == 200:
