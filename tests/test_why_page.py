@@ -23,11 +23,10 @@ def test_every_reason_of_a_run_is_explained_and_exists() -> None:
     section = PAGE.split("## How a run goes on")[1].split("\n## ")[0]
     kinds = {kind.value for kind in Kind}
     said = {word for line in section.splitlines() for word in re.findall(r"`(\w+)`", line)} - kinds - {"reason"}
-    source = "".join(
-        (ROOT / "autoheal" / "engine" / name).read_text() for name in ("runs.py", "verification.py", "control.py")
-    )
+    files = ("runs.py", "obstacles.py", "endings.py", "verification.py", "control.py")
+    source = "".join((ROOT / "autoheal" / "engine" / name).read_text() for name in files)
     written = set(re.findall(r'reason="(\w+)"', source))
-    written |= set(re.findall(r'_judged\(Kind\.\w+, "(\w+)"', source)) | set(re.findall(r'_escalated\("(\w+)"', source))
+    written |= set(re.findall(r'(?:judged|escalated)\(self\.run, (?:Kind\.\w+, )?"(\w+)"', source))
     written |= set(re.findall(r'return "(\w+)"', source)) | {CANCELLED_BY_PEOPLE}
     written |= {word for line in source.splitlines() if "Verdict(" in line for word in re.findall(r'"(\w+)"', line)}
     # Ways in which an episode ended, and keys of what was seen, stand on the same lines.

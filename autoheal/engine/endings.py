@@ -59,7 +59,8 @@ def escalated(run: Run, reason: str) -> Sequence[Draft]:
 
 def given_up(run: Run) -> Sequence[Draft]:
     """A fault of ours has come again and again."""
-    reason, cut = "internal_error", []
+    cut = []
     if run.state is RunState.ACTING:
-        cut = [run_draft(Kind.ACTION_INTERRUPTED, run, reason=reason, action=run.steps[run.step - 1]["action"])]
-    return [*cut, *escalated(run, reason)]
+        action = run.steps[run.step - 1]["action"]
+        cut = [run_draft(Kind.ACTION_INTERRUPTED, run, reason="internal_error", action=action)]
+    return [*cut, *escalated(run, "internal_error")]
