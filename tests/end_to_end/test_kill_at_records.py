@@ -168,6 +168,12 @@ class Operated:
                 elif run["state"] == "acting" and run["rule"] == "stay":
                     http.post(f"{path}/cancel", json={})
 
+    def acting(self) -> bool:
+        """Whether the last life left an action that had begun and not ended: what the next one calls interrupted."""
+        records = list(replay(self.log))
+        begun = {(one.run, one.step) for one in records if one.kind is Kind.ACTION_STARTED}
+        return bool(begun - {(one.run, one.step) for one in records if one.kind in (*ENDS, Kind.ACTION_CANCELLED)})
+
     def judge(self) -> str:
         """A last life in which all comes to its end; then the log and the effects are compared. What was found."""
         with self.life("autoheal", "serve") as process:
@@ -222,6 +228,8 @@ def kill_and_judge(folder: Path, times: int) -> None:
         (kind, WHEN[(index + time) % 3], nth) for time in range(times) for index, (kind, nth) in enumerate(RECORDS)
     ]
     for point in points:
+        if point[0] is Kind.ACTION_INTERRUPTED and not world.acting():
+            world.die_at((Kind.ACTION_STARTED, "after", 2))
         world.die_at(point)
     print(f"{len(points)} kills: {world.judge()}")
 
