@@ -210,7 +210,7 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
         ('quo"ted', '{"a":"quo\\"ted"}', '{"a":"[hidden]"}'),
         ("http://am:9093", "http://am:9093/api", "http://am:9093/api"),
         ("http://u:p%40ssword@am", "p@ssword p%40ssword", "[hidden] [hidden]"),
-        ("https://hooks.example/services/T000/B000/XXXXXXXX", "services/T000/B000/XXXXXXXX", "[hidden]"),
+        ("https://hooks.example/services/T000/B000/planted-key", "services/T000/B000/planted-key", "[hidden]"),
         ("one-line\nother-line", "other-line", "[hidden]"),
         ("tgram://123456:bot/chat discord://id/word", "to discord://id/word", "to [hidden]"),
         ("x-tenant=ops,api-key=k3y%20in%2Fheader", "k3y in/header k3y%20in%2Fheader ops", "[hidden] [hidden] ops"),
