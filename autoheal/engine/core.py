@@ -276,11 +276,7 @@ class Engine:
             always = self._arrived(asked.alerts)
             others = [alert for alert in notification.alerts if alert.fingerprint not in always]
             alerts = with_room(self.state, others)
-            doubted = self._doubted(alerts)
-            certain = [alert for alert in alerts if alert.fingerprint not in doubted]
-            suspects = await self._take(certain, correlation_id, notification.rejected, actor=actor)
-        if doubted:
-            suspects += await self._take_doubted([a for a in alerts if a.fingerprint in doubted], correlation_id, actor)
+            suspects = await self._take(alerts, correlation_id, notification.rejected, actor=actor)
         await self._ledger.settle()
         if refused := len(others) - len(alerts):
             raise TooManyOpen(f"{len(self.state.episodes):,} alerts are open, and {refused:,} more cannot be now")
@@ -299,26 +295,6 @@ class Engine:
             resolved=len(notification.alerts) - firing,
             rejected=len(notification.rejected),
         )
-
-    def _doubted(self, alerts: Sequence[Alert]) -> frozenset[str]:
-        """Fingerprints of which one Alertmanager says that they have ended, and others may not."""
-        if self._watch is None or not self._watch.several or not self._running:
-            return frozenset()
-        # No Alertmanager knows of our own.
-        others = (alert for alert in alerts if alert.alertname != OwnName.SELFTEST)
-        ends = (alert.fingerprint for alert in others if alert.status is AlertStatus.RESOLVED)
-        return frozenset(ends).intersection(self.state.episodes)
-
-    async def _take_doubted(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:
-        """Take in what is told of these, but for ends that another Alertmanager contradicts."""
-        assert self._watch is not None, "without it nothing is doubted"
-        ends = [alert for alert in alerts if alert.status is AlertStatus.RESOLVED]
-        # Not in `_turn`: others get theirs while we ask.
-        if contradicted := await self._watch.contradicted(ends):
-            _log.warning("resolved_here_fires_there", alerts=len(contradicted), fingerprints=sorted(contradicted)[:20])
-        async with self._turn:
-            told = [a for a in alerts if a.status is AlertStatus.FIRING or a.fingerprint not in contradicted]
-            return await self._take(told, correlation_id, actor=actor)
 
     async def _take(
         self,

@@ -22,8 +22,6 @@ FRESH_SECONDS = 5.0
 """A poll this young answers for others too: a hundred runs under verification are one request."""
 AT_ONCE = 100
 """Ends told before others on the event loop get their turn."""
-CONTRADICT_SECONDS = 8.0
-"""How long the end of an alert waits for Alertmanagers that may contradict it: its sender waits for our answer."""
 REST_TRIES = 5
 """Tries to fetch what a truncated group left out; Alertmanager itself sends again every `repeat_interval`."""
 
@@ -47,7 +45,6 @@ class Watch:
         self._state = state
         self._tell_begin = begin
         self._tell_end = end
-        self._contradicting = asyncio.Lock()
         self._poll: asyncio.Future[Poll] | None = None
         self._polled_at = float("-inf")
         self._begun = 0.0
@@ -81,28 +78,6 @@ class Watch:
     async def suspects(self, fingerprints: Sequence[str]) -> None:
         """Settle suspects: open an episode for those that fire, forget those that do not, hold the rest."""
         await self._settle(*await self._fresh(since=self._clock.now()), fingerprints)
-
-    @property
-    def several(self) -> bool:
-        """Whether there are others who may contradict what one Alertmanager tells."""
-        return self._alertmanager.several
-
-    async def contradicted(self, ends: Sequence[Alert]) -> frozenset[str]:
-        """Those of the resolved alerts `ends`, by fingerprint, that an Alertmanager lists as firing all the same.
-
-        In a pair each hears of alerts by itself: when Prometheus does not reach one, that one takes them for resolved.
-        One that does not answer in time contradicts nothing.
-        """
-        asked_at = self._clock.now()
-        try:
-            # One after the other: those who wait share the next answer, however many they are.
-            async with asyncio.timeout(CONTRADICT_SECONDS), self._contradicting:
-                poll, _ = await self._fresh(since=asked_at)
-        except TimeoutError:
-            return frozenset()
-        listed = [(end, poll.alerts[end.fingerprint].alert) for end in ends if end.fingerprint in poll.alerts]
-        # What began after the end that is told is another firing.
-        return frozenset(end.fingerprint for end, alert in listed if alert.starts_at <= (end.ends_at or asked_at))
 
     async def rest(self, notification: Notification, correlation_id: str) -> None:
         """Fetch the alerts that `max_alerts` cut off a notification.

@@ -153,7 +153,6 @@ class Api:
             for alert in alerts
         }
         self.answered = True
-        self.several = False
         self.complete = True
         self.uptime = 3600.0
         self.asked: list[dict[str, Any]] = []
