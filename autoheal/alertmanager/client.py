@@ -44,6 +44,11 @@ class Alertmanager:
         self._silencing = list(self._peers)
         """In the order in which they are asked for silences."""
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one to ask."""
+        return len(self._peers) > 1
+
     async def poll(self, *, filters: Sequence[str] = (), receiver: str | None = None) -> Poll:
         """Ask all of them at once for what fires, silenced and inhibited alerts included.
 

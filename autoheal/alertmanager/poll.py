@@ -34,13 +34,15 @@ _CLASSIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 class Seen:
     """A firing alert as the API lists it; silenced or inhibited only where every Alertmanager that lists it agrees.
 
-    `silenced_by` are the ids of the silences that cover it at any of them.
+    `silenced_by` are the ids of the silences that cover it at any of them. `heard_at` (epoch seconds, by its own clock)
+    is when the one that heard of it last did: `updatedAt`, which Prometheus moves with each firing that it sends.
     """
 
     alert: Alert
     silenced: bool
     inhibited: bool
     silenced_by: frozenset[str] = frozenset()
+    heard_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Poll:
 
     `unreadable` are the fingerprints of listed alerts that cannot be taken (too large for a record, no labels …).
     `answered` is whether all gave a usable answer; `errors` says who did not, and why, and which alerts are unreadable.
-    `uptime` is that of the youngest, in seconds by its own clock; None when one did not tell.
+    `uptime` is that of the youngest, in seconds by its own clock; None when one did not tell. `denied` are the alerts
+    that one lists and another does not that has been up for long enough to know of them.
     """
 
     alerts: Mapping[str, Seen] = field(default_factory=dict)
@@ -57,6 +60,7 @@ class Poll:
     answered: bool = False
     errors: tuple[str, ...] = ()
     uptime: float | None = None
+    denied: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -94,7 +98,13 @@ def _merge(first: Seen | None, second: Seen) -> Seen:
     if first is None:
         return second
     silenced_by = first.silenced_by | second.silenced_by
-    return Seen(first.alert, first.silenced and second.silenced, first.inhibited and second.inhibited, silenced_by)
+    return Seen(
+        first.alert,
+        first.silenced and second.silenced,
+        first.inhibited and second.inhibited,
+        silenced_by,
+        max(first.heard_at, second.heard_at),
+    )
 
 
 @dataclass(slots=True)
@@ -115,12 +125,14 @@ def together(answers: Sequence[Answer]) -> Poll:
         for fingerprint, seen in answer.alerts.items():
             merged[fingerprint] = _merge(merged.get(fingerprint), seen)
     uptimes = [answer.uptime for answer in answers if answer.uptime is not None]
+    settled = [answer for answer in answers if answer.listed and (answer.uptime or 0.0) >= SETTLED_SECONDS]
     return Poll(
         alerts=merged,
         unreadable=frozenset().union(*(answer.unreadable for answer in answers)) - merged.keys(),
         answered=bool(answers) and all(answer.listed for answer in answers),
         errors=tuple(error for answer in answers for error in answer.errors),
         uptime=min(uptimes) if answers and len(uptimes) == len(answers) else None,
+        denied=frozenset().union(*(merged.keys() - answer.alerts.keys() - answer.unreadable for answer in settled)),
     )
 
 
@@ -181,4 +193,12 @@ def _take(peer: Peer, answer: Answer, index: int, item: Any) -> None:
     else:
         silences = status.get("silencedBy")
         silenced_by = frozenset(map(str, silences)) if isinstance(silences, list) else frozenset()
-        answer.alerts[fingerprint] = Seen(alert, bool(silences), bool(status.get("inhibitedBy")), silenced_by)
+        inhibited = bool(status.get("inhibitedBy"))
+        answer.alerts[fingerprint] = Seen(alert, bool(silences), inhibited, silenced_by, _heard_at(item))
+
+
+def _heard_at(item: Mapping[str, Any]) -> float:
+    try:
+        return parse_rfc3339(item["updatedAt"])
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return 0.0  # never heard of anew: what rests on it stays unknown

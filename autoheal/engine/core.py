@@ -20,7 +20,6 @@ from autoheal.engine.addressing import Addressing
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
-from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Journal, Ledger
 from autoheal.engine.measurements import Measurements
 from autoheal.engine.notifier import Notifier
@@ -29,34 +28,30 @@ from autoheal.engine.own_alerts import OwnAlert, standing
 from autoheal.engine.pauses import PAUSE_FILE, Pauses
 from autoheal.engine.poster import Poster
 from autoheal.engine.promises import promises
+from autoheal.engine.reception import Reception
 from autoheal.engine.release import Releases
 from autoheal.engine.selftests import SelfTests
 from autoheal.engine.silences import Silences
 from autoheal.engine.texts import keep_texts, loaded, rejected
 from autoheal.engine.upkeep import Upkeep
-from autoheal.engine.watch import Watch
 from autoheal.engine.watchdog import Watchdog
 from autoheal.engine.world import World
-from autoheal.errors import ConfigError, JournalUnavailable, NoRule, TooManyOpen
+from autoheal.errors import ConfigError, JournalUnavailable, NoRule
 from autoheal.model import (
     ALERTMANAGER,
-    Alert,
-    AlertStatus,
     By,
     Draft,
     Head,
     Kind,
     Notification,
-    OwnName,
     Receipt,
     Record,
-    Rejected,
 )
 from autoheal.notify import Channel
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
 from autoheal.rules import RuleSet
-from autoheal.slices import Slices, every, in_turns
+from autoheal.slices import Slices
 from autoheal.state import Pause, Run, State
 
 REHEARSALS_AT_ONCE = 8
@@ -102,8 +97,6 @@ class Engine:
         """Set when work that the engine cannot do without has died: the process is to end, and to be started anew."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
-        self._turn = asyncio.Lock()
-        """Of notifications and of decisions: a slice of one must not fall between two of another."""
         self._ledger = Ledger(
             journal,
             state,
@@ -133,14 +126,25 @@ class Engine:
         """People's word on single runs."""
         self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
         """People's word on what storms hold."""
-        self._watch: Watch | None = None
+        turn = asyncio.Lock()
+        self._reception = Reception(
+            ledger=self._ledger,
+            alertmanager=alertmanager,
+            watchdog=self.watchdog,
+            redaction=redaction,
+            clock=clock,
+            turn=turn,
+            mark=self._due,
+            spawn=self._spawn,
+            running=lambda: self._running,
+        )
+        watch = self._watch = self._reception.watch
         self._silences: Silences | None = None
         self._poster: Poster | None = None
         silencing = asyncio.Lock()
         self._acks = Acknowledgements(self._ledger, alertmanager, redaction, clock, self._spawn, silencing)
-        if alertmanager is not None:
-            self._watch = Watch(alertmanager, clock, lambda: self.state, self._begin_from_api, self._end_from_api)
-            self._silences = Silences(self._ledger, alertmanager, self._watch, clock, silencing)
+        if alertmanager is not None and watch is not None:
+            self._silences = Silences(self._ledger, alertmanager, watch, clock, silencing)
             self._poster = Poster(self._ledger, alertmanager, clock, self._own_alerts)
         measurements = Measurements(prometheus, clock)
         self._decider = Decider(
@@ -148,10 +152,10 @@ class Engine:
             ledger=self._ledger,
             rules=lambda: self.rules,
             actions=actions,
-            outlook=Outlook(self._watch, redaction, clock),
+            outlook=Outlook(watch, redaction, clock),
             measurements=measurements,
             clock=clock,
-            turn=self._turn,
+            turn=turn,
             look=self._pauses.look_at_file,
             begin=self._begin,
             spawn=self._spawn,
@@ -162,7 +166,7 @@ class Engine:
             decide_again=self._decider.decide_again,
             decision=self._decider.record_of,
             actions=actions,
-            ask=None if self._watch is None else self._watch.standing,
+            ask=None if watch is None else watch.standing,
             measure=measurements.holds,
             lock_dir=settings.data_dir / "running",
             rehearsal_slots=asyncio.Semaphore(REHEARSALS_AT_ONCE),
@@ -230,6 +234,7 @@ class Engine:
         if self._watch is not None:
             await self._watch.catch_up()
             self._spawn(self._watch.run(), vital=True)
+            self._spawn(self._watch.disputes.run(), vital=True)
         if self._silences is not None:
             self._spawn(self._silences.run(), vital=True)
         if self._poster is not None:
@@ -260,86 +265,8 @@ class Engine:
     async def receive(
         self, sent: Notification | Slices[Notification], correlation_id: str, actor: str = ALERTMANAGER
     ) -> Receipt:
-        """Take a notification by `actor` in, also one that is yet to be read; returns once what it changed is durable.
-
-        They are read and taken in one after the other, and others get their turn meanwhile: however much is sent at
-        the same time, one is unpacked, and all alerts of each are in before any is decided on.
-
-        Raises JournalUnavailable when it is not durable, and TooManyOpen when there is no room for the alerts that
-        begin in it (those that end in it do): the sender is to try again, and repeats change nothing. Raises what the
-        reading raises, too.
-        """
-        async with self._turn:
-            asked = sent if isinstance(sent, Notification) else await in_turns(sent)
-            notification = await in_turns(hide(asked, self._redaction))
-            # By its labels as they came: what matchers name may be hidden.
-            always = self._arrived(asked.alerts)
-            others = [alert for alert in notification.alerts if alert.fingerprint not in always]
-            alerts = with_room(self.state, others)
-            suspects = await self._take(alerts, correlation_id, notification.rejected, actor=actor)
-        await self._ledger.settle()
-        if refused := len(others) - len(alerts):
-            raise TooManyOpen(f"{len(self.state.episodes):,} alerts are open, and {refused:,} more cannot be now")
-        if self._watch is not None and self._running:
-            if suspects:
-                self._spawn(self._watch.suspects(suspects))
-            if notification.truncated > 0:
-                self._spawn(self._watch.rest(asked, correlation_id))
-        elif self._watch is None and notification.truncated > 0:
-            _log.warning("truncated_group", left_out=notification.truncated, remedy="set ALERTMANAGER_URL")
-        firing = sum(alert.status is AlertStatus.FIRING for alert in notification.alerts)
-        return Receipt(
-            selftest=bool(asked.alerts) and all(alert.alertname == OwnName.SELFTEST for alert in asked.alerts),
-            accepted=len(notification.alerts),
-            firing=firing,
-            resolved=len(notification.alerts) - firing,
-            rejected=len(notification.rejected),
-        )
-
-    async def _take(
-        self,
-        alerts: Sequence[Alert],
-        correlation_id: str | None,
-        rejected: Sequence[Rejected] = (),
-        how: str = "webhook",
-        actor: str = ALERTMANAGER,
-    ) -> list[str]:
-        """Hand their records to the log; the fingerprints of the suspects among them. The last word to the log is the
-        last thing that is done, so that whoever waits for it waits for the right one. To be called in `_turn`.
-        """
-        self._expect_running()
-        self._ledger.refresh()
-        state = self.state
-        if drafts := rejections(rejected, correlation_id, actor):
-            self._ledger.commit(drafts)
-        opened: list[str] = []
-        suspects: list[str] = []
-        try:
-            for pause, batch in every(1, batches(alerts)):
-                if pause:
-                    await asyncio.sleep(0)
-                    self._expect_running()
-                    self._ledger.refresh()
-                    if self.state is not state:
-                        raise JournalUnavailable("the log gave up the first part of the notification")
-                intake = take_in(
-                    self.state,
-                    batch,
-                    now=self._clock.now(),
-                    how=how,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    confirmed=how == "api",
-                    can_ask=self._watch is not None,
-                )
-                if intake.drafts:
-                    self._ledger.commit(intake.drafts)
-                opened += intake.opened
-                suspects += intake.suspects
-        finally:
-            # When the log refuses half-way, those that are in count.
-            self._decider.mark(opened)
-        return suspects
+        """Take a notification by `actor` in, as `Reception.receive` says."""
+        return await self._reception.receive(sent, correlation_id, actor)
 
     async def note(self, draft: Draft) -> None:
         """Record what somebody did who is no part of the engine; durable on return. Raises JournalUnavailable."""
@@ -449,21 +376,6 @@ class Engine:
                 self._poster.changed(record)
         self._notifier.changed(records)
 
-    def _arrived(self, alerts: Sequence[Alert]) -> frozenset[str]:
-        """Take note of what has come, and tell what of it only shows that alerts arrive (see `_always`)."""
-        if self.watchdog is not None:
-            self._expect_running()
-            self._ledger.refresh()
-            self.watchdog.look(alerts)
-        return self._always(alerts)
-
-    def _always(self, alerts: Sequence[Alert]) -> frozenset[str]:
-        """Those of `alerts` that only show that alerts arrive, by fingerprint."""
-        if self.watchdog is None:
-            return frozenset()
-        # One that was an alert like others when it began ends like them.
-        return self.watchdog.among(alerts).difference(self.state.episodes)
-
     def _own_alerts(self) -> Iterator[OwnAlert]:
         return standing(
             self.state,
@@ -472,6 +384,9 @@ class Engine:
             escalate=self.settings.escalate_to_alertmanager,
             public_url=self.settings.public_url,
         )
+
+    def _due(self, fingerprints: Sequence[str]) -> None:
+        self._decider.mark(fingerprints)
 
     def _begin(self, run_id: str) -> None:
         self._crew.carry(run_id)
@@ -485,25 +400,6 @@ class Engine:
         self.selftests.take_up()
         self._decider.mark_all()
         self._notifier.look()
-
-    async def _begin_from_api(self, alerts: Sequence[Alert], correlation_id: str | None) -> None:
-        async with self._turn:
-            always = self._always(alerts)
-            others = tuple(alert for alert in alerts if alert.fingerprint not in always)
-            told = await in_turns(hide(Notification(alerts=others), self._redaction))
-            if told.rejected:
-                _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
-            admitted = with_room(self.state, told.alerts)
-            if refused := len(told.alerts) - len(admitted):
-                _log.error("too_many_open", refused=refused, open=len(self.state.episodes))
-            await self._take(admitted, correlation_id, how="api")
-
-    def _end_from_api(self, alerts: Sequence[Alert]) -> None:
-        self._ledger.refresh()
-        # The labels and annotations are those of records.
-        intake = take_in(self.state, alerts, now=self._clock.now(), how="api")
-        if intake.drafts:
-            self._ledger.commit(intake.drafts)
 
     def _keep_texts(self) -> None:
         try:

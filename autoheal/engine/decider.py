@@ -131,7 +131,7 @@ class Decider:
             rule = str(record.rule)
             self.mark([one.fingerprint for one in self._state.episodes.values() if rule in one.released])
             self._look_at_guards()
-        elif record.kind is Kind.RERUN_REQUESTED:
+        elif record.kind in (Kind.RERUN_REQUESTED, Kind.ALERT_UNDISPUTED):
             self.mark([str(record.fingerprint)])
         elif record.kind is Kind.ALERT_RESOLVED:
             self._starved.discard(str(record.fingerprint))

@@ -6,8 +6,9 @@ carry another `startsAt`; only what is news becomes a record (DESIGN, "Rules": e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from autoheal.model import ALERTMANAGER, Alert, AlertStatus, Draft, Kind, Notification, Rejected, rfc3339
 from autoheal.redaction import Redaction, without_userinfo
@@ -106,12 +107,14 @@ def take_in(
     correlation_id: str | None = None,
     confirmed: bool = False,
     can_ask: bool = False,
+    listed: Mapping[str, float] = MappingProxyType({}),
 ) -> Intake:
     """Compare `alerts` (distinct fingerprints) with the state.
 
     `how` is the way the word came: `webhook` or `api`. `confirmed` says that Alertmanager itself was asked, so that
     no firing among them is a suspect; `can_ask` that it can be asked, so that a suspect's coming again settles
-    nothing. `now` is the wall clock, seconds since the epoch.
+    nothing. `listed` are those whose end another Alertmanager contradicts, with when that one last heard of them. `now`
+    is the wall clock. Times are seconds since the epoch.
     """
     intake = Intake()
 
@@ -133,9 +136,14 @@ def take_in(
     for alert in alerts:
         episode = state.episodes.get(alert.fingerprint)
         if alert.status is AlertStatus.RESOLVED:
-            if _ends(state, episode, alert, now):
-                ends_at = _ends_at(alert, now)
+            if not _ends(state, episode, alert, now):
+                continue
+            ends_at = _ends_at(alert, now)
+            if episode is None or alert.fingerprint not in listed:
                 add(Kind.ALERT_RESOLVED, alert, episode.id if episode else None, how=how, ends_at=rfc3339(ends_at))
+            elif episode.dispute is None:
+                heard_at = rfc3339(listed[alert.fingerprint])
+                add(Kind.ALERT_DISPUTED, alert, episode.id, how=how, ends_at=rfc3339(ends_at), heard_at=heard_at)
             continue
         if episode is not None:
             if _same_firing(episode, alert, now):

@@ -16,7 +16,8 @@ ASK_SECONDS = 15.0
 PROBE_SECONDS = 1.0
 """Pause between two tries of a probe."""
 
-Standing = Literal["firing", "silenced", "ended", "unknown"]
+Standing = Literal["firing", "silenced", "ended", "disputed", "unknown"]
+"""`disputed`: one Alertmanager lists the alert and another says that it has ended."""
 
 
 class Outcome(StrEnum):
@@ -102,7 +103,7 @@ async def _resolution(seconds: float, evidence: Evidence, clock: Clock) -> Verdi
     saw = {"alertmanager": standing}
     if standing == "firing":
         return Verdict(Outcome.FAILED, "not_resolved", saw)
-    return Verdict(Outcome.INCONCLUSIVE, "silenced" if standing == "silenced" else "alertmanager_unknown", saw)
+    return Verdict(Outcome.INCONCLUSIVE, "alertmanager_unknown" if standing == "unknown" else standing, saw)
 
 
 async def _probe(spec: Mapping[str, Any], passed: float, evidence: Evidence, clock: Clock) -> Verdict:

@@ -11,9 +11,10 @@ import structlog
 
 from autoheal.alertmanager import Alertmanager, Poll, matcher_filters
 from autoheal.clock import Clock
+from autoheal.engine.disputes import Disputes
 from autoheal.engine.verification import Standing
 from autoheal.errors import JournalError
-from autoheal.model import Alert, AlertStatus, Notification
+from autoheal.model import Alert, AlertStatus, Draft, Notification
 from autoheal.state import State
 
 OPEN_SECONDS = 300.0
@@ -30,15 +31,16 @@ _log = structlog.get_logger(__name__)
 _Group = tuple[str, frozenset[tuple[str, str]]]
 Begin = Callable[[Sequence[Alert], str | None], Awaitable[None]]
 End = Callable[[Sequence[Alert]], None]
+Note = Callable[[Sequence[Draft]], None]
 
 
 class Watch:
-    """Asks Alertmanager and hands what it learns to the engine's intake: alerts that fire to `begin`, with the
-    correlation id of what they follow from, and resolved ones to `end`.
+    """Asks Alertmanager and hands what it learns on: alerts that fire to `begin`, with the correlation id of what they
+    follow from, resolved ones to `end`, and what becomes of disputes to `note`.
     """
 
     def __init__(
-        self, alertmanager: Alertmanager, clock: Clock, state: Callable[[], State], begin: Begin, end: End
+        self, alertmanager: Alertmanager, clock: Clock, state: Callable[[], State], begin: Begin, end: End, note: Note
     ) -> None:
         self._alertmanager = alertmanager
         self._clock = clock
@@ -48,6 +50,8 @@ class Watch:
         self._poll: asyncio.Future[Poll] | None = None
         self._polled_at = float("-inf")
         self._begun = 0.0
+        self.disputes = Disputes(self._fresh, clock, state, end, note)
+        """Ends that not all Alertmanagers agree on."""
         self._rests: dict[_Group, bool] = {}
         """Groups whose rest is being fetched, and whether it was cut again since that was asked."""
 
@@ -55,10 +59,17 @@ class Watch:
         """How the alert stands now; its end, once certain, is recorded before this returns."""
         episode = self._state().episodes.get(fingerprint)
         poll, begun = await self._fresh(since=episode.opened_at if episode else 0.0)
-        verdict = poll.verdict(fingerprint)
-        if verdict == "ended":
+        if fingerprint in await self.disputes.settle(poll, begun):
+            return "ended"
+        standing = self.disputes.standing(fingerprint, poll)
+        if standing == "ended":
             await self._end([fingerprint], begun)
-        return verdict
+        return standing
+
+    @property
+    def several(self) -> bool:
+        """Whether one Alertmanager may contradict another."""
+        return self._alertmanager.several
 
     async def learn_ends(self, fingerprints: Sequence[str]) -> None:
         """Have the end of each of these recorded that fires no more, all by one answer."""
@@ -173,8 +184,12 @@ class Watch:
 
     async def _fresh(self, since: float) -> tuple[Poll, float]:
         """A poll that was begun at `since` (epoch seconds) or later, and when; shared by all whom it serves."""
+        # One under way at a time: those who come too late for its question share the next, however many they are.
+        while self._poll is not None and not self._poll.done() and self._begun < since:
+            await asyncio.wait([self._poll])
         fresh = self._clock.monotonic() - self._polled_at <= FRESH_SECONDS
-        if self._poll is None or self._begun < since or not fresh or self._poll.cancelled():
+        under_way = self._poll is not None and not self._poll.done()
+        if self._poll is None or self._begun < since or not (fresh or under_way) or self._poll.cancelled():
             self._begun, self._polled_at = self._clock.now(), self._clock.monotonic()
             self._poll = asyncio.ensure_future(self._ask())
         poll, begun = self._poll, self._begun

@@ -206,6 +206,7 @@ def _waits(
     own = episode.runs.get(rule.name)
     busy = {other for other in (holder, own) if other is not None} - ({run.id} if run else set())
     yield Verdict(Reason.IN_PROGRESS, not busy, {"runs": sorted(busy)})
+    yield guards.disputed(episode)
     yield guards.acked(state, episode, now)
     yield guards.human_present(state, episode, rule, facts, now)
     yield guards.frozen(rule, rules, now)

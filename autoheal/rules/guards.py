@@ -90,6 +90,14 @@ class Verdict:
     ask_again: float | None = None
 
 
+def disputed(episode: Episode) -> Verdict:
+    """Whether no Alertmanager has told the alert's end while another lists it: nobody knows then whether it fires."""
+    if (dispute := episode.dispute) is None:
+        return Verdict(Reason.DISPUTED, passed=True)
+    saw = {"since": when(dispute.since), "ends_at": when(dispute.ends_at), "heard_at": when(dispute.heard_at)}
+    return Verdict(Reason.DISPUTED, passed=False, saw=saw)
+
+
 def acked(state: State, episode: Episode, now: float) -> Verdict:
     """Whether nobody has acknowledged the alert."""
     silence = covering(state.silences.values(), episode.labels, now)

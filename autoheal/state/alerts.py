@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from autoheal.model import Kind, Record, parse_rfc3339
-from autoheal.state.entities import End, Episode, Suspect
+from autoheal.state.entities import Dispute, End, Episode, Suspect
 from autoheal.state.keeping import REMEMBERED, forget, given
 
 if TYPE_CHECKING:
@@ -53,6 +53,20 @@ def _alert_resolved(state: State, record: Record) -> None:
     forget(state.ends, record.ts, lambda end: end.ts, at_most=REMEMBERED)
 
 
+def _alert_disputed(state: State, record: Record) -> None:
+    episode = state.episodes.get(given(record.fingerprint))
+    if episode is not None and episode.id == record.episode:
+        episode.dispute = Dispute(
+            record.ts, parse_rfc3339(record.detail["ends_at"]), parse_rfc3339(record.detail["heard_at"])
+        )
+
+
+def _alert_undisputed(state: State, record: Record) -> None:
+    episode = state.episodes.get(given(record.fingerprint))
+    if episode is not None and episode.id == record.episode:
+        episode.dispute = None
+
+
 def _alert_suspect(state: State, record: Record) -> None:
     fingerprint = given(record.fingerprint)
     if (known := state.suspects.pop(fingerprint, None)) is not None:
@@ -74,5 +88,7 @@ def _alert_suspect(state: State, record: Record) -> None:
 ALERTS: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.ALERT_FIRING: _alert_firing,
     Kind.ALERT_RESOLVED: _alert_resolved,
+    Kind.ALERT_DISPUTED: _alert_disputed,
+    Kind.ALERT_UNDISPUTED: _alert_undisputed,
     Kind.ALERT_SUSPECT: _alert_suspect,
 }

@@ -56,6 +56,18 @@ class LastDecision:
 
 
 @dataclass(slots=True)
+class Dispute:
+    """One Alertmanager has told that the alert ended at `ends_at`, and at `since` another still listed it as firing.
+
+    `heard_at` is when that other one had last heard of it, by its own clock. All are epoch seconds.
+    """
+
+    since: float
+    ends_at: float
+    heard_at: float
+
+
+@dataclass(slots=True)
 class Episode:
     """One firing period of one alert, from its first firing to its end. `decisions` is keyed by rule ("" is none)."""
 
@@ -79,6 +91,8 @@ class Episode:
     """Who asked last for another run, by rule."""
     size: int = 0
     """Of the record of its first firing, bytes."""
+    dispute: Dispute | None = None
+    """While it stands, nobody knows whether the alert fires."""
 
     @property
     def alertname(self) -> str:

@@ -71,13 +71,17 @@ async def begin(alerts: object, correlation_id: object) -> None:
     raise AssertionError("nothing begins here")
 
 
+def note(drafts: object) -> None:
+    raise AssertionError("nothing is disputed here")
+
+
 async def test_many_ends_are_told_in_slices(tmp_path: Path) -> None:
     """Others get their turn in between; an alert that fires anew meanwhile is left alone: the answer is older."""
     stage = Stage(tmp_path, with_keys("storm: 200/10m"))
     await stage.start()
     many = [dataclasses.replace(stage.alert(), fingerprint=f"{number:016x}") for number in range(300)]
     await stage.tell(*many)
-    watch = Watch(Api(), stage.clock, lambda: stage.engine.state, begin, stage.engine._end_from_api)
+    watch = Watch(Api(), stage.clock, lambda: stage.engine.state, begin, stage.engine._reception._end_from_api, note)
     looking = asyncio.ensure_future(watch.catch_up())
     while len(stage.engine.state.episodes) == 300:  # noqa: ASYNC110 it is looked at after each turn
         await asyncio.sleep(0)
@@ -95,7 +99,7 @@ async def test_a_poll_answers_for_five_seconds(tmp_path: Path, apart: float, pol
     stage = Stage(tmp_path)
     stage.alertmanager = api = Api(stage.alert())
     await stage.start()
-    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None)
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None, note)
     fingerprint = stage.alert().fingerprint
     assert await watch.standing(fingerprint) == "firing"
     await stage.clock.advance(apart)
@@ -122,7 +126,7 @@ async def test_askers_share_a_poll_that_is_under_way(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     api = Waiting(stage.alert())
     await stage.start()
-    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None)
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None, note)
     askers = [asyncio.ensure_future(watch.standing(stage.alert().fingerprint)) for _ in range(100)]
     await settle()
     askers[0].cancel()
@@ -234,7 +238,7 @@ async def test_news_that_no_record_can_hold_do_not_end_the_watch(tmp_path: Path)
     def end(alerts: object) -> None:
         raise RecordTooLarge("too large")
 
-    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, end)
+    watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, end, note)
     assert await watch.standing(stage.alert().fingerprint) == "ended"
     await stage.engine.stop()
 

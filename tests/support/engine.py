@@ -149,9 +149,14 @@ class Api:
 
     def __init__(self, *alerts: Alert) -> None:
         self.listed = {
-            alert.fingerprint: SimpleNamespace(alert=alert, silenced=False, inhibited=False, silenced_by=frozenset())
+            alert.fingerprint: SimpleNamespace(
+                alert=alert, silenced=False, inhibited=False, silenced_by=frozenset(), heard_at=alert.starts_at
+            )
             for alert in alerts
         }
+        self.several = False
+        self.denied: set[str] = set()
+        """Which of those that are listed one of several does not list."""
         self.answered = True
         self.complete = True
         self.uptime = 3600.0
@@ -220,4 +225,6 @@ class Api:
             complete=self.answered and self.complete,
             errors=() if self.answered else ("down",),
             verdict=verdict,
+            denied=frozenset(self.denied),
+            unreadable=frozenset(),
         )

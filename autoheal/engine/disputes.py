@@ -1,0 +1,155 @@
+"""Ends that one Alertmanager tells and another contradicts: until it shows who is right, the alert's state is unknown.
+
+The members of a cluster hear of alerts each by itself. One that Prometheus does not reach takes what fires for resolved
+some minutes later; one that does not hear of an end goes on to list the alert for as long. It shows by itself: what
+fires is heard of anew by whoever lists it, and what has ended is listed by nobody in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+import structlog
+
+from autoheal.alertmanager import Poll
+from autoheal.clock import Clock
+from autoheal.engine.verification import Standing
+from autoheal.errors import JournalError
+from autoheal.model import Alert, AlertStatus, Draft, Kind, rfc3339
+from autoheal.state import Episode, State
+
+ASK_SECONDS = 15.0
+"""How often Alertmanager is asked about what is disputed."""
+LAPSE_SECONDS = 300.0
+"""After so long the word of one that cannot be asked any more counts no longer: by itself, an Alertmanager forgets what
+it is not told again after four times Prometheus' `--rules.alert.resend-delay`, four minutes.
+"""
+AT_ONCE = 100
+"""Settled before others on the event loop get their turn."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Disputes:
+    """`ask` gives an answer to a question that was put at a time (epoch seconds) or later, and when that was. `end` is
+    told of resolved alerts, and `note` records.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[float], Awaitable[tuple[Poll, float]]],
+        clock: Clock,
+        state: Callable[[], State],
+        end: Callable[[Sequence[Alert]], None],
+        note: Callable[[Sequence[Draft]], None],
+    ) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._state = state
+        self._tell_end = end
+        self._note = note
+        self._heard: dict[str, float] = {}
+        """Of those that one lists and another does not: when they had been heard of as that was first seen."""
+
+    async def contradicted(self, ends: Sequence[Alert]) -> Mapping[str, float]:
+        """Those of the resolved alerts `ends` that an Alertmanager lists all the same, by fingerprint, and when it had
+        heard of each. One that does not answer contradicts nothing.
+        """
+        now = self._clock.now()
+        poll, _ = await self._ask(now)
+        listed = [
+            end.fingerprint
+            for end in ends
+            if _listed(poll, end.fingerprint, now if end.ends_at is None else end.ends_at)
+        ]
+        if listed:
+            _log.warning("end_disputed", alerts=len(listed), fingerprints=sorted(listed)[:20])
+        return {fingerprint: poll.alerts[fingerprint].heard_at for fingerprint in listed}
+
+    async def run(self) -> None:
+        """Ask about what is disputed for as long as it is, until cancelled."""
+        while True:
+            await self._clock.sleep(ASK_SECONDS)
+            self._heard = {known: at for known, at in self._heard.items() if known in self._state().episodes}
+            if next(self._open(), None) is not None:
+                await self.settle(*await self._ask(self._clock.now()))
+
+    async def settle(self, poll: Poll, begun: float) -> frozenset[str]:
+        """Record what an answer, asked for at `begun`, says of what is disputed; the fingerprints that have ended."""
+        ended: set[str] = set()
+        asked = [episode for episode in self._open() if episode.dispute is not None and episode.dispute.since <= begun]
+        for first in range(0, len(asked), AT_ONCE):
+            if first:
+                await asyncio.sleep(0)
+            ended |= self._settle([one for one in asked[first : first + AT_ONCE] if self._stands(one)], poll)
+        return frozenset(ended)
+
+    def standing(self, fingerprint: str, poll: Poll) -> Standing:
+        """How the alert stands by what all of them say."""
+        episode = self._state().episodes.get(fingerprint)
+        if episode is not None and episode.dispute is not None:
+            return "disputed"
+        verdict = poll.verdict(fingerprint)
+        if verdict != "firing" or fingerprint not in poll.denied:
+            self._heard.pop(fingerprint, None)
+            return verdict
+        heard_at = poll.alerts[fingerprint].heard_at
+        return "firing" if heard_at > self._heard.setdefault(fingerprint, heard_at) else "disputed"
+
+    def _open(self) -> Iterator[Episode]:
+        return (episode for episode in self._state().episodes.values() if episode.dispute is not None)
+
+    def _stands(self, episode: Episode) -> bool:
+        """Whether nothing was folded meanwhile that settles it."""
+        return self._state().episodes.get(episode.fingerprint) is episode and episode.dispute is not None
+
+    def _settle(self, episodes: Sequence[Episode], poll: Poll) -> set[str]:
+        ended: list[Alert] = []
+        fires: list[Draft] = []
+        for episode in episodes:
+            dispute, fingerprint = episode.dispute, episode.fingerprint
+            assert dispute is not None, "only disputed ones are settled"
+            if _listed(poll, fingerprint, dispute.ends_at):
+                if (heard_at := poll.alerts[fingerprint].heard_at) > dispute.heard_at:
+                    self._heard[fingerprint] = dispute.heard_at
+                    fires.append(_fires(episode, heard_at))
+            elif fingerprint in poll.alerts or self._ended(fingerprint, poll, dispute.since):
+                ended.append(_end(episode, dispute.ends_at))
+        try:
+            if fires:
+                self._note(fires)
+            if ended:
+                self._tell_end(ended)
+        except JournalError as error:
+            # Nothing is lost: the next answer tells it again.
+            _log.error("api_news_not_recorded", error=str(error))
+            return set()
+        return {alert.fingerprint for alert in ended}
+
+    def _ended(self, fingerprint: str, poll: Poll, since: float) -> bool:
+        if poll.verdict(fingerprint) == "ended":
+            return True
+        return fingerprint not in poll.unreadable and self._clock.now() - since > LAPSE_SECONDS
+
+
+def _listed(poll: Poll, fingerprint: str, ends_at: float) -> bool:
+    """Whether anyone lists the firing that is told to have ended at `ends_at`: one that began later is another."""
+    seen = poll.alerts.get(fingerprint)
+    return seen is not None and seen.alert.starts_at <= ends_at
+
+
+def _end(episode: Episode, ends_at: float) -> Alert:
+    known = episode.labels, episode.annotations, episode.starts_at
+    return Alert(AlertStatus.RESOLVED, episode.fingerprint, *known, ends_at=ends_at)
+
+
+def _fires(episode: Episode, heard_at: float) -> Draft:
+    return Draft(
+        kind=Kind.ALERT_UNDISPUTED,
+        alertname=episode.alertname,
+        fingerprint=episode.fingerprint,
+        episode=episode.id,
+        labels=episode.labels,
+        detail={"heard_at": rfc3339(heard_at)},
+    )

@@ -1,0 +1,354 @@
+"""Ends that one Alertmanager tells while another lists the alert: unknown is never success, and no reason to act."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoheal.engine import Word
+from autoheal.errors import JournalUnavailable
+from autoheal.model import Alert, By, Kind, Notification, Reason
+from autoheal.state import fold
+from tests.support.clock import settle
+from tests.support.engine import Api, Stage
+from tests.support.rules import ONE_RULE, with_keys
+
+LADDER = ONE_RULE.replace("resolved_within: 5m", "resolved_within: 60s")
+
+
+class Pair(Api):
+    """Two Alertmanagers, of which the second lists `alerts`."""
+
+    def __init__(self, *alerts: Alert) -> None:
+        super().__init__(*alerts)
+        self.several = True
+
+    @property
+    def seen(self) -> Any:
+        """The only alert that is listed."""
+        (one,) = self.listed.values()
+        return one
+
+    def hear(self, at: float) -> None:
+        """The second hears of the alert again."""
+        self.seen.heard_at = at
+
+
+async def acted(tmp_path: Path, rules: str = LADDER) -> tuple[Stage, Pair]:
+    """A stage whose first step has run, and both Alertmanagers, of which one lists the alert."""
+    stage = Stage(tmp_path, rules)
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.tell()
+    assert stage.story()[-1] == "action_ok"
+    await stage.clock.advance(1)
+    return stage, pair
+
+
+def kinds(stage: Stage, *of: str) -> list[str]:
+    return [kind for kind in stage.story() if kind.split()[0] in of]
+
+
+async def test_a_disputed_end_heals_nothing_and_lets_no_step_follow(tmp_path: Path) -> None:
+    """The other one goes on to list it and hears nothing more: inconclusive at the deadline, and left to people."""
+    stage, _ = await acted(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-1] == "alert_disputed"
+    await stage.clock.advance(60)
+    assert stage.story()[-2:] == ["heal_inconclusive disputed", "escalated disputed"]
+    (verdict,) = [record for record in stage.journal.records if record.kind is Kind.HEAL_INCONCLUSIVE]
+    assert verdict.detail["alertmanager"] == "disputed"
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_it_has_ended_once_nobody_lists_it(tmp_path: Path) -> None:
+    """The stale one forgets it in the end; its end is the one that was told, and confirms the heal."""
+    stage, pair = await acted(tmp_path)
+    ended_at = stage.clock.now()
+    await stage.tell(stage.alert(resolved=True))
+    pair.listed.clear()
+    await stage.clock.advance(16)
+    assert stage.story()[-3:] == ["alert_disputed", "alert_resolved", "heal_confirmed resolved"]
+    resolved = stage.journal.records[-2]
+    assert resolved.detail["how"] == "api"
+    assert stage.engine.state.ends[str(resolved.fingerprint)].ends_at == pytest.approx(ended_at)
+    await stage.engine.stop()
+
+
+async def test_it_fires_when_it_is_heard_of_anew(tmp_path: Path) -> None:
+    """Then the one that told the end is the stale one: verification fails at its deadline, and the next step acts."""
+    stage, pair = await acted(tmp_path)
+    pair.denied = set(pair.listed)
+    await stage.tell(stage.alert(resolved=True))
+    pair.hear(stage.clock.now())
+    await stage.clock.advance(16)
+    assert stage.story()[-2:] == ["alert_disputed", "alert_undisputed"]
+    await stage.clock.advance(45)
+    assert kinds(stage, "heal_failed", "action_started") == [
+        "action_started",
+        "heal_failed not_resolved",
+        "action_started",
+    ]
+    await stage.engine.stop()
+
+
+async def test_the_second_one_to_tell_the_end_settles_it(tmp_path: Path) -> None:
+    """Its webhook is a question again, and now nobody lists the alert."""
+    stage, pair = await acted(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    await stage.tell(stage.alert(resolved=True))
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    await stage.clock.advance(6)
+    pair.listed.clear()
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
+    assert stage.journal.records[-2].detail["how"] == "webhook"
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("case", ["unlisted", "unanswered", "fired anew"])
+async def test_an_end_that_nobody_contradicts_counts_at_once(tmp_path: Path, case: str) -> None:
+    """No other lists it, one does not answer, or what one lists has begun after that end."""
+    stage, pair = await acted(tmp_path)
+    if case == "fired anew":
+        pair.seen.alert = stage.alert(ago=-1.0)
+    else:
+        pair.listed.clear()
+        pair.answered = case == "unlisted"
+    await stage.tell(stage.alert(resolved=True, ago=11.0))
+    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
+    assert stage.journal.records[-2].detail["how"] == "webhook"
+    await stage.engine.stop()
+
+
+async def test_nobody_is_asked_where_there_is_one(tmp_path: Path) -> None:
+    """A single Alertmanager's own list may lag behind its webhook by nothing that matters: its word counts."""
+    stage, pair = await acted(tmp_path)
+    pair.several = False
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
+    await stage.engine.stop()
+
+
+async def test_a_self_tests_end_is_not_asked_about(tmp_path: Path) -> None:
+    """Its alert never was in an Alertmanager: one that hangs must not slow it down."""
+    stage, pair = await acted(tmp_path)
+    await stage.tell(stage.alert("test", alertname="AutohealSelfTest"))
+    before = len(pair.asked)
+    await stage.tell(stage.alert("test", resolved=True, alertname="AutohealSelfTest"))
+    assert stage.story()[-1] == "alert_resolved"
+    assert len(pair.asked) == before
+    await stage.engine.stop()
+
+
+async def test_one_that_cannot_be_asked_any_more_is_believed_for_five_minutes(tmp_path: Path) -> None:
+    """By then it would have forgotten the alert by itself, unless it were told of it again."""
+    stage, pair = await acted(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    pair.listed.clear()
+    pair.answered = False
+    await stage.clock.advance(299)
+    assert "alert_resolved" not in stage.story()
+    await stage.clock.advance(15)
+    assert "alert_resolved" in stage.story()
+    await stage.engine.stop()
+
+
+async def test_another_firing_ends_the_dispute(tmp_path: Path) -> None:
+    """What one lists has begun after the end that the other has told: that firing is over."""
+    stage, pair = await acted(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    pair.seen.alert = stage.alert(ago=-5.0)
+    await stage.clock.advance(16)
+    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
+    await stage.engine.stop()
+
+
+WAITS = with_keys("for: 60s")
+
+
+async def waiting(tmp_path: Path) -> tuple[Stage, Pair]:
+    """A stage whose rule waits for the alert to fire for a minute, and whose end is disputed."""
+    stage = Stage(tmp_path, WAITS)
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(1)
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-2:] == ["decision not_yet", "alert_disputed"]
+    return stage, pair
+
+
+async def test_nothing_begins_while_it_is_disputed(tmp_path: Path) -> None:
+    """The decision says so with what is known, and the rule acts once the alert is heard of anew."""
+    stage, pair = await waiting(tmp_path)
+    await stage.clock.advance(60)
+    decision = stage.journal.records[-1]
+    assert decision.reason == Reason.DISPUTED
+    (saw,) = [guard for guard in decision.detail["guards"] if guard["guard"] == "disputed"]
+    assert set(saw) == {"guard", "passed", "since", "ends_at", "heard_at"}
+    pair.hear(stage.clock.now())
+    await stage.clock.advance(16)
+    assert stage.story()[-4:] == ["alert_undisputed", "decision act", "action_started", "action_ok"]
+    await stage.engine.stop()
+
+
+async def test_what_people_approve_meanwhile_does_not_begin(tmp_path: Path) -> None:
+    """The guards are asked again at execution: the run ends, and people are asked anew if the alert fires."""
+    stage = Stage(tmp_path, ONE_RULE.replace("mode: live", "mode: approve"))
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(1)
+    await stage.tell(stage.alert(resolved=True))
+    (run,) = stage.engine.state.runs.values()
+    await stage.engine.control.approve(run.id, Word(By("ann", "c-ann"), plan_digest=run.plan_digest))
+    await settle()
+    assert stage.story()[-2:] == ["decision disputed", "action_cancelled disputed"]
+    assert stage.action.done == []
+    pair.hear(stage.clock.now())
+    await stage.clock.advance(16)
+    assert stage.story()[-3:] == ["alert_undisputed", "decision awaiting_approval", "approval_requested"]
+    await stage.engine.stop()
+
+
+async def test_a_dispute_outlives_the_gateway(tmp_path: Path) -> None:
+    """It stands in the log: the next life holds as well, and settles it."""
+    stage, pair = await waiting(tmp_path)
+    await stage.crash()
+    await stage.start()
+    await stage.clock.advance(60)
+    assert stage.story()[-1] == "decision disputed"
+    pair.listed.clear()
+    await stage.clock.advance(16)
+    assert stage.story()[-1] == "alert_resolved"
+    assert stage.action.done == []
+    assert fold(stage.journal.records).episodes == {}
+    await stage.engine.stop()
+
+
+async def test_one_that_no_longer_lists_it_is_a_dispute_in_verification(tmp_path: Path) -> None:
+    """Without a word by webhook too: that one lists the alert and another does not is no answer."""
+    stage, pair = await acted(tmp_path)
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(60)
+    assert stage.story()[-2:] == ["heal_inconclusive disputed", "escalated disputed"]
+    await stage.engine.stop()
+
+
+async def test_one_that_hears_of_it_is_right_in_verification(tmp_path: Path) -> None:
+    """The other one is cut off for good: rules still go on to their next step."""
+    stage, pair = await acted(tmp_path)
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(20)
+    pair.hear(stage.clock.now())
+    await stage.clock.advance(40)
+    assert kinds(stage, "heal_failed", "heal_inconclusive") == ["heal_failed not_resolved"]
+    await stage.engine.stop()
+
+
+async def test_a_firing_beside_a_doubted_end_does_not_wait(tmp_path: Path) -> None:
+    """What begins is decided on while others are asked about what has ended; the sender waits for both."""
+    stage, pair = await acted(tmp_path)
+    asked, answer, poll = asyncio.Event(), asyncio.Event(), pair.poll
+
+    async def slow(**about: Any) -> Any:
+        asked.set()
+        await answer.wait()
+        return await poll(**about)
+
+    pair.poll = slow  # type: ignore[method-assign]
+    both = Notification(alerts=(stage.alert(resolved=True), stage.alert("api-2")))
+    receipt = asyncio.ensure_future(stage.engine.receive(both, "c2"))
+    await asked.wait()
+    await settle()
+    assert kinds(stage, "alert_firing", "alert_disputed") == ["alert_firing", "alert_firing"]
+    assert not receipt.done()
+    answer.set()
+    assert (await receipt).accepted == 2
+    assert kinds(stage, "alert_disputed") == ["alert_disputed"]
+    await stage.engine.stop()
+
+
+async def test_doubted_ends_share_their_questions(tmp_path: Path) -> None:
+    """A hundred notifications of ends are two questions: the one under way, and one for all who came too late for it.
+
+    So does an Alertmanager that hangs cost each of them its time twice at most.
+    """
+    stage, pair = await acted(tmp_path)
+    answer, poll = asyncio.Event(), pair.poll
+
+    async def slow(**about: Any) -> Any:
+        told = await poll(**about)
+        await answer.wait()
+        return told
+
+    pair.poll = slow  # type: ignore[method-assign]
+    before = len(pair.asked)
+    ends = Notification(alerts=(stage.alert(resolved=True),))
+    first = asyncio.ensure_future(stage.engine.receive(ends, "c"))
+    await settle()
+    stage.clock.set_now(stage.clock.now() + 1.0)
+    later = [asyncio.ensure_future(stage.engine.receive(ends, "c")) for _ in range(99)]
+    await settle()
+    await stage.clock.advance(6)
+    answer.set()
+    await asyncio.gather(first, *later)
+    assert len(pair.asked) - before == 2
+    await stage.engine.stop()
+
+
+async def test_an_end_while_the_log_refuses_is_refused(tmp_path: Path) -> None:
+    """Neither the end nor the dispute is on disk: the sender is to try again."""
+    stage, _ = await acted(tmp_path)
+    stage.journal.healthy = False
+    with pytest.raises(JournalUnavailable):
+        await stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c")
+    stage.journal.healthy = True
+    await stage.engine.stop()
+
+
+async def test_what_settles_it_is_told_again_where_the_log_refused(tmp_path: Path) -> None:
+    """Nothing is lost: the next answer says the same."""
+    stage, pair = await waiting(tmp_path)
+    pair.hear(stage.clock.now())
+    stage.journal.healthy = False
+    await stage.clock.advance(16)
+    assert "alert_undisputed" not in stage.story()
+    stage.journal.healthy = True
+    await stage.clock.advance(16)
+    assert kinds(stage, "alert_undisputed") == ["alert_undisputed"]
+    await stage.engine.stop()
+
+
+async def test_many_are_settled_in_slices(tmp_path: Path) -> None:
+    """Others get their turn in between; what was settled meanwhile is left alone."""
+    stage = Stage(tmp_path, WAITS)
+    many = [replace(stage.alert(), fingerprint=f"{number:016x}") for number in range(250)]
+    stage.alertmanager = pair = Pair(*many)
+    await stage.start()
+    await stage.tell(*many)
+    await stage.clock.advance(1)
+    ends = [replace(stage.alert(resolved=True), fingerprint=one.fingerprint) for one in many]
+    await stage.tell(*ends)
+    await settle()
+    assert len(kinds(stage, "alert_disputed")) == 250
+    pair.listed = {many[249].fingerprint: pair.listed[many[249].fingerprint]}
+    await stage.clock.advance(1)
+    poll, begun = await stage.engine._reception.watch._fresh(stage.clock.now())  # type: ignore[union-attr]
+    settling = asyncio.ensure_future(stage.engine._reception.watch.disputes.settle(poll, begun))  # type: ignore[union-attr]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert 0 < len(stage.engine.state.episodes) < 250
+    # Word comes in between that another one, not looked at yet, has fired anew.
+    anew = replace(stage.alert(ago=-100.0), fingerprint=many[248].fingerprint)
+    stage.clock.set_now(stage.clock.now() + 100)
+    await stage.tell(anew)
+    assert many[248].fingerprint not in await settling
+    assert set(stage.engine.state.episodes) == {many[248].fingerprint, many[249].fingerprint}
+    await stage.engine.stop()
