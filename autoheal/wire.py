@@ -166,18 +166,24 @@ def _status(value: object, where: str, faults: Faults) -> AlertStatus | None:
     return status
 
 
-def _time(value: object, where: str, name: str, faults: Faults) -> float | None:
+def read_time(value: object) -> float | None:
+    """Seconds since the epoch of `value` when it is an RFC 3339 time that a record can tell."""
     if isinstance(value, str):
         try:
             read = parse_rfc3339(value)
         except (ValueError, OverflowError):
-            pass
-        else:
-            # An offset can carry a time out of the years 1 to 9999, which are all that a record can tell.
-            if _EARLIEST <= read <= _LATEST:
-                return read
-    faults.add("is missing" if value is None else f"must be an RFC 3339 time, not {excerpt(value)}", where, name)
+            return None
+        # An offset can carry a time out of the years 1 to 9999, which are all that a record can tell.
+        if _EARLIEST <= read <= _LATEST:
+            return read
     return None
+
+
+def _time(value: object, where: str, name: str, faults: Faults) -> float | None:
+    read = read_time(value)
+    if read is None:
+        faults.add("is missing" if value is None else f"must be an RFC 3339 time, not {excerpt(value)}", where, name)
+    return read
 
 
 def alert_size(labels: Mapping[str, str], annotations: Mapping[str, str], url: str) -> int:

@@ -26,6 +26,7 @@ export const ALERTS = {
       ran: [],
       released: {},
       asked_by: {},
+      dispute: null,
     });
   },
 
@@ -43,6 +44,18 @@ export const ALERTS = {
       delete storm.held[fingerprint];
       if (storm.over && holdsNone(storm)) state.storms.delete(rule);
     }
+  },
+
+  alert_disputed(state, { fingerprint, episode, ts, detail }) {
+    const known = state.episodes.get(fingerprint);
+    if (known?.id !== episode) return;
+    const dispute = { since: seconds(ts), ends_at: seconds(detail.ends_at), heard_at: seconds(detail.heard_at) };
+    state.episodes.set(fingerprint, { ...known, dispute });
+  },
+
+  alert_undisputed(state, { fingerprint, episode }) {
+    const known = state.episodes.get(fingerprint);
+    if (known?.id === episode) state.episodes.set(fingerprint, { ...known, dispute: null });
   },
 
   alert_suspect(state, record) {

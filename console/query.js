@@ -4,7 +4,8 @@
 /** Each kind, reason and mode that there is; a test compares them with the service's. */
 export const KINDS = (
   'log_created log_repaired log_opened snapshot checkpoint space_low space_ok service_started service_stopped ' +
-  'config_loaded config_rejected alert_firing alert_resolved alert_suspect alert_rejected decision approval_requested ' +
+  'config_loaded config_rejected alert_firing alert_resolved alert_disputed alert_undisputed alert_suspect alert_rejected ' +
+  'decision approval_requested ' +
   'approval_granted approval_denied approval_expired action_started action_ok action_fail action_dry_run ' +
   'action_interrupted cancel_requested action_cancelled heal_confirmed heal_failed heal_inconclusive escalated notified ' +
   'notify_failed rerun_requested breaker_opened breaker_closed rule_demoted storm_began storm_released storm_ended ' +
@@ -12,8 +13,8 @@ export const KINDS = (
   'watchdog_back paused resumed keys_failed keys_back login logout auth_failed selftest_ok selftest_fail'
 ).split(' ');
 export const REASONS = (
-  'disabled no_rule paused protected bad_target rule_off not_yet run_ended in_progress acked human_present frozen unless ' +
-  'cooldown budget breaker_open storm fleet_guard concurrency low_space dry_run hold_out awaiting_approval act'
+  'disabled no_rule paused protected bad_target rule_off not_yet run_ended in_progress disputed acked human_present frozen ' +
+  'unless cooldown budget breaker_open storm fleet_guard concurrency low_space dry_run hold_out awaiting_approval act'
 ).split(' ');
 export const MODES = ['off', 'dry_run', 'approve', 'live'];
 export const FIELDS = (

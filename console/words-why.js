@@ -51,6 +51,11 @@ const GUARDS = new Map(
       told: ({ runs }) => `run ${runs.join(', ')} works on the same target or alert`,
       yes: 'no other run works on the target',
     }],
+    ['disputed', {
+      no: 'the Alertmanagers do not agree whether the alert still fires',
+      told: ({ ends_at: end }) => `one Alertmanager says that the alert ended at ${at(end)}, and another still lists it`,
+      yes: 'no Alertmanager contradicts another',
+    }],
     ['acked', {
       no: 'an operator has acknowledged the alert',
       told: ({ by, until: end }) => `${by} has acknowledged the alert, ${until(end)}`,
@@ -152,7 +157,7 @@ const ENDS = new Map(
 
 /** Reasons that end by themselves, or when somebody does something: then it is decided anew. */
 const WAITS = new Set([
-  'paused', 'not_yet', 'in_progress', 'acked', 'human_present', 'frozen', 'unless', 'cooldown', 'budget', 'breaker_open', 'storm',
+  'paused', 'not_yet', 'in_progress', 'disputed', 'acked', 'human_present', 'frozen', 'unless', 'cooldown', 'budget', 'breaker_open', 'storm',
   'fleet_guard', 'concurrency', 'low_space',
 ]);
 

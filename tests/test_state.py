@@ -39,6 +39,8 @@ def legal(state: State) -> list[Draft]:
             continue
         base |= {"episode": episode.id}
         drafts.append(Draft(kind=Kind.ALERT_RESOLVED, detail=times, **base))
+        drafts.append(Draft(kind=Kind.ALERT_DISPUTED, detail=times | {"heard_at": times["starts_at"]}, **base))
+        drafts.append(Draft(kind=Kind.ALERT_UNDISPUTED, detail={"heard_at": times["ends_at"]}, **base))
         about = base | {"rule": "r", "target": "t1", "detail": {"plan_digest": "d"}}
         drafts.append(Draft(kind=Kind.DECISION, reason=Reason.COOLDOWN, **about))
         for rule, target in (("r", "t1"), ("q", "t1"), ("q", "t2")):

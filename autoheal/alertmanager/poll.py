@@ -15,7 +15,7 @@ from autoheal.clock import Clock
 from autoheal.model import Alert, AlertStatus, parse_rfc3339
 from autoheal.peer import Parameters, Peer, Unusable
 from autoheal.slices import Slices, every, in_turns
-from autoheal.wire import Faults, excerpt, read_alert, read_fingerprint
+from autoheal.wire import Faults, excerpt, read_alert, read_fingerprint, read_time
 
 UNREADABLE_NAMED = 3
 AT_ONCE = 100
@@ -194,11 +194,6 @@ def _take(peer: Peer, answer: Answer, index: int, item: Any) -> None:
         silences = status.get("silencedBy")
         silenced_by = frozenset(map(str, silences)) if isinstance(silences, list) else frozenset()
         inhibited = bool(status.get("inhibitedBy"))
-        answer.alerts[fingerprint] = Seen(alert, bool(silences), inhibited, silenced_by, _heard_at(item))
-
-
-def _heard_at(item: Mapping[str, Any]) -> float:
-    try:
-        return parse_rfc3339(item["updatedAt"])
-    except (TypeError, KeyError, ValueError, OverflowError):
-        return 0.0  # never heard of anew: what rests on it stays unknown
+        # One that does not tell has never heard of it anew: what rests on that stays unknown.
+        heard_at = read_time(fields.get("updatedAt")) or 0.0
+        answer.alerts[fingerprint] = Seen(alert, bool(silences), inhibited, silenced_by, heard_at)

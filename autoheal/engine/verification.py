@@ -103,7 +103,11 @@ async def _resolution(seconds: float, evidence: Evidence, clock: Clock) -> Verdi
     saw = {"alertmanager": standing}
     if standing == "firing":
         return Verdict(Outcome.FAILED, "not_resolved", saw)
-    return Verdict(Outcome.INCONCLUSIVE, "alertmanager_unknown" if standing == "unknown" else standing, saw)
+    if standing == "silenced":
+        return Verdict(Outcome.INCONCLUSIVE, "silenced", saw)
+    if standing == "disputed":
+        return Verdict(Outcome.INCONCLUSIVE, "disputed", saw)
+    return Verdict(Outcome.INCONCLUSIVE, "alertmanager_unknown", saw)
 
 
 async def _probe(spec: Mapping[str, Any], passed: float, evidence: Evidence, clock: Clock) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,9 +52,15 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 HOSTILE = 'a"b\\c\nd {}=~ж,'
 
 
+async def _post(client: httpx.AsyncClient, real: str, bodies: Sequence[object]) -> None:
+    (await client.post(f"{real}/api/v2/alerts", json=bodies)).raise_for_status()
+
+
 @pytest.mark.component
 async def test_a_real_alertmanager(real: str, client: httpx.AsyncClient) -> None:
-    """Firing, silenced, resolved and never heard of: told apart by a real Alertmanager's own answers."""
+    """Firing, silenced, resolved and never heard of: told apart by a real Alertmanager's own answers. `updatedAt` moves
+    each time that it is told of what fires.
+    """
     now = math.floor(SystemClock().now())  # the API tells milliseconds
     sent = {name: {"alertname": name, "odd": HOSTILE} for name in ("RealFiring", "RealSilenced", "RealResolved")}
     bodies = [
@@ -74,7 +80,7 @@ async def test_a_real_alertmanager(real: str, client: httpx.AsyncClient) -> None
         "createdBy": "test",
         "comment": "test",
     }
-    (await client.post(f"{real}/api/v2/alerts", json=bodies)).raise_for_status()
+    await _post(client, real, bodies)
     silenced_by = (await client.post(f"{real}/api/v2/silences", json=silence)).raise_for_status().json()["silenceID"]
     manager = Alertmanager([real], client, clock=SystemClock())
 
@@ -89,7 +95,12 @@ async def test_a_real_alertmanager(real: str, client: httpx.AsyncClient) -> None
     assert polled.verdict(fingerprint(sent["RealResolved"])) == "unknown"
     assert polled.verdict(fingerprint(sent["RealResolved"]), settled=0) == "ended"
     seen = polled.alerts[fingerprint(sent["RealFiring"])]
-    assert seen == Seen(
+    assert seen.heard_at == pytest.approx(SystemClock().now(), abs=60)
+    await _post(client, real, bodies)
+    again = (await manager.poll()).alerts[fingerprint(sent["RealFiring"])]
+    assert again.heard_at > seen.heard_at
+    assert again.alert == seen.alert
+    assert replace(seen, heard_at=0.0) == Seen(
         Alert(
             AlertStatus.FIRING,
             fingerprint(sent["RealFiring"]),

@@ -32,12 +32,43 @@ async def test_one_alertmanager(client: httpx.AsyncClient) -> None:
             ),
             silenced=False,
             inhibited=False,
+            heard_at=parse_rfc3339("2026-11-21T05:20:00Z"),
         )
     }
     assert (polled.answered, polled.errors, polled.unreadable) == (True, (), frozenset())
     assert polled.uptime == pytest.approx(3600)
     assert polled.verdict(DOWN) == "firing"
     assert polled.verdict(OTHER) == "ended"
+
+
+async def test_what_one_lists_and_another_does_not_is_denied(client: httpx.AsyncClient) -> None:
+    """By whoever has been up for long enough, and listed what it has; one that cannot read the alert denies nothing."""
+    unreadable = listed(annotations={"text": "x" * MAX_ALERT_BYTES})
+    async with (
+        fake(http([listed()])) as good,
+        fake(http([listed("Other")])) as another,
+        fake(state=http(status(299))) as young,
+        fake(http([unreadable])) as blind,
+        fake(http({}, "500 Internal Server Error")) as broken,
+    ):
+        assert (await poll(client, good)).denied == frozenset()
+        assert (await poll(client, good, another)).denied == {DOWN, OTHER}
+        for other in (good, young, blind, broken):
+            assert (await poll(client, good, other)).denied == frozenset(), other.url
+
+
+async def test_when_it_was_heard_of_is_the_latest_word(client: httpx.AsyncClient) -> None:
+    """Of those that list the alert; one that does not tell never heard of it anew."""
+    later = listed(updatedAt="2026-11-21T05:21:00.5Z")
+    for unreadable in ("today", None, 5, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999-23:59"):
+        async with (
+            fake(http([listed(updatedAt=unreadable)])) as mute,
+            fake(http([later])) as first,
+            fake(http([listed()])) as second,
+        ):
+            polled = await poll(client, first, second, mute)
+            assert polled.alerts[DOWN].heard_at == parse_rfc3339("2026-11-21T05:21:00.5Z")
+            assert (await poll(client, mute)).alerts[DOWN].heard_at <= 0.0
 
 
 async def test_absence_proves_nothing_after_a_restart(client: httpx.AsyncClient) -> None:

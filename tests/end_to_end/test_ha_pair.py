@@ -94,6 +94,8 @@ class Pair:
     go: Path
     receiver: str
     stack: ExitStack
+    told: tuple[Line, Line]
+    """On which Prometheus tells each of them."""
 
     @property
     def members(self) -> tuple[Member, Member]:
@@ -149,8 +151,10 @@ class Pair:
 
 
 @contextmanager
-def pair(folder: Path) -> Iterator[Pair]:
-    """Everything started, the two meshed, the target seen alive."""
+def pair(folder: Path, resend: int = 1) -> Iterator[Pair]:
+    """Everything started, the two meshed, the target seen alive. What they are not told again for four times `resend`
+    seconds they take for resolved.
+    """
     gateway_port, prometheus_port = free_port(), free_port()
     receiver, go = f"http://127.0.0.1:{gateway_port}/alert", folder / "go"
     heard = free_port(), free_port()
@@ -158,6 +162,7 @@ def pair(folder: Path) -> Iterator[Pair]:
         first_line, second_line = stack.enter_context(lines(*heard))
         first = Member(folder / "a", free_port(), heard[0], first_line)
         second = Member(folder / "b", free_port(), heard[1], second_line)
+        to_first, to_second = told = stack.enter_context(lines(first.port, second.port))
         watched = stack.enter_context(target(folder))
         argv = ", ".join(orjson.dumps(word).decode() for word in watched.argv)
         rules = RULES.replace("*ARGV", argv).replace("GO", orjson.dumps(str(go)).decode())
@@ -168,8 +173,10 @@ def pair(folder: Path) -> Iterator[Pair]:
         restarted = stack.enter_context(ExitStack())
         restarted.enter_context(second.running(receiver, first_line))
         jobs = {"target": watched.port}
-        stack.enter_context(prometheus(folder, prometheus_port, first.port, jobs, second.port))
-        made = Pair(first, second, watched, folder / "data" / "audit.jsonl", go, receiver, restarted)
+        stack.enter_context(prometheus(folder, prometheus_port, to_first.port, jobs, to_second.port, resend=resend))
+        made = Pair(
+            first, second, watched, folder / "data" / "audit.jsonl", go, receiver, restarted, (told[0], told[1])
+        )
         made.meshed(2)
         yield made
 
@@ -196,6 +203,34 @@ def test_an_outage_is_one_episode_and_one_run_whatever_becomes_of_the_pair(tmp_p
         here.heal()
         here.mend()
         _check(here, outages=2)
+
+
+def test_an_end_that_only_one_knows_of_is_none(tmp_path: Path) -> None:
+    """Prometheus does not reach the first, which takes what fires for resolved; then not the second, which goes on to
+    list what is healed. Neither confirms the heal or begins anything: it is confirmed once both say so.
+    """
+    with pair(tmp_path, resend=5) as here:
+        here.break_down()
+        wait_until(lambda: [member.firing() for member in here.members] == [1, 1], seconds=30, what="both to know")
+        to_first, to_second = here.told
+        to_first.cut()
+        wait_until(lambda: here.counted()["alert_disputed"] == 1, seconds=60, what="the end that is none")
+        assert here.second.firing() == 1
+        wait_until(lambda: here.counted()["alert_undisputed"] == 1, seconds=60, what="the second to hear of it anew")
+        to_first.mend()
+        wait_until(lambda: [member.firing() for member in here.members] == [1, 1], seconds=30, what="both to know")
+        to_second.cut()
+        here.go.touch()
+        wait_until(lambda: here.counted()["alert_disputed"] == 2, seconds=30, what="the end that one does not know of")
+        assert (here.first.firing(), here.second.firing()) == (0, 1)
+        wait_until(lambda: here.counted()["heal_confirmed"] == 1, seconds=60, what="the second to forget it")
+        to_second.mend()
+        assert here.second.firing() == 0
+        told = [record["kind"] for record in here.records() if "episode" in record]
+        assert told == [
+            *("alert_firing", "decision", "action_started", "alert_disputed", "alert_undisputed"),
+            *("action_ok", "alert_disputed", "alert_resolved", "heal_confirmed"),
+        ]
 
 
 def _check(here: Pair, outages: int) -> None:

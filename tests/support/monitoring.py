@@ -127,11 +127,11 @@ def alertmanager(
 
 @contextmanager
 def prometheus(
-    folder: Path, port: int, alertmanager_port: int, jobs: Mapping[str, int], *others: int
+    folder: Path, port: int, alertmanager_port: int, jobs: Mapping[str, int], *others: int, resend: int = 1
 ) -> Iterator[None]:
     """Prometheus scraping each of `jobs` (a name and a port), with one alert: TargetDown for the job `target`.
 
-    It tells the Alertmanager at `alertmanager_port`, and those at the ports `others`.
+    It tells the Alertmanager at `alertmanager_port`, and those at the ports `others`, every `resend` seconds.
     """
     (folder / "alerts.yml").write_text(ALERTS)
     config = {
@@ -155,7 +155,7 @@ def prometheus(
         f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        "--rules.alert.resend-delay=1s",
+        f"--rules.alert.resend-delay={resend}s",
     ]
     with running(argv, lambda: answers(f"http://127.0.0.1:{port}/-/ready"), folder / "prometheus.log"):
         yield
