@@ -14,6 +14,7 @@ import structlog
 
 from autoheal.alertmanager import Poll
 from autoheal.clock import Clock
+from autoheal.engine.intake import told_end
 from autoheal.engine.verification import Standing
 from autoheal.errors import JournalError
 from autoheal.model import Alert, AlertStatus, Draft, Kind, rfc3339
@@ -58,11 +59,7 @@ class Disputes:
         """
         now = self._clock.now()
         poll, _ = await self._ask(now)
-        listed = [
-            end.fingerprint
-            for end in ends
-            if _listed(poll, end.fingerprint, now if end.ends_at is None else end.ends_at)
-        ]
+        listed = [end.fingerprint for end in ends if _listed(poll, end.fingerprint, told_end(end, now))]
         if listed:
             _log.warning("end_disputed", alerts=len(listed), fingerprints=sorted(listed)[:20])
         return {fingerprint: poll.alerts[fingerprint].heard_at for fingerprint in listed}

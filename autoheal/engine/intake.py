@@ -138,12 +138,14 @@ def take_in(
         if alert.status is AlertStatus.RESOLVED:
             if not _ends(state, episode, alert, now):
                 continue
-            ends_at = _ends_at(alert, now)
             if episode is None or alert.fingerprint not in listed:
-                add(Kind.ALERT_RESOLVED, alert, episode.id if episode else None, how=how, ends_at=rfc3339(ends_at))
+                ended = rfc3339(_ends_at(alert, now))
+                add(Kind.ALERT_RESOLVED, alert, episode.id if episode else None, how=how, ends_at=ended)
             elif episode.dispute is None:
-                heard_at = rfc3339(listed[alert.fingerprint])
-                add(Kind.ALERT_DISPUTED, alert, episode.id, how=how, ends_at=rfc3339(ends_at), heard_at=heard_at)
+                # As it was told: by the clock that tells when the next firing begins.
+                times = {"ends_at": told_end(alert, now), "heard_at": listed[alert.fingerprint]}
+                told = {name: rfc3339(at) for name, at in times.items()}
+                add(Kind.ALERT_DISPUTED, alert, episode.id, how=how, **told)
             continue
         if episode is not None:
             if _same_firing(episode, alert, now):
@@ -230,9 +232,14 @@ def _began(episode: Episode) -> float:
     return min(episode.starts_at, episode.opened_at)
 
 
+def told_end(alert: Alert, now: float) -> float:
+    """When a resolved alert has ended, by the clock of whoever tells it; `now` where it does not say."""
+    return now if alert.ends_at is None else alert.ends_at
+
+
 def _ends_at(alert: Alert, now: float) -> float:
     # An end in the future would make every firing until then a suspect.
-    return now if alert.ends_at is None else min(alert.ends_at, now)
+    return min(told_end(alert, now), now)
 
 
 def _stale(state: State, alert: Alert, now: float) -> bool:

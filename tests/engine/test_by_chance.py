@@ -17,6 +17,7 @@ from autoheal.engine import Word, intake, runs, verification
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
+from autoheal.engine.disputes import Disputes
 from autoheal.engine.pauses import Pauses
 from autoheal.engine.poster import Poster
 from autoheal.engine.runs import Runner
@@ -41,7 +42,16 @@ EXPECTED = frozenset(
         *("heal_confirmed resolved", "heal_failed not_resolved", "heal_failed action_failed"),
         *("escalated steps_exhausted", "escalated paused", "escalated storm", "storm_ended"),
         *("breaker_opened", "breaker_closed healed", "cancel_requested cancelled", "cancel_requested resolved"),
-        *("alert_suspect", "snapshot", "silence_created", "paused", "resumed"),
+        *(
+            "alert_suspect",
+            "alert_disputed",
+            "alert_undisputed",
+            "heal_inconclusive disputed",
+            "snapshot",
+            "silence_created",
+            "paused",
+            "resumed",
+        ),
         *("space_low", "space_ok", "config_rejected", "watchdog_missing", "watchdog_back"),
         *("silence_expired resolved", "silence_expired withdrawn", "silence_extended", "silence_failed"),
         *("action_dry_run hold_out", "storm_released", "rerun_requested", "breaker_closed operator"),
@@ -150,6 +160,14 @@ def lets_all_go(state: State, record: Record) -> None:
         episode.released.setdefault(str(record.rule), Release("", "", record.ts, record.actor))
 
 
+async def nobody_contradicts(*_: object) -> dict[str, float]:
+    return {}
+
+
+async def nothing_settles(*_: object) -> frozenset[str]:
+    return frozenset()
+
+
 async def all_helped(*_: object) -> verification.Verdict:
     """Nobody looks whether the alert has gone."""
     return verification.Verdict(verification.Outcome.CONFIRMED, "resolved")
@@ -188,6 +206,10 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     "storms do not count": (decide, "_waits", waives(Reason.STORM)),
     "concurrency does not count": (decide, "_waits", waives(Reason.CONCURRENCY)),
     "a full disk does not count": (decide, "_waits", waives(Reason.LOW_SPACE)),
+    "disputes do not count": (decide, "_waits", waives(Reason.DISPUTED)),
+    "an end is an end, whoever tells it": (Disputes, "contradicted", nobody_contradicts),
+    "whoever lists an alert is right": (Disputes, "standing", lambda self, about, poll: poll.verdict(about)),
+    "nobody asks again about what is disputed": (Disputes, "settle", nothing_settles),
     "people in Alertmanager do not count": (decide, "_waits", waives(Reason.HUMAN_PRESENT)),
     "people are gone when nobody can tell": (guards, "human_present", gone_when_unknown),
     "fleets do not count": (decide, "_waits", waives(Reason.FLEET_GUARD)),

@@ -169,6 +169,20 @@ async def test_another_firing_ends_the_dispute(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_clock_ahead_of_ours_makes_no_other_firing(tmp_path: Path) -> None:
+    """The end and the beginning are by the sender's clock: what began ten minutes ahead of us fires all the same."""
+    stage = Stage(tmp_path, LADDER)
+    stage.alertmanager = Pair(stage.alert(ago=-600.0))
+    await stage.start()
+    await stage.tell(stage.alert(ago=-600.0))
+    await stage.clock.advance(1)
+    ahead = stage.clock.now() + 610
+    await stage.tell(replace(stage.alert(resolved=True, ago=-599.0), ends_at=ahead))
+    await stage.clock.advance(31)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    await stage.engine.stop()
+
+
 WAITS = with_keys("for: 60s")
 
 

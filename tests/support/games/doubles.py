@@ -90,9 +90,14 @@ class Deeds(FakeAction):
 class Firings(Api):
     """An Alertmanager that knows what fires, and what is silenced by whom."""
 
-    def __init__(self, world: Outages) -> None:
+    def __init__(self, world: Outages, count: int) -> None:
         super().__init__()
         self._world = world
+        self.several = count > 1
+        self.forgotten: set[int] = set()
+        """What fires, and one of several does not list."""
+        self.stale: dict[int, tuple[float, float]] = {}
+        """What has ended, and one of several lists: when it began, and when it was last heard of."""
         self.maintenance_since: float | None = None
         self.telling_since: float | None = world.clock.monotonic()
         """Since when it tells which alerts fire, on the monotonic clock; None while it does not."""
@@ -157,6 +162,10 @@ class Firings(Api):
         }
         return frozenset(own | ({f"{FOREIGN}{number}"} if number in self.minded else set()))
 
+    def heard_at(self) -> float:
+        """When what fires was last heard of, by its own clock: each minute."""
+        return self._world.clock.monotonic() // 60.0 * 60.0
+
     async def poll(self, **about: Any) -> Any:
         world = self._world
         telling = self.telling_since is not None
@@ -164,7 +173,14 @@ class Firings(Api):
         if telling and self.maintenance_since is not None:
             labels = {"alertname": "Maintenance"}
             alerts.append(Alert(AlertStatus.FIRING, "f" * 16, labels, {}, self.maintenance_since))
+        stale = self.stale if telling else {}
+        alerts += [world.alert(number, starts_at=starts_at) for number, (starts_at, _) in stale.items()]
         self.listed = Api(*alerts).listed
+        for seen in self.listed.values():
+            seen.heard_at = self.heard_at()
+        for number, (_, heard_at) in stale.items():
+            self.listed[f"{number:016x}"].heard_at = heard_at
+        self.denied = {f"{number:016x}" for number in self.forgotten | stale.keys()} if self.uptime > 300 else set()
         for number in world.firing if telling else ():
             each = self.listed[f"{number:016x}"]
             each.silenced_by = self.covering(number)

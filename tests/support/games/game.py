@@ -27,9 +27,9 @@ class Chance(Moves):
         self.sound = False
         """Whether the game has begun, and nothing is wrong with it so far."""
 
-    @initialize(with_api=st.booleans())
-    def begin(self, with_api: bool) -> None:
-        self.world = World(Path(self.folder.name), with_api=with_api)
+    @initialize(alertmanagers=st.sampled_from([0, 1, 2]))
+    def begin(self, alertmanagers: int) -> None:
+        self.world = World(Path(self.folder.name), alertmanagers=alertmanagers)
         self.sound = True
 
     def teardown(self) -> None:

@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from tests.support.games.ground import BROKEN
 from tests.support.games.laws import ALERTS
+from tests.support.games.pair import FORGETTING_SECONDS
 from tests.support.games.world import World
 
 alerts = st.integers(0, len(ALERTS) - 1)
@@ -64,6 +65,48 @@ class Moves(RuleBasedStateMachine):
     @rule(anything=st.booleans())
     def alertmanager_takes(self, anything: bool) -> None:
         self.world.takes(anything=anything)
+
+    @precondition(lambda self: self.world.several())
+    @rule(numbers=some, meanwhile=st.sampled_from([None, 1.0, 61.0]))
+    def forget(self, numbers: list[int], meanwhile: float | None) -> None:
+        self.world.forget(numbers)
+        if meanwhile is not None:
+            self.world.wait(meanwhile)
+            self.world.remember()
+
+    @precondition(lambda self: self.world.several())
+    @rule(numbers=some, told=st.booleans(), seconds=st.sampled_from([0.0, 61.0, FORGETTING_SECONDS]))
+    def resolve_unheard(self, numbers: list[int], told: bool, seconds: float) -> None:
+        self.world.resolve_unheard(numbers, told=told)
+        if seconds:
+            self.world.wait(seconds)
+            self.world.forget_stale()
+
+    @precondition(lambda self: self.world.several())
+    @rule(number=alerts, fires=st.booleans())
+    def dispute_before_it_acts(self, number: int, fires: bool) -> None:
+        self.world.clear_the_way()
+        self.world.pause(None, None)
+        self.world.fire_anew(number)
+        if fires:
+            self.world.forget([number])
+        else:
+            self.world.resolve_unheard([number], told=True)
+        self.world.resume(None)
+        self.world.wait(61.0)
+
+    @precondition(lambda self: self.world.several())
+    @rule(number=alerts, fires=st.booleans())
+    def dispute_while_it_is_verified(self, number: int, fires: bool) -> None:
+        self.world.clear_the_way()
+        self.world.fire_anew(number)
+        self.world.wait(1.0)
+        if fires:
+            self.world.forget([number])
+        else:
+            self.world.resolve_unheard([number], told=number % 2 == 0)
+        self.world.wait(130.0)
+        self.world.forget_stale()
 
     @rule(count=st.sampled_from([None, 0.0, 2.0, 3.9, 4.0, 8.0, 8.0]), numbers=st.lists(alerts, max_size=2))
     def population(self, count: float | None, numbers: list[int]) -> None:

@@ -80,6 +80,8 @@ def forbidden(known: Told, run: Seen, step: int, text: str, book: Laws, now: flo
     firing = known.episodes.get(run.fingerprint)
     if firing is None or firing.id != run.episode:
         return "the alert has ended"
+    if firing.disputed:
+        return "nobody knows whether it fires"
     if "env" in firing.labels:
         return "protected"
     demoted = known.demoted.get(run.rule)

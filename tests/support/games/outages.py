@@ -20,11 +20,17 @@ KEPT_SECONDS = 20.0
 class Outages(Ground):
     """Alerts that fire and end, who tells of them and how; and with that the truth of which no record tells."""
 
-    def __init__(self, folder: Path, *, with_api: bool) -> None:
+    def __init__(self, folder: Path, *, alertmanagers: int) -> None:
         super().__init__(folder, self)
-        self.alertmanager: Firings | None = Firings(self) if with_api else None
+        self.alertmanager: Firings | None = Firings(self, alertmanagers) if alertmanagers else None
         self.firing: dict[int, float] = {}
         """When each alert that fires began."""
+        self.doubted: set[tuple[int, float]] = set()
+        """Alerts and when they began, of which one Alertmanager has said that they ended, and that was not so."""
+        self.believed: set[tuple[int, float]] = set()
+        """Those of them that nobody contradicted."""
+        self.stale_since: dict[int, float] = {}
+        """When alerts ended that one Alertmanager goes on to list, on the monotonic clock."""
         self.stirred_at = 0.0
         """When what Alertmanager or Prometheus tells has last changed, on the monotonic clock."""
         self._ended_at: dict[int, float] = {}
@@ -78,6 +84,8 @@ class Outages(Ground):
                     Alert(AlertStatus.RESOLVED, alert.fingerprint, alert.labels, {}, alert.starts_at, ends_at=now)
                 )
                 self._ended_at[number] = self.firing.pop(number)
+                if self.alertmanager is not None:
+                    self.alertmanager.forgotten.discard(number)
         if told and alerts:
             self._do(self._post(alerts))
 
@@ -89,8 +97,10 @@ class Outages(Ground):
         self._outages += 1
         self.firing[number] = at
         self._sent[f"{number:016x}", at] = self._outages
-        if self.alertmanager is not None:
-            self.alertmanager.listed_since[number] = self.clock.monotonic()
+        if (api := self.alertmanager) is not None:
+            api.listed_since[number] = self.clock.monotonic()
+            api.forgotten.discard(number)
+            api.stale.pop(number, None)
 
     def _outage(self, number: int) -> int:
         return self._sent.get((f"{number:016x}", self.firing[number]), 0)
@@ -104,6 +114,7 @@ class Outages(Ground):
                 self._promised(f"firing {alert.fingerprint}", kept=kept)
             elif alert.status is AlertStatus.RESOLVED:
                 kept = known is None or abs(known.starts_at - alert.starts_at) > 60.0
+                kept |= known is not None and known.disputed and self.disputable(alert)
                 self._promised(f"resolved {alert.fingerprint}", kept=kept)
 
     async def _beat(self, alert: Alert) -> None:
@@ -184,6 +195,10 @@ class Outages(Ground):
 
     def withdrawn(self, silence: str) -> bool:
         return self.alertmanager is not None and silence in self.alertmanager.ended
+
+    def disputable(self, alert: Alert) -> bool:
+        """Whether somebody may still list an alert whose end was told."""
+        raise NotImplementedError
 
     def heartbeat_late(self, record: Record) -> bool:
         return self.journal.made[record.seq] - max(self.heartbeat_at, self.booted_at) > WATCHDOG_AFTER - MOMENT

@@ -5,10 +5,10 @@ from __future__ import annotations
 from autoheal.engine import Ack, Word, batch_digest
 from autoheal.model import Kind
 from autoheal.state import Run, RunState
-from tests.support.games.outages import Outages
+from tests.support.games.pair import Pair
 
 
-class People(Outages):
+class People(Pair):
     """Each word is given at once, and what its answer promises is looked at when that comes."""
 
     def runs(self) -> list[Run]:

@@ -52,6 +52,14 @@ class Truth(Protocol):
         """Whether people have ended that silence in Alertmanager."""
         ...
 
+    def fires_on(self, fingerprint: str, starts_at: float) -> bool:
+        """Whether a firing goes on that one of two Alertmanagers takes for resolved, and the other lists."""
+        ...
+
+    def taken_for_firing(self, record: Record) -> bool:
+        """Whether a verdict rests on one of two Alertmanagers alone, which lists what has ended."""
+        ...
+
     def heartbeat_late(self, record: Record) -> bool:
         """Whether the alert that always fires had stayed away for long when `record` was made."""
         ...
@@ -65,6 +73,8 @@ class Firing:
     labels: Mapping[str, str]
     starts_at: float
     opened_at: float
+    disputed: bool = False
+    """Whether one Alertmanager has told its end, and another still lists it."""
 
     @property
     def target(self) -> str:
@@ -226,10 +236,18 @@ class Told:
         if (outage := self.truth.outage(fingerprint, starts_at)) is not None:
             self.outages[str(record.episode)] = outage
 
+    def _alert_disputed(self, record: Record) -> None:
+        self.episodes[str(record.fingerprint)].disputed = True
+
+    def _alert_undisputed(self, record: Record) -> None:
+        self.episodes[str(record.fingerprint)].disputed = False
+
     def _alert_resolved(self, record: Record) -> None:
         fingerprint = str(record.fingerprint)
         self.suspects.discard(fingerprint)
-        self.episodes.pop(fingerprint, None)
+        known = self.episodes.pop(fingerprint, None)
+        if known is not None and self.truth.fires_on(fingerprint, known.starts_at):
+            self.fault(f"{known.id} is said to have ended by one Alertmanager, and another lists it")
         for known in (self.decided, self.left):
             for key in [key for key in known if key[0] == fingerprint]:
                 del known[key]

@@ -106,6 +106,8 @@ class Watchman(Told):
         elif kind in VERDICTS:
             if run.outcome is None:
                 self.fault(f"{kind} of {id_} before its action has an end")
+            if self.truth.taken_for_firing(record):
+                self.fault(f"{id_} is judged by an Alertmanager that lists what has ended")
             run.verdict = kind
         if kind in TERMINAL:
             self._ended(record, run)

@@ -19,6 +19,8 @@ ASKING_SECONDS = 60.0
 """Within so long it hears what Alertmanager and Prometheus tell."""
 ENDING_SECONDS = 65.0
 """Within so long it hears that people have ended a silence there."""
+SETTLING_SECONDS = 80.0
+"""Within so long it shows whether an alert fires: it is heard of each minute, and asked about each quarter."""
 TELLING_SECONDS = 20.0
 """Within so long people hear of what is left to them."""
 _NEVER = frozenset(
@@ -33,8 +35,8 @@ _NEVER = frozenset(
 class World(People):
     """`check` tells whether all is as it must be."""
 
-    def __init__(self, folder: Path, *, with_api: bool) -> None:
-        super().__init__(folder, with_api=with_api)
+    def __init__(self, folder: Path, *, alertmanagers: int) -> None:
+        super().__init__(folder, alertmanagers=alertmanagers)
         self._shadow = 0
         self._state = State()
         self.open()
@@ -48,6 +50,7 @@ class World(People):
             return  # it may be waiting for that
         self._expect_begun()
         self._expect_told(seconds)
+        self._expect_settled(seconds)
         if seconds > ENDING_SECONDS:
             self._expect_ended(withdrawn)
         if seconds > TELLING_SECONDS:
@@ -91,6 +94,11 @@ class World(People):
         late = self.clock.monotonic() - since > WATCHDOG_AFTER + 2 * WAKING_SECONDS
         if late and seconds > 2 * WAKING_SECONDS and not self.watchman.watchdog_missing:
             self.watchman.fault("the alert that always fires stays away, and nobody says so")
+
+    def _expect_settled(self, seconds: float) -> None:
+        for fingerprint, firing in self.watchman.episodes.items():
+            if firing.disputed and min(seconds, self.agreed_for(fingerprint)) > SETTLING_SECONDS:
+                self.watchman.fault(f"{firing.id} is disputed, and nothing is in the way of settling that")
 
     def _expect_ended(self, withdrawn: set[str]) -> None:
         """That people have ended these silences has been heard."""
@@ -157,6 +165,8 @@ class World(People):
         self.pause_file.unlink(missing_ok=True)
         self.action.next.clear()
         self.answers("all", 3600.0, maintenance=False)
+        self.remember()
+        self.forget_stale()
         self.takes(anything=True)
         for number in range(len(ALERTS)):
             self.mind(number, there=False)
