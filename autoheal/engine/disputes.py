@@ -75,7 +75,8 @@ class Disputes:
     async def settle(self, poll: Poll, begun: float) -> frozenset[str]:
         """Record what an answer, asked for at `begun`, says of what is disputed; the fingerprints that have ended."""
         ended: set[str] = set()
-        asked = [episode for episode in self._open() if episode.dispute is not None and episode.dispute.since <= begun]
+        now = self._clock.now()
+        asked = [one for one in self._open() if one.dispute is not None and asked_since(one.dispute.since, begun, now)]
         for first in range(0, len(asked), AT_ONCE):
             if first:
                 await asyncio.sleep(0)
@@ -128,6 +129,14 @@ class Disputes:
         if poll.verdict(fingerprint) == "ended":
             return True
         return fingerprint not in poll.unreadable and self._clock.now() - since > LAPSE_SECONDS
+
+
+def asked_since(told: float, begun: float, now: float) -> bool:
+    """Whether a question of `begun` was asked after something was told at `told`: only then its answer tells of that.
+
+    What was told in what is the future `now` was told before the clock was set back, in an earlier life.
+    """
+    return told <= begun or told > now
 
 
 def _listed(poll: Poll, fingerprint: str, ends_at: float) -> bool:

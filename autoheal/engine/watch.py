@@ -11,7 +11,7 @@ import structlog
 
 from autoheal.alertmanager import Alertmanager, Poll, matcher_filters
 from autoheal.clock import Clock
-from autoheal.engine.disputes import Disputes
+from autoheal.engine.disputes import Disputes, asked_since
 from autoheal.engine.verification import Standing
 from autoheal.errors import JournalError
 from autoheal.model import Alert, AlertStatus, Draft, Notification
@@ -168,13 +168,12 @@ class Watch:
         """The ends of these. An answer says nothing of what was told after its question (`begun`): that may be the
         next firing.
         """
-        state, ended = self._state(), []
+        state, now, ended = self._state(), self._clock.now(), []
         for fingerprint in fingerprints:
             episode, suspect = state.episodes.get(fingerprint), state.suspects.get(fingerprint)
             known = episode or suspect
             told = episode.opened_at if episode else suspect.seen_at if suspect else 0.0
-            if known is not None and told <= begun:
-                now = self._clock.now()
+            if known is not None and asked_since(told, begun, now):
                 ended.append(
                     Alert(
                         AlertStatus.RESOLVED, fingerprint, known.labels, known.annotations, known.starts_at, ends_at=now

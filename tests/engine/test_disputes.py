@@ -246,6 +246,18 @@ async def test_a_dispute_outlives_the_gateway(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_clock_that_was_set_back_delays_nothing(tmp_path: Path) -> None:
+    """What the life before has written stands an hour ahead then: what is asked now tells of it all the same."""
+    stage, pair = await waiting(tmp_path)
+    await stage.crash()
+    stage.clock.set_now(stage.clock.now() - 3600.0)
+    await stage.start()
+    pair.listed.clear()
+    await stage.clock.advance(16)
+    assert stage.story()[-1] == "alert_resolved"
+    await stage.engine.stop()
+
+
 async def test_one_that_no_longer_lists_it_is_a_dispute_in_verification(tmp_path: Path) -> None:
     """Without a word by webhook too: that one lists the alert and another does not is no answer."""
     stage, pair = await acted(tmp_path)

@@ -93,6 +93,21 @@ async def test_many_ends_are_told_in_slices(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_clock_that_was_set_back_hides_no_end(tmp_path: Path) -> None:
+    """What is open was told an hour ahead of a life whose clock was set back: its end is heard of at the start."""
+    stage = Stage(tmp_path, with_keys("for: 1h"))
+    stage.alertmanager = api = Api(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.crash()
+    api.listed.clear()
+    stage.clock.set_now(stage.clock.now() - 3600.0)
+    await stage.start()
+    await settle()
+    assert stage.story()[-1] == "alert_resolved"
+    await stage.engine.stop()
+
+
 @pytest.mark.parametrize(("apart", "polls"), [(5.0, 1), (5.01, 2)])
 async def test_a_poll_answers_for_five_seconds(tmp_path: Path, apart: float, polls: int) -> None:
     """Whoever asks within five seconds of a poll's question gets its answer; later ones a new one."""
