@@ -15,7 +15,7 @@ from autoheal.model import By, Kind, Mode, Notification, rfc3339
 from autoheal.state import Run, RunState
 from tests.support.clock import settle
 from tests.support.engine import Stage
-from tests.support.rules import ONE_RULE
+from tests.support.rules import ONE_RULE, rules_from
 
 RULE = ONE_RULE.replace("mode: live", "mode: approve")
 QUARTER = 900.0
@@ -395,7 +395,24 @@ async def test_nor_does_it_outlast_a_slow_disk(tmp_path: Path) -> None:
     stage.journal.held = False
     stage.journal.release()
     await settle()
-    assert stage.story()[-2:] == ["action_interrupted awaiting_approval", "escalated awaiting_approval"]
+    assert stage.story()[-2:] == ["action_interrupted expired", "escalated expired"]
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
+async def test_a_reload_while_the_intent_is_written_counts_too(tmp_path: Path) -> None:
+    """People approved the rule as it was: the plan is the same, but not what stands around it."""
+    stage = await waiting(tmp_path)
+    stage.journal.held = True
+    approving = asyncio.create_task(approve(stage))
+    await settle()
+    stage.journal.release(Kind.APPROVAL_GRANTED)
+    await approving
+    stage.engine.rules = rules_from(RULE.replace("cooldown: 10m", "cooldown: 9m"))
+    stage.journal.held = False
+    stage.journal.release()
+    await settle()
+    assert stage.story()[-2:] == ["action_interrupted rule_changed", "escalated rule_changed"]
     assert stage.action.done == []
     await stage.engine.stop()
 
