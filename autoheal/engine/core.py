@@ -273,7 +273,7 @@ class Engine:
             asked = sent if isinstance(sent, Notification) else await in_turns(sent)
             notification = await in_turns(hide(asked, self._redaction))
             # By its labels as they came: what matchers name may be hidden.
-            always = self._arrived(asked.alerts)
+            always = self._arrived(asked.alerts, actor)
             others = [alert for alert in notification.alerts if alert.fingerprint not in always]
             alerts = with_room(self.state, others)
             suspects = await self._take(alerts, correlation_id, notification.rejected, actor=actor)
@@ -449,12 +449,12 @@ class Engine:
                 self._poster.changed(record)
         self._notifier.changed(records)
 
-    def _arrived(self, alerts: Sequence[Alert]) -> frozenset[str]:
+    def _arrived(self, alerts: Sequence[Alert], actor: str) -> frozenset[str]:
         """Take note of what has come, and tell what of it only shows that alerts arrive (see `_always`)."""
         if self.watchdog is not None:
             self._expect_running()
             self._ledger.refresh()
-            self.watchdog.look(alerts)
+            self.watchdog.look(alerts, actor)
         return self._always(alerts)
 
     def _always(self, alerts: Sequence[Alert]) -> frozenset[str]:
