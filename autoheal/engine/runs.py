@@ -171,21 +171,24 @@ class Runner:
         """Start what was cut short once more, guards willing; False: it is to be verified as it is."""
         if not self._may_run_again():
             return False
-        await self._look_before_starting()
+        now = await self._look_before_starting()
         run = self._standing_at(RunState.VERIFYING)
         if run is None:
             return True  # people have spoken meanwhile
-        if not self._may_run_again() or obstacle(self._world, run, run.step) is not None:
+        # What has changed since people were asked is what the first start has done, or somebody: both are verified.
+        if not self._may_run_again() or obstacle(self._world, run, run.step, now) is not None:
             return False
         await self._start(run, run.step)
         return True
 
     async def _observed_now(self) -> str | None:
-        """How that is which people have approved to change, before the first step; None where it is not known."""
-        run = self._standing_at(RunState.PLANNED)
+        """How that is which people have approved to change, before the first step's action starts, or starts again;
+        None where it is not known.
+        """
+        run = self._ledger.state.runs.get(self.run_id)
         if (
             run is None
-            or run.step
+            or (run.state, run.step) not in ((RunState.PLANNED, 0), (RunState.VERIFYING, 1))
             or run.approval is None
             or run.approval.observed is None
             or crowded(self._world, run, self._clock.now())
