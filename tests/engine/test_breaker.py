@@ -193,6 +193,23 @@ async def test_a_demoted_rule_may_ask_people_instead(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_word_of_an_operator_takes_the_questions_of_a_demoted_rule_back(tmp_path: Path) -> None:
+    """It acts by itself again: nobody has to answer what it had asked before."""
+    stage = Stage(tmp_path, with_keys("breaker: {failures: 1, reset: 1h, demote: approve}"))
+    runs = Runs(stage)
+    await stage.start()
+    for instance in ("api-1", "api-2", "api-3"):
+        await runs.fail(instance)
+        await stage.clock.advance(3601)
+    await stage.tell(stage.alert("api-4"))
+    assert runs.last("api-4") == "approval_requested"
+    await stage.engine.reset("restart", By("ann", "c9"))
+    await settle()
+    assert "action_cancelled rule_changed" in stage.story(of=lambda record: record.target == "api-4")
+    assert runs.last("api-4") == "action_ok"
+    await stage.engine.stop()
+
+
 async def test_a_rule_that_asks_anyway_is_not_demoted_to_asking(tmp_path: Path) -> None:
     """It would be none: its breaker goes on to open and to let one run try again."""
     rules = with_keys("breaker: {failures: 1, reset: 1h, demote: approve}").replace("mode: live", "mode: approve")
