@@ -141,6 +141,25 @@ async def test_what_a_breaker_has_to_tell_survives_a_crash(tmp_path: Path) -> No
     await stage.engine.stop()
 
 
+async def test_a_demotion_is_told_though_the_gateway_died_before_it(tmp_path: Path) -> None:
+    """The third opening is on disk and what follows from it is not: the next life demotes the rule, once."""
+    stage = Stage(tmp_path, BREAKER_RULES)
+    runs = Runs(stage)
+    await stage.start()
+    await runs.fail("api-1", "api-2")
+    for instance in ("api-3", "api-4"):
+        await runs.fail(instance)
+        await stage.clock.advance(3601)
+    await stage.crash()
+    kinds = [record.kind for record in stage.journal.records]
+    del stage.journal.records[kinds.index(Kind.RULE_DEMOTED) :]
+    await stage.start()
+    assert runs.guards() == ["breaker_opened"] * 3 + ["rule_demoted"]
+    await stage.tell(stage.alert("api-5"))
+    assert runs.last("api-5") == "action_dry_run dry_run"
+    await stage.engine.stop()
+
+
 async def test_a_trial_that_never_began_lets_the_next_one_try(tmp_path: Path) -> None:
     """Its alert resolved before its action: who waited behind it is asked again."""
     stage = Stage(tmp_path, BREAKER_RULES)
