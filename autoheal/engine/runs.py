@@ -109,6 +109,9 @@ class Runner:
                 await self._next_step()
             case RunState.ACTING:
                 await self._close_interrupted()
+            case RunState.VERIFYING if self.run.action_ok is None and self.run.reason not in _CUT_SHORT:
+                # A torn batch has its action's refusal, or our fault, and not its `escalated`.
+                await self._ledger.insist(lambda: endings.escalated(self.run, self.run.reason or "inconclusive"))
             case RunState.VERIFYING:
                 if not await self._run_again():
                     await self._verify()
@@ -243,7 +246,7 @@ class Runner:
             record = self._ledger.commit([started])[-1]
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
-            await self._world.look(self.run)
+            await self._look_again()
             if (why := overtaken(self._world, self.run)) is not None:
                 await self._ledger.insist(lambda: endings.not_run(self.run, action.name, why))
                 return None
@@ -257,6 +260,15 @@ class Runner:
             # The service stops and the grace is over: the action was cut, and this is its terminal record.
             self._interrupted(action.name)
             raise
+
+    async def _look_again(self) -> None:
+        """Look at the world once the intent is on disk; while the log does not take what is seen, nothing is done."""
+        while True:
+            try:
+                return await self._world.look(self.run)
+            except JournalUnavailable as error:
+                _log.error("action_waits_for_the_log", run=self.run_id, error=str(error))
+                await self._ledger.healthy()
 
     async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
         def drafts() -> Sequence[Draft]:
