@@ -125,6 +125,24 @@ async def test_a_word_of_an_operator_closes_it(tmp_path: Path) -> None:
         await stage.engine.reset("restart", By("ann", "c9"))
 
 
+async def test_nobody_hears_that_there_is_nothing_to_reset_before_that_is_durable(tmp_path: Path) -> None:
+    """The first of two operators has closed it, and the log may give that up: then it is open still."""
+    stage = Stage(tmp_path, BREAKER_RULES)
+    await stage.start()
+    await Runs(stage).fail("api-1", "api-2")
+    stage.journal.held = True
+    asked = [asyncio.ensure_future(stage.engine.reset("restart", By(who, "c9"))) for who in ("ann", "bob")]
+    await settle()
+    assert not any(one.done() for one in asked)
+    stage.journal.fail()
+    for one in asked:
+        with pytest.raises(JournalUnavailable):
+            await one
+    stage.journal.held, stage.journal.healthy = False, True
+    assert await stage.engine.reset("restart", By("bob", "c9"))
+    await stage.engine.stop()
+
+
 async def test_what_a_breaker_has_to_tell_survives_a_crash(tmp_path: Path) -> None:
     """The gateway dies between the second failure and the record of the opening: the next life tells of it."""
     stage = Stage(tmp_path, BREAKER_RULES)
