@@ -62,12 +62,17 @@ def _another_rule(run: Run, decision: Decision) -> bool:
 
 
 def crowded(world: World, run: Run, now: float) -> bool:
-    """Whether only the want of room keeps a run from acting that people have approved: it waits for its turn."""
+    """Whether only the want of room keeps a run from acting that people have approved, or may yet: it waits."""
     # Not for ever: hours later nobody expects it any more. Then it ends, and people are asked anew in its time.
     if run.approval is None or run.resolved is not None or now >= run.approval.expires_at:
         return False
     decision = world.decide_again(run)
-    return decision is not None and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)
+    return (
+        decision is not None
+        and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)
+        and decision.plan_digest == run.plan_digest
+        and not _another_rule(run, decision)
+    )
 
 
 def _why_stopped(run: Run, decision: Decision) -> str:

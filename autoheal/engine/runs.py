@@ -220,6 +220,8 @@ class Runner:
         run = self._standing_at(RunState.AWAITING_APPROVAL)
         if run is None:
             return []
+        if crowded(self._world, run, self._clock.now()):
+            return []  # who is approved waits for room, too
         if (drafts := obstacle(self._world, run)) is not None:
             return drafts
         if run.approval is None:

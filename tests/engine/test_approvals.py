@@ -455,6 +455,45 @@ async def test_who_waits_for_people_takes_no_room_and_who_is_approved_waits_for_
     await stage.engine.stop()
 
 
+OTHER = """
+      - {name: other, match: alertname="Slow", target: '{{ labels.instance }}', mode: live, steps: [fake: {do: tidy}]}
+"""
+
+
+async def test_a_want_of_room_takes_no_question_back(tmp_path: Path) -> None:
+    """Whatever happens elsewhere while all places are taken: who is approved waits for room, too."""
+    stage = await waiting(tmp_path, RULE + OTHER, AUTOHEAL_MAX_RUNNING="1")
+    run = the_run(stage)
+    await stage.tell(stage.alert("api-9", alertname="Slow"))
+    assert [do for *_, do in stage.action.done] == ["tidy"]
+    await stage.engine.pause("other", "hands off", None, By("bob", "c"))
+    await settle()
+    assert run.state is RunState.AWAITING_APPROVAL
+    await stage.engine.control.approve(run.id, word(plan_digest=run.plan_digest))
+    await stage.tell(stage.alert("api-9", alertname="Slow", resolved=True))
+    await stage.clock.advance(2)
+    assert [do for *_, do in stage.action.done] == ["tidy", "restart api-1"]
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("approved", [False, True])
+async def test_a_reload_counts_though_there_is_no_room(tmp_path: Path, approved: bool) -> None:
+    """What was asked, or approved and waits for its turn, is void at once: nobody is to think that it will be done."""
+    stage = await waiting(tmp_path, RULE + OTHER, AUTOHEAL_MAX_RUNNING="1")
+    await stage.tell(stage.alert("api-9", alertname="Slow"))
+    run = next(run for run in stage.engine.state.runs.values() if run.rule == "restart")
+    if approved:
+        await stage.engine.control.approve(run.id, word(plan_digest=run.plan_digest))
+    stage.rules = (RULE + OTHER).replace("cooldown: 10m", "cooldown: 9m")
+    await stage.engine.reload()
+    await stage.clock.advance(2)
+    assert run.state is RunState.CANCELLED
+    await stage.tell(stage.alert("api-9", alertname="Slow", resolved=True))
+    await stage.clock.advance(2)
+    assert stage.story()[-2:] == ["decision awaiting_approval", "approval_requested"]
+    await stage.engine.stop()
+
+
 async def test_an_approved_run_that_waits_for_room_ends_with_its_alert(tmp_path: Path) -> None:
     """And asks all other guards as before: a pause meanwhile voids it."""
     stage = Stage(tmp_path, RULE, AUTOHEAL_MAX_RUNNING="1")
