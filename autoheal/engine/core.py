@@ -298,6 +298,8 @@ class Engine:
         self._expect_running()
         self._ledger.refresh()
         if rule not in self.state.breakers:
+            # It may have been closed a moment ago, and that may not be durable yet.
+            await self._ledger.settle()
             return False
         about = Draft(
             kind=Kind.BREAKER_CLOSED,

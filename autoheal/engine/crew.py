@@ -29,11 +29,14 @@ _VOIDING = frozenset(
         Kind.CONFIG_LOADED,
         Kind.SPACE_LOW,
         Kind.BREAKER_OPENED,
+        Kind.BREAKER_CLOSED,
         Kind.RULE_DEMOTED,
         Kind.STORM_BEGAN,
     )
 )
-"""Kinds after which runs that wait for people ask the guards again: nobody is to approve what those refuse."""
+"""Kinds after which runs that wait for people ask the guards again: nobody is to approve what those refuse, or answer
+what need not be asked any more.
+"""
 
 _log = structlog.get_logger(__name__)
 

@@ -134,7 +134,8 @@ class Decider:
         elif record.kind in (Kind.RERUN_REQUESTED, Kind.ALERT_UNDISPUTED):
             self.mark([str(record.fingerprint)])
         elif record.kind is Kind.ALERT_RESOLVED:
-            self._starved.discard(str(record.fingerprint))
+            for waiting in (self._starved, *self._behind.values()):
+                waiting.discard(str(record.fingerprint))
             if self._state.storms:
                 self._look_at_guards()
         elif run is not None and run.state in TERMINAL:

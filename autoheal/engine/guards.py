@@ -6,7 +6,7 @@ They are made from the state alone, so that none is lost when the gateway dies b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from autoheal.breaker import Breaker
@@ -15,6 +15,7 @@ from autoheal.model import Draft, Kind, Mode, rfc3339
 from autoheal.rules import Rule, RuleSet
 from autoheal.rules.decide import Switches, demoted_to, mode_of, protected
 from autoheal.rules.render import target_of
+from autoheal.rules.schema import Window
 from autoheal.state import Episode, State
 from autoheal.storm import Storm
 
@@ -46,15 +47,13 @@ def _due(rule: Rule, breaker: Breaker) -> Iterator[Draft]:
         and not breaker.demoted
         and (breaker.trial_failed or (breaker.opened_at is None and breaker.failures >= rule.breaker.failures))
     ):
-        opens = breaker.opens + 1
-        about = {"failures": breaker.failures, "opens": opens, "rule_digest": rule.digest}
+        about = {"failures": breaker.failures, "opens": breaker.opens + 1, "rule_digest": rule.digest}
         until = rfc3339(breaker.until(rule.breaker.reset))
         yield Draft(kind=Kind.BREAKER_OPENED, rule=rule.name, detail={**about, "until": until})
-        to = demoted_to(rule)
-        if opens >= DEMOTED_AFTER and to is not rule.mode:
-            yield Draft(
-                kind=Kind.RULE_DEMOTED, rule=rule.name, detail={**about, "from": rule.mode.value, "to": to.value}
-            )
+    elif breaker.opens >= DEMOTED_AFTER and not breaker.demoted and (to := demoted_to(rule)) is not rule.mode:
+        about = {"failures": breaker.failures, "opens": breaker.opens, "rule_digest": rule.digest}
+        modes = {"from": rule.mode.value, "to": to.value}
+        yield Draft(kind=Kind.RULE_DEMOTED, rule=rule.name, detail={**about, **modes})
 
 
 class Survey:
@@ -111,18 +110,28 @@ def _hold_more(storm: Storm, count: int) -> bool:
     return False
 
 
+def _acts(state: State, rule: Rule | None, switches: Switches) -> bool:
+    return rule is not None and mode_of(state, rule, switches) in (Mode.APPROVE, Mode.LIVE)
+
+
+def _about(limit: Window, targets: Sequence[str]) -> dict[str, object]:
+    some = [target[:TARGET_SHOWN] for target in targets[:TARGETS_NAMED]]
+    return {"targets": len(targets), "of": limit.count, "window": limit.seconds, "some": some}
+
+
 def storms_due(
     state: State, rules: Mapping[str, Rule], named: Mapping[str, Mapping[str, float]], switches: Switches, now: float
 ) -> tuple[list[Draft], float | None]:
-    """The begins and ends of storms that no record tells of, given what a `Survey` has `named`; and when time alone may
-    end the next one (epoch seconds).
+    """The begins and ends of storms, and the calls of people to one, that no record tells of, given what a `Survey` has
+    `named`; and when time alone may end the next one (epoch seconds).
     """
     drafts: list[Draft] = []
     looks: list[float] = []
     for name in {**named, **state.storms}:
         rule, storm = rules.get(name), state.storms.get(name)
         limit = None if rule is None else rule.storm
-        if storm is not None and not storm.over and limit is not None and _hold_more(storm, limit.count):
+        calls = storm is not None and storm.escalated_at is None and _acts(state, rule, switches)
+        if storm is not None and not storm.over and limit is not None and not calls and _hold_more(storm, limit.count):
             continue  # whatever else there is: this is asked for each alert of a storm, and there may be thousands
         span = 0.0 if limit is None else limit.seconds
         seen = {**state.targets.get(name, {}), **named.get(name, {})}
@@ -131,13 +140,12 @@ def storms_due(
             held = set(storm.held.values())
             if limit is None or (excess := len(recent.keys() | held) - limit.count) <= 0:
                 drafts.append(Draft(kind=Kind.STORM_ENDED, rule=name, detail={"held": len(storm.held)}))
+            elif calls:
+                # One word to people for all of it; a dry run leaves them nothing to do.
+                about = _about(limit, [*recent, *(held - recent.keys())])
+                drafts.append(Draft(kind=Kind.ESCALATED, rule=name, reason="storm", detail=about))
             elif excess <= len(leaving := sorted(ts for target, ts in recent.items() if target not in held)):
                 looks.append(leaving[excess - 1] + span)
         elif rule is not None and limit is not None and len(recent) > limit.count:
-            some = [target[:TARGET_SHOWN] for target in list(recent)[:TARGETS_NAMED]]
-            about = {"targets": len(recent), "of": limit.count, "window": span, "some": some}
-            drafts.append(Draft(kind=Kind.STORM_BEGAN, rule=name, detail=about))
-            # One word to people for all of it; a dry run leaves them nothing to do.
-            if mode_of(state, rule, switches) is not Mode.DRY_RUN:
-                drafts.append(Draft(kind=Kind.ESCALATED, rule=name, reason="storm", detail=about))
+            drafts.append(Draft(kind=Kind.STORM_BEGAN, rule=name, detail=_about(limit, list(recent))))
     return drafts, min(looks, default=None)

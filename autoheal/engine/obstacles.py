@@ -31,8 +31,7 @@ def obstacle(world: World, run: Run, number: int | None = None, now: str | None 
         return [world.decision(run, decision), run_draft(ends, run, reason=_why_stopped(run, decision))]
     if decision.plan_digest != run.plan_digest:
         return [run_draft(ends, run, reason="plan_changed", plan_digest=decision.plan_digest)]
-    if run.approval is not None and decision.rule_digest != run.approval.rule_digest:
-        # What people approve is the rule as they saw it, its guards and verification included.
+    if _another_rule(run, decision):
         return [run_draft(ends, run, reason="rule_changed", rule_digest=decision.rule_digest)]
     if run.approval is not None and now is not None and now != run.approval.observed:
         return [run_draft(ends, run, reason="human_present", approved=run.approval.observed, observed=now)]
@@ -51,17 +50,29 @@ def overtaken(world: World, run: Run) -> str | None:
     if decision is None:
         return "rule_removed"
     if decision.reason is not Reason.ACT:
-        return decision.reason.value
-    return None if decision.plan_digest == run.plan_digest else "plan_changed"
+        return _why_stopped(run, decision)
+    if decision.plan_digest != run.plan_digest:
+        return "plan_changed"
+    return "rule_changed" if _another_rule(run, decision) else None
+
+
+def _another_rule(run: Run, decision: Decision) -> bool:
+    # What people approve is the rule as they saw it, its guards and verification included.
+    return run.approval is not None and run.approval.rule_digest != decision.rule_digest
 
 
 def crowded(world: World, run: Run, now: float) -> bool:
-    """Whether only the want of room keeps a run from acting that people have approved: it waits for its turn."""
+    """Whether only the want of room keeps a run from acting that people have approved, or may yet: it waits."""
     # Not for ever: hours later nobody expects it any more. Then it ends, and people are asked anew in its time.
     if run.approval is None or run.resolved is not None or now >= run.approval.expires_at:
         return False
     decision = world.decide_again(run)
-    return decision is not None and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)
+    return (
+        decision is not None
+        and decision.reason in (Reason.CONCURRENCY, Reason.FLEET_GUARD)
+        and decision.plan_digest == run.plan_digest
+        and not _another_rule(run, decision)
+    )
 
 
 def _why_stopped(run: Run, decision: Decision) -> str:
@@ -70,4 +81,5 @@ def _why_stopped(run: Run, decision: Decision) -> str:
         return decision.reason.value
     # No guard says no: the rule asks people now, or no longer, or their word has become too old.
     asked = None if run.approval is None else run.approval.rule_digest
-    return "expired" if (run.state, asked) == (RunState.PLANNED, decision.rule_digest) else "rule_changed"
+    waits = run.state is RunState.AWAITING_APPROVAL
+    return "expired" if asked == decision.rule_digest and not waits else "rule_changed"

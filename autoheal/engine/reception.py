@@ -72,7 +72,7 @@ class Reception:
             asked = sent if isinstance(sent, Notification) else await in_turns(sent)
             notification = await in_turns(hide(asked, self._redaction))
             # By its labels as they came: what matchers name may be hidden.
-            always = self._arrived(asked.alerts)
+            always = self._arrived(asked.alerts, actor)
             others = [alert for alert in notification.alerts if alert.fingerprint not in always]
             alerts = with_room(self._ledger.state, others)
             to_confirm = self._to_confirm(alerts)
@@ -168,12 +168,12 @@ class Reception:
             self._mark(opened)
         return suspects
 
-    def _arrived(self, alerts: Sequence[Alert]) -> frozenset[str]:
+    def _arrived(self, alerts: Sequence[Alert], actor: str) -> frozenset[str]:
         """Take note of what has come, and tell what of it only shows that alerts arrive (see `_always`)."""
         if self._watchdog is not None:
             self._expect_running()
             self._ledger.refresh()
-            self._watchdog.look(alerts)
+            self._watchdog.look(alerts, actor)
         return self._always(alerts)
 
     def _always(self, alerts: Sequence[Alert]) -> frozenset[str]:

@@ -109,6 +109,9 @@ class Runner:
                 await self._next_step()
             case RunState.ACTING:
                 await self._close_interrupted()
+            case RunState.VERIFYING if self.run.action_ok is None and self.run.reason not in _CUT_SHORT:
+                # A torn batch has its action's refusal, or our fault, and not its `escalated`.
+                await self._ledger.insist(lambda: endings.escalated(self.run, self.run.reason or "inconclusive"))
             case RunState.VERIFYING:
                 if not await self._run_again():
                     await self._verify()
@@ -171,21 +174,24 @@ class Runner:
         """Start what was cut short once more, guards willing; False: it is to be verified as it is."""
         if not self._may_run_again():
             return False
-        await self._look_before_starting()
+        now = await self._look_before_starting()
         run = self._standing_at(RunState.VERIFYING)
         if run is None:
             return True  # people have spoken meanwhile
-        if not self._may_run_again() or obstacle(self._world, run, run.step) is not None:
+        # What has changed since people were asked is what the first start has done, or somebody: both are verified.
+        if not self._may_run_again() or obstacle(self._world, run, run.step, now) is not None:
             return False
         await self._start(run, run.step)
         return True
 
     async def _observed_now(self) -> str | None:
-        """How that is which people have approved to change, before the first step; None where it is not known."""
-        run = self._standing_at(RunState.PLANNED)
+        """How that is which people have approved to change, before the first step's action starts, or starts again;
+        None where it is not known.
+        """
+        run = self._ledger.state.runs.get(self.run_id)
         if (
             run is None
-            or run.step
+            or (run.state, run.step) not in ((RunState.PLANNED, 0), (RunState.VERIFYING, 1))
             or run.approval is None
             or run.approval.observed is None
             or crowded(self._world, run, self._clock.now())
@@ -214,6 +220,8 @@ class Runner:
         run = self._standing_at(RunState.AWAITING_APPROVAL)
         if run is None:
             return []
+        if crowded(self._world, run, self._clock.now()):
+            return []  # who is approved waits for room, too
         if (drafts := obstacle(self._world, run)) is not None:
             return drafts
         if run.approval is None:
@@ -240,7 +248,7 @@ class Runner:
             record = self._ledger.commit([started])[-1]
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
-            await self._world.look(self.run)
+            await self._look_again()
             if (why := overtaken(self._world, self.run)) is not None:
                 await self._ledger.insist(lambda: endings.not_run(self.run, action.name, why))
                 return None
@@ -254,6 +262,15 @@ class Runner:
             # The service stops and the grace is over: the action was cut, and this is its terminal record.
             self._interrupted(action.name)
             raise
+
+    async def _look_again(self) -> None:
+        """Look at the world once the intent is on disk; while the log does not take what is seen, nothing is done."""
+        while True:
+            try:
+                return await self._world.look(self.run)
+            except JournalUnavailable as error:
+                _log.error("action_waits_for_the_log", run=self.run_id, error=str(error))
+                await self._ledger.healthy()
 
     async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
         def drafts() -> Sequence[Draft]:

@@ -56,13 +56,13 @@ class Watchdog:
         """The fingerprints of those of `alerts` that are it."""
         return frozenset(alert.fingerprint for alert in alerts if all_match(self._matchers, alert.labels))
 
-    def look(self, alerts: Iterable[Alert]) -> None:
-        """Take note of what has come; a log that says it is missing is told. Raises JournalUnavailable."""
+    def look(self, alerts: Iterable[Alert], actor: str) -> None:
+        """Take note of what has come from `actor`; a log that says it is missing is told. Raises JournalUnavailable."""
         if not self.among(alert for alert in alerts if alert.status is AlertStatus.FIRING):
             return
         self.last_seen, self._since = self._clock.now(), self._clock.monotonic()
         if self.missing:
-            self._ledger.commit([Draft(kind=Kind.WATCHDOG_BACK, actor="alertmanager")])
+            self._ledger.commit([Draft(kind=Kind.WATCHDOG_BACK, actor=actor)])
             _log.info("watchdog_back")
 
     async def run(self) -> None:

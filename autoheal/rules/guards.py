@@ -13,7 +13,7 @@ from autoheal.model import Reason, rfc3339
 from autoheal.rules.load import RuleSet
 from autoheal.rules.schema import Rule, Window
 from autoheal.rules.silencing import covering
-from autoheal.state import Episode, Run, RunState, State
+from autoheal.state import Episode, Run, State
 
 TEXT_SHOWN = 1000
 """How much of a rule's own text, or of an error, a guard shows; the rules' whole is kept by their digest."""
@@ -143,8 +143,8 @@ def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str, no
     Hours later nobody expects it any more: until the run has begun, a word lasts as long as people have to give one.
     """
     if run is not None and run.approval is not None and run.approval.by is not None:
-        # A step counts from its intent on, and a slow disk may take long to write that.
-        begun = run.step > 1 or run.again or (run.step == 1 and run.state is not RunState.ACTING)
+        # Nobody knows of a first step that was cut short, or whose intent a slow disk has delayed, that it has begun.
+        begun = run.step > 1 or run.action_ok is not None
         until = run.approval.requested_at + rule.approval.expires + BEGINNING_SECONDS
         return Verdict(Reason.AWAITING_APPROVAL, begun or now < until, {"by": run.approval.by})
     release = episode.released.get(rule.name)

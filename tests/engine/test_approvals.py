@@ -15,7 +15,7 @@ from autoheal.model import By, Kind, Mode, Notification, rfc3339
 from autoheal.state import Run, RunState
 from tests.support.clock import settle
 from tests.support.engine import Stage
-from tests.support.rules import ONE_RULE
+from tests.support.rules import ONE_RULE, rules_from
 
 RULE = ONE_RULE.replace("mode: live", "mode: approve")
 QUARTER = 900.0
@@ -395,7 +395,24 @@ async def test_nor_does_it_outlast_a_slow_disk(tmp_path: Path) -> None:
     stage.journal.held = False
     stage.journal.release()
     await settle()
-    assert stage.story()[-2:] == ["action_interrupted awaiting_approval", "escalated awaiting_approval"]
+    assert stage.story()[-2:] == ["action_interrupted expired", "escalated expired"]
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
+async def test_a_reload_while_the_intent_is_written_counts_too(tmp_path: Path) -> None:
+    """People approved the rule as it was: the plan is the same, but not what stands around it."""
+    stage = await waiting(tmp_path)
+    stage.journal.held = True
+    approving = asyncio.create_task(approve(stage))
+    await settle()
+    stage.journal.release(Kind.APPROVAL_GRANTED)
+    await approving
+    stage.engine.rules = rules_from(RULE.replace("cooldown: 10m", "cooldown: 9m"))
+    stage.journal.held = False
+    stage.journal.release()
+    await settle()
+    assert stage.story()[-2:] == ["action_interrupted rule_changed", "escalated rule_changed"]
     assert stage.action.done == []
     await stage.engine.stop()
 
@@ -435,6 +452,45 @@ async def test_who_waits_for_people_takes_no_room_and_who_is_approved_waits_for_
         await stage.clock.advance(2)
         assert [do for _, _, do in stage.action.done] == [f"restart api-{m}" for m in range(n + 1)]
         await stage.tell(stage.alert(f"api-{n}", resolved=True))
+    await stage.engine.stop()
+
+
+OTHER = """
+      - {name: other, match: alertname="Slow", target: '{{ labels.instance }}', mode: live, steps: [fake: {do: tidy}]}
+"""
+
+
+async def test_a_want_of_room_takes_no_question_back(tmp_path: Path) -> None:
+    """Whatever happens elsewhere while all places are taken: who is approved waits for room, too."""
+    stage = await waiting(tmp_path, RULE + OTHER, AUTOHEAL_MAX_RUNNING="1")
+    run = the_run(stage)
+    await stage.tell(stage.alert("api-9", alertname="Slow"))
+    assert [do for *_, do in stage.action.done] == ["tidy"]
+    await stage.engine.pause("other", "hands off", None, By("bob", "c"))
+    await settle()
+    assert run.state is RunState.AWAITING_APPROVAL
+    await stage.engine.control.approve(run.id, word(plan_digest=run.plan_digest))
+    await stage.tell(stage.alert("api-9", alertname="Slow", resolved=True))
+    await stage.clock.advance(2)
+    assert [do for *_, do in stage.action.done] == ["tidy", "restart api-1"]
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("approved", [False, True])
+async def test_a_reload_counts_though_there_is_no_room(tmp_path: Path, approved: bool) -> None:
+    """What was asked, or approved and waits for its turn, is void at once: nobody is to think that it will be done."""
+    stage = await waiting(tmp_path, RULE + OTHER, AUTOHEAL_MAX_RUNNING="1")
+    await stage.tell(stage.alert("api-9", alertname="Slow"))
+    run = next(run for run in stage.engine.state.runs.values() if run.rule == "restart")
+    if approved:
+        await stage.engine.control.approve(run.id, word(plan_digest=run.plan_digest))
+    stage.rules = (RULE + OTHER).replace("cooldown: 10m", "cooldown: 9m")
+    await stage.engine.reload()
+    await stage.clock.advance(2)
+    assert run.state is RunState.CANCELLED
+    await stage.tell(stage.alert("api-9", alertname="Slow", resolved=True))
+    await stage.clock.advance(2)
+    assert stage.story()[-2:] == ["decision awaiting_approval", "approval_requested"]
     await stage.engine.stop()
 
 

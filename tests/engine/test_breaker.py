@@ -125,6 +125,24 @@ async def test_a_word_of_an_operator_closes_it(tmp_path: Path) -> None:
         await stage.engine.reset("restart", By("ann", "c9"))
 
 
+async def test_nobody_hears_that_there_is_nothing_to_reset_before_that_is_durable(tmp_path: Path) -> None:
+    """The first of two operators has closed it, and the log may give that up: then it is open still."""
+    stage = Stage(tmp_path, BREAKER_RULES)
+    await stage.start()
+    await Runs(stage).fail("api-1", "api-2")
+    stage.journal.held = True
+    asked = [asyncio.ensure_future(stage.engine.reset("restart", By(who, "c9"))) for who in ("ann", "bob")]
+    await settle()
+    assert not any(one.done() for one in asked)
+    stage.journal.fail()
+    for one in asked:
+        with pytest.raises(JournalUnavailable):
+            await one
+    stage.journal.held, stage.journal.healthy = False, True
+    assert await stage.engine.reset("restart", By("bob", "c9"))
+    await stage.engine.stop()
+
+
 async def test_what_a_breaker_has_to_tell_survives_a_crash(tmp_path: Path) -> None:
     """The gateway dies between the second failure and the record of the opening: the next life tells of it."""
     stage = Stage(tmp_path, BREAKER_RULES)
@@ -138,6 +156,25 @@ async def test_what_a_breaker_has_to_tell_survives_a_crash(tmp_path: Path) -> No
     assert runs.guards() == ["breaker_opened"]
     await stage.tell(stage.alert("api-3"))
     assert runs.last("api-3") == "decision breaker_open"
+    await stage.engine.stop()
+
+
+async def test_a_demotion_is_told_though_the_gateway_died_before_it(tmp_path: Path) -> None:
+    """The third opening is on disk and what follows from it is not: the next life demotes the rule, once."""
+    stage = Stage(tmp_path, BREAKER_RULES)
+    runs = Runs(stage)
+    await stage.start()
+    await runs.fail("api-1", "api-2")
+    for instance in ("api-3", "api-4"):
+        await runs.fail(instance)
+        await stage.clock.advance(3601)
+    await stage.crash()
+    kinds = [record.kind for record in stage.journal.records]
+    del stage.journal.records[kinds.index(Kind.RULE_DEMOTED) :]
+    await stage.start()
+    assert runs.guards() == ["breaker_opened"] * 3 + ["rule_demoted"]
+    await stage.tell(stage.alert("api-5"))
+    assert runs.last("api-5") == "action_dry_run dry_run"
     await stage.engine.stop()
 
 
@@ -190,6 +227,23 @@ async def test_a_demoted_rule_may_ask_people_instead(tmp_path: Path) -> None:
     await stage.engine.reset("restart", By("ann", "c9"))
     await stage.tell(stage.alert("api-6"))
     assert runs.last("api-6") == "action_ok"
+    await stage.engine.stop()
+
+
+async def test_a_word_of_an_operator_takes_the_questions_of_a_demoted_rule_back(tmp_path: Path) -> None:
+    """It acts by itself again: nobody has to answer what it had asked before."""
+    stage = Stage(tmp_path, with_keys("breaker: {failures: 1, reset: 1h, demote: approve}"))
+    runs = Runs(stage)
+    await stage.start()
+    for instance in ("api-1", "api-2", "api-3"):
+        await runs.fail(instance)
+        await stage.clock.advance(3601)
+    await stage.tell(stage.alert("api-4"))
+    assert runs.last("api-4") == "approval_requested"
+    await stage.engine.reset("restart", By("ann", "c9"))
+    await settle()
+    assert "action_cancelled rule_changed" in stage.story(of=lambda record: record.target == "api-4")
+    assert runs.last("api-4") == "action_ok"
     await stage.engine.stop()
 
 

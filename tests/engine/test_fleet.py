@@ -142,6 +142,17 @@ async def test_without_prometheus_it_never_acts(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_alerts_that_have_ended_are_not_kept_waiting(tmp_path: Path) -> None:
+    """A rule that never may act ends no run, for which they would wait: it must not gather them for ever."""
+    stage = await begun(tmp_path, None)
+    for n in range(20):
+        await stage.tell(stage.alert(f"api-{n}", job="api"))
+        assert stage.decided()[f"api-{n}"] == "fleet_guard"
+        await stage.tell(stage.alert(f"api-{n}", job="api", resolved=True))
+    assert not any(stage.engine._decider._behind.values())
+    await stage.engine.stop()
+
+
 async def test_a_fault_in_the_reading_is_not_known_either(tmp_path: Path) -> None:
     """Whatever an answer breaks here, decisions go on."""
     metrics = Metrics(4.0)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from autoheal.actions import Traits
+from autoheal.actions import Outcome, Traits
 from autoheal.engine import Word, runs
 from autoheal.model import By, Kind
 from autoheal.state import fold
 from tests.support.clock import settle
-from tests.support.engine import Api, Stage
+from tests.support.engine import Api, Stage, Watched
 from tests.support.rules import ONE_RULE, with_keys
 
 AGAIN = with_keys("rerun_interrupted: true")
@@ -178,4 +178,99 @@ async def test_a_word_that_comes_first_counts(tmp_path: Path, monkeypatch: pytes
         "action_cancelled cancelled",
     ]
     assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+APPROVED = with_keys("rerun_interrupted: true").replace("mode: live", "mode: approve")
+QUARTER = 900.0
+
+
+async def dying_approved(tmp_path: Path, *answers: asyncio.Event | Outcome) -> Stage:
+    """One that was killed over an action, which people had approved."""
+    stage = Stage(tmp_path, APPROVED)
+    stage.action = Watched()
+    stage.action.answers = [*answers] or [asyncio.Event()]
+    await stage.start()
+    await stage.tell()
+    (run,) = stage.engine.state.runs.values()
+    await stage.engine.control.approve(run.id, Word(By("ann", "c"), plan_digest=run.plan_digest))
+    await settle()
+    await stage.crash()
+    return stage
+
+
+async def test_what_people_have_approved_is_started_again_in_their_time(tmp_path: Path) -> None:
+    """When its target still is as it was when they were asked: the first start has changed nothing."""
+    stage = await dying_approved(tmp_path)
+    await stage.clock.advance(QUARTER + 59)
+    await stage.start()
+    assert [step for _, step, _ in stage.action.done] == [1, 1]
+    assert stage.story()[-3:] == ["action_interrupted gateway_died", "action_started", "action_ok"]
+    await stage.engine.stop()
+
+
+async def test_an_approval_is_too_old_for_a_second_start_hours_later(tmp_path: Path) -> None:
+    """Nobody knows that the first step has begun, and nobody expects it any more: what is there is verified, and where
+    that has not helped people are told instead of taking the next step.
+    """
+    stage = await dying_approved(tmp_path)
+    await stage.clock.advance(8 * 3600.0)
+    await stage.start()
+    assert stage.story()[-1] == "action_interrupted gateway_died"
+    await stage.clock.advance(301)
+    assert stage.story()[-3:] == ["heal_failed not_resolved", "decision awaiting_approval", "escalated expired"]
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_a_ladder_whose_first_step_has_an_outcome_goes_on_whenever(tmp_path: Path) -> None:
+    """The run has begun, and everybody could see that."""
+    stage = await dying_approved(tmp_path, Outcome(ok=True))
+    await stage.clock.advance(8 * 3600.0)
+    await stage.start()
+    await stage.clock.advance(301)
+    assert [step for _, step, _ in stage.action.done] == [1, 2]
+    await stage.engine.stop()
+
+
+async def test_a_second_start_that_a_slow_disk_delays_is_too_late_as_well(tmp_path: Path) -> None:
+    """Its intent is written after people's time: nothing is done, and they are told."""
+    stage = await dying_approved(tmp_path)
+    await stage.clock.advance(600)
+    stage.journal.held = True
+    starting = asyncio.ensure_future(stage.start())
+    await settle()
+    while Kind.ACTION_STARTED not in stage.journal.pending():
+        stage.journal.release(count=len(stage.journal.pending()))
+        await settle()
+    await stage.clock.advance(QUARTER - 600 + 61)
+    stage.journal.held = False
+    stage.journal.release()
+    await starting
+    await settle()
+    assert stage.story()[-2:] == ["action_interrupted expired", "escalated expired"]
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_a_target_that_has_changed_is_verified_and_not_acted_on_again(tmp_path: Path) -> None:
+    """The first start has come so far, or somebody was there: what people have approved was about how it was."""
+    stage = await dying_approved(tmp_path)
+    assert isinstance(stage.action, Watched)
+    stage.action.state = "restarted"
+    await stage.start()
+    assert stage.story()[-1] == "action_interrupted gateway_died"
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-1] == "heal_confirmed resolved"
+    assert len(stage.action.done) == 1
+    await stage.engine.stop()
+
+
+async def test_a_later_step_is_started_again_on_whatever_is_there(tmp_path: Path) -> None:
+    """The steps before it have changed the target: how it was when people were asked says nothing."""
+    stage = await dying_approved(tmp_path, Outcome(ok=False), asyncio.Event())
+    assert isinstance(stage.action, Watched)
+    stage.action.state = "left by step 1"
+    await stage.start()
+    assert [step for _, step, _ in stage.action.done] == [1, 2, 2]
     await stage.engine.stop()

@@ -228,6 +228,51 @@ async def test_a_half_written_end_is_completed(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_refusal_that_is_half_written_is_completed(tmp_path: Path) -> None:
+    """The action was not done and people were to be told: the next life tells them, and verifies nothing."""
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    telling = asyncio.ensure_future(stage.tell())
+    await settle()
+    stage.engine.rules = rules_from(ONE_RULE.replace("mode: live", 'mode: "off"'))
+    stage.journal.held = False
+    stage.journal.release()
+    await telling
+    await stage.crash()
+    kinds = [record.kind for record in stage.journal.records]
+    del stage.journal.records[kinds.index(Kind.ACTION_INTERRUPTED) + 1 :]
+    await stage.start()
+    assert "escalated rule_off" in stage.story()
+    await stage.clock.advance(1000)
+    assert stage.action.done == []
+    assert not [line for line in stage.story() if line.startswith("heal_")]
+    await stage.engine.stop()
+
+
+async def test_a_log_that_refuses_a_moment_before_the_action_only_delays_it(tmp_path: Path) -> None:
+    """The intent is on disk, the gateway lives, and what it has to record before it acts (here a pause that has ended
+    when the log is well again) does not go into the log: it knows that nothing was done, and does it then.
+    """
+    stage = Stage(tmp_path)
+    await stage.start()
+    stage.journal.held = True
+    telling = asyncio.ensure_future(stage.tell())
+    await settle()
+    assert stage.journal.pending()[-1] is Kind.ACTION_STARTED
+    (tmp_path / "PAUSE").write_text("wait")
+    stage.journal.healthy = stage.journal.held = False
+    stage.journal.release()
+    await telling
+    assert stage.action.done == []
+    (tmp_path / "PAUSE").unlink()
+    stage.journal.healthy = True
+    await stage.clock.advance(1)
+    assert stage.story()[-2:] == ["action_started", "action_ok"]
+    assert [do for *_, do in stage.action.done] == ["restart api-1"]
+    await stage.engine.stop()
+
+
 async def test_stop_cuts_what_runs_too_long_and_says_so(tmp_path: Path) -> None:
     """At SIGTERM a running action gets ten seconds, then it is cut and recorded; verification goes on after."""
     stage = Stage(tmp_path)

@@ -99,6 +99,41 @@ async def test_a_storm_whose_alerts_are_gone_ends_by_time(tmp_path: Path) -> Non
     await stage.engine.stop()
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_people_are_told_of_a_storm_though_the_gateway_died_before_that(tmp_path: Path, dry_run: bool) -> None:
+    """Its begin is on disk and what follows from it is not: the next life tells them, once, unless it is a dry run."""
+    stage = Stage(tmp_path, STORM, AUTOHEAL_DRY_RUN=str(dry_run).lower())
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(4)))
+    await stage.crash()
+    kinds = [record.kind for record in stage.journal.records]
+    del stage.journal.records[kinds.index(Kind.STORM_BEGAN) + 1 :]
+    await stage.start()
+    told = ["storm_began"] if dry_run else ["storm_began", "escalated storm"]
+    assert story_of_storms(stage) == told
+    if not dry_run:
+        began, escalated = (one for one in stage.journal.records if one.kind in (Kind.STORM_BEGAN, Kind.ESCALATED))
+        assert escalated.detail["targets"] == began.detail["targets"]
+        assert stage.engine.state.storms["restart"].escalated_at is not None
+    await stage.engine.reload()
+    await settle()
+    assert story_of_storms(stage) == told
+    await stage.engine.stop()
+
+
+async def test_people_are_told_of_a_storm_that_a_dry_run_has_not_told_of(tmp_path: Path) -> None:
+    """Once the rule would act, and for as long as the storm lasts: they have something to do from then on."""
+    stage = Stage(tmp_path, STORM, AUTOHEAL_DRY_RUN="true")
+    await stage.start()
+    await stage.tell(*(stage.alert(f"api-{n}") for n in range(4)))
+    await stage.engine.stop()
+    stage.environ["AUTOHEAL_DRY_RUN"] = "false"
+    await stage.start()
+    assert story_of_storms(stage) == ["storm_began", "escalated storm"]
+    assert stage.action.done == []
+    await stage.engine.stop()
+
+
 async def test_a_storm_ends_after_a_restart_with_nothing_left_to_decide(tmp_path: Path) -> None:
     """Its alerts resolved, and the gateway died: time alone ends it, without another alert."""
     stage = Stage(tmp_path, STORM)

@@ -7,7 +7,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from autoheal.model import Kind, Notification, Receipt, Record, rfc3339
+from autoheal.model import ALERTMANAGER, Kind, Notification, Receipt, Record, rfc3339
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
 from tests.support.rules import ONE_RULE
@@ -22,10 +22,10 @@ async def stage_with(tmp_path: Path) -> Stage:
     return stage
 
 
-async def beat(stage: Stage, **more: Any) -> Receipt:
+async def beat(stage: Stage, actor: str = ALERTMANAGER, **more: Any) -> Receipt:
     """The heartbeat arrives."""
     alert = stage.alert("prometheus", alertname="Watchdog", **more)
-    receipt = await stage.engine.receive(Notification(alerts=(alert,)), "c1")
+    receipt = await stage.engine.receive(Notification(alerts=(alert,)), "c1", actor)
     await settle()
     return receipt
 
@@ -88,6 +88,18 @@ async def test_one_that_stays_away_is_told_of_once_and_so_is_its_return(tmp_path
     assert len(told(stage)) == 2
     await stage.clock.advance(20)
     assert len(told(stage)) == 3
+    await stage.engine.stop()
+
+
+async def test_its_return_bears_the_name_of_whoever_sent_it(tmp_path: Path) -> None:
+    """As every record does that follows from a webhook: with credentials the sender is somebody."""
+    stage = await stage_with(tmp_path)
+    await stage.clock.advance(301)
+    await beat(stage, "alertmanager-1")
+    assert [record.actor for record in told(stage)] == ["system", "alertmanager-1"]
+    await stage.clock.advance(301)
+    await beat(stage)
+    assert [record.actor for record in told(stage)[2:]] == ["system", ALERTMANAGER]
     await stage.engine.stop()
 
 

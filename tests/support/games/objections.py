@@ -97,7 +97,7 @@ def forbidden(known: Told, run: Seen, step: int, text: str, book: Laws, now: flo
         return "frozen"
     if (barred := known.truth.barred(law.unless)) is not None:
         return barred
-    if "approve" in (law.mode, demoted) and not _approved(known, run, step, law, book, now):
+    if "approve" in (law.mode, demoted) and not (step > 1 or approved(known, run, law, book, now)):
         return UNAPPROVED
     return None
 
@@ -107,10 +107,9 @@ def _covers(fingerprint: str, firing: Firing) -> bool:
     return ALERTS[int(fingerprint, 16)].items() <= firing.labels.items()
 
 
-def _approved(known: Told, run: Seen, step: int, law: Law, book: Laws, now: float) -> bool:
+def approved(known: Told, run: Seen, law: Law, book: Laws, now: float) -> bool:
     """Whether people said so of the run, or of this plan of this rule with the batch of a storm, and not long ago."""
-    begun = step > 1 or run.again
     if run.granted and run.asked_until is not None:
-        return begun or now < run.asked_until + LATE_SECONDS
+        return now < run.asked_until + LATE_SECONDS
     *digests, at = known.released.get((run.rule, run.episode), (0.0,))
-    return digests == [run.digest, book.digest(run.rule)] and (begun or now < at + law.approval + LATE_SECONDS)
+    return digests == [run.digest, book.digest(run.rule)] and now < at + law.approval + LATE_SECONDS

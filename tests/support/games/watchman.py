@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from autoheal.model import Kind, Reason, Record, parse_rfc3339
-from tests.support.games.objections import forbidden, objections
+from tests.support.games.objections import approved, forbidden, objections
 from tests.support.games.told import Seen, Told, Truth
 
 TERMINAL = frozenset(
@@ -130,6 +130,8 @@ class Watchman(Told):
             self._started_again(record, run)
         elif run.step and run.verdict is not Kind.HEAL_FAILED:
             self.fault(f"{record.run} took another step after {run.outcome}, {run.verdict}")
+        if record.step == 2 and run.outcome is Kind.ACTION_INTERRUPTED and not run.again:
+            self._after_a_cut(record, run)
         if record.step != run.step + (not run.again):
             self.fault(f"{record.run} took step {record.step} after {run.step}")
         if record.step == 1 and not run.again:
@@ -143,6 +145,12 @@ class Watchman(Told):
             self.charges.append((record.ts, run.rule, run.target))
         run.step, run.outcome, run.verdict = record.step or 0, None, None
         self.last_action[run.rule, run.target] = record.ts
+
+    def _after_a_cut(self, record: Record, run: Seen) -> None:
+        """Of a first step that was cut short nobody knows that it has begun."""
+        laws = [(book, law) for book in self.books() if (law := book.named(run.rule)) is not None]
+        if run.granted and not any(approved(self, run, law, book, record.ts) for book, law in laws):
+            self.fault(f"{record.run} took step 2 after a first step that was cut short, by an approval of long ago")
 
     def _started_again(self, record: Record, run: Seen) -> None:
         laws = [book.named(run.rule) for book in self.books()]
