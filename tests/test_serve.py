@@ -169,6 +169,12 @@ def test_a_reload_asked_for_before_anything_is_loaded_is_nothing(tmp_path: Path,
     assert "missing.yaml" in ended.stderr
 
 
+def test_a_stop_before_anything_is_loaded_ends_it_at_once(tmp_path: Path) -> None:
+    """By the signal itself, which supervisors take for a clean end; nothing was touched yet."""
+    assert signalled_at(tmp_path, "SIGTERM", "autoheal.cli:parser") == -signal.SIGTERM
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_stop_while_the_log_is_folded_does_not_wait_for_its_end(tmp_path: Path) -> None:
     """However long the log is: a bad line at its end, over which a start would fail, is not even reached."""
     assert signalled_at(tmp_path, "SIGTERM", "autoheal.engine.core:Engine.start") == 0
