@@ -193,8 +193,6 @@ def _reason(text: str) -> str:
 
 
 def _serve(accept_damage: str | None) -> int:
-    # No rules are loaded yet that could be loaded again; `serve` takes the signal over.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from autoheal.config import load  # noqa: PLC0415 the other commands start without a web server's imports
     from autoheal.serve import serve  # noqa: PLC0415
 

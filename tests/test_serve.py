@@ -156,13 +156,23 @@ def test_a_stop_at_any_moment_of_the_start_ends_it_in_good_order(tmp_path: Path,
     )
 
 
-def test_a_reload_asked_for_before_anything_is_loaded_is_nothing(tmp_path: Path) -> None:
-    """It does not kill: the process comes as far as the rules, which are not there."""
-    argv = [sys.executable, signalled.__file__, "SIGHUP", "autoheal.config.settings:load"]
+@pytest.mark.parametrize("point", ["autoheal.cli:<module>", "autoheal.cli:parser", "autoheal.config.settings:load"])
+def test_a_reload_asked_for_before_anything_is_loaded_is_nothing(tmp_path: Path, point: str) -> None:
+    """It does not kill, not even during the imports: the process comes as far as the rules, which are not there.
+
+    `systemctl restart autoheal && systemctl reload autoheal` sends it that soon.
+    """
+    argv = [sys.executable, signalled.__file__, "SIGHUP", point]
     env = environment(tmp_path, free_port(), AUTOHEAL_RULES=str(tmp_path / "missing.yaml"))
     ended = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "missing.yaml" in ended.stderr
+
+
+def test_a_stop_before_anything_is_loaded_ends_it_at_once(tmp_path: Path) -> None:
+    """By the signal itself, which supervisors take for a clean end; nothing was touched yet."""
+    assert signalled_at(tmp_path, "SIGTERM", "autoheal.cli:parser") == -signal.SIGTERM
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_stop_while_the_log_is_folded_does_not_wait_for_its_end(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from autoheal import snapshot
 from autoheal.errors import JournalDamaged
 from autoheal.journal.record import parse, seal, seal_all
 from autoheal.model import Draft, Kind, Mode, Reason, Record, rfc3339
-from autoheal.state import CHARGES_KEPT, ENDED_RUNS_KEPT, ENDS_KEPT, RunState, State, fold
+from autoheal.rules.units import MAX_DURATION
+from autoheal.state import CHARGES_KEPT, CLOCK_SET_BACK, ENDED_RUNS_KEPT, ENDS_KEPT, RunState, State, fold
 
 NOW = 1_790_000_000.0
 ADAPTER = TypeAdapter(State)
@@ -356,28 +357,44 @@ def test_ended_runs_are_bounded() -> None:
     assert len(state.runs) == ENDED_RUNS_KEPT
 
 
+def healed(state: State, target: str, now: float) -> None:
+    """An alert whose run on `target` is over at once, and which is resolved."""
+    state.apply(seal(legal(state)[0], state.head, now))
+    episode = next(iter(state.episodes.values()))
+    about: dict[str, Any] = {"fingerprint": "f1", "episode": episode.id, "rule": "r", "target": target}
+    run = f"r{state.head.seq + 1}"
+    detail = {"plan": {**PLAN, "target": target}, "plan_digest": "d"}
+    for draft in (
+        Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, run=run, detail=detail, **about),
+        Draft(kind=Kind.ACTION_STARTED, run=run, step=1, **about),
+        Draft(kind=Kind.ACTION_OK, run=run, step=1, **about),
+        Draft(kind=Kind.HEAL_CONFIRMED, run=run, step=1, **about),
+        Draft(
+            kind=Kind.ALERT_RESOLVED,
+            fingerprint="f1",
+            episode=episode.id,
+            detail={"how": "webhook", "ends_at": rfc3339(now)},
+        ),
+    ):
+        state.apply(seal(draft, state.head, now))
+
+
+def test_last_actions_are_kept_for_the_longest_cooldown() -> None:
+    """Of 365 days, also where the clock was set back by a day; then they leave no trace."""
+    state = State()
+    longest = MAX_DURATION + CLOCK_SET_BACK
+    for target, now in (("t1", NOW), ("t2", NOW + 1), ("t3", NOW + longest)):
+        healed(state, target, now)
+    assert state.last_action == {"r": {"t1": NOW, "t2": NOW + 1, "t3": NOW + longest}}
+    healed(state, "t2", NOW + longest + 0.5)
+    assert list(state.last_action["r"]) == ["t3", "t2"]
+
+
 def test_old_charges_are_forgotten() -> None:
     """Charges older than the longest budget window leave no trace, so memory is bounded by use."""
     state, now = State(), NOW
     for _ in range(3):
-        state.apply(seal(legal(state)[0], state.head, now))
-        episode = next(iter(state.episodes.values()))
-        about: dict[str, Any] = {"fingerprint": "f1", "episode": episode.id, "rule": "r", "target": "t"}
-        run = f"r{state.head.seq + 1}"
-        detail = {"plan": {**PLAN, "target": "t"}, "plan_digest": "d"}
-        for draft in (
-            Draft(kind=Kind.DECISION, reason=Reason.ACT, mode=Mode.LIVE, run=run, detail=detail, **about),
-            Draft(kind=Kind.ACTION_STARTED, run=run, step=1, **about),
-            Draft(kind=Kind.ACTION_OK, run=run, step=1, **about),
-            Draft(kind=Kind.HEAL_CONFIRMED, run=run, step=1, **about),
-            Draft(
-                kind=Kind.ALERT_RESOLVED,
-                fingerprint="f1",
-                episode=episode.id,
-                detail={"how": "webhook", "ends_at": rfc3339(now)},
-            ),
-        ):
-            state.apply(seal(draft, state.head, now))
+        healed(state, "t", now)
         now += CHARGES_KEPT + 1
     assert len(state.charges) == 1
     assert len(state.spent_on("r").times) == 1

@@ -20,6 +20,10 @@ MAX_ALERTS = 50_000
 """More than 8 MiB of real alerts can hold (Alertmanager writes each in over 160 bytes); a hostile body that repeats
 `{},` could hold millions.
 """
+MAX_BRACKETS = 10 * MAX_ALERTS
+"""Opening ones, for objects and arrays; an alert has three, and texts may hold some. What is parsed is parsed at once
+and whole: 8 MiB of `{"a":{}},` would be a third of a gigabyte, and hold up everything for most of a second.
+"""
 AT_ONCE = 100
 """Alerts read before others on the event loop get their turn."""
 _MAX_NAME_BYTES = 1024
@@ -48,6 +52,8 @@ def decode(body: bytes) -> Notification:
 
 def decoding(body: bytes) -> Slices[Notification]:
     """As `decode`, in slices."""
+    if body.count(b"{") + body.count(b"[") > MAX_BRACKETS:
+        raise BadPayload([f"the body has more than {MAX_BRACKETS:,} objects and arrays"])
     try:
         raw = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -34,9 +34,11 @@ from autoheal.model import Operator, Role
 
 _HOST = re.compile(r"(localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _FORWARDED = re.compile(
-    r"forwarded|via|cdn-loop|surrogate-capability|akamai-origin-hop|(.*-)?client-ip|cf-.*"
-    r"|x-(forwarded|original|real|proxy|proxyuser|envoy|azure|appgw|arr)(-.*)?"
-    r"|x-originating-ip|x-remote-(ip|addr)|x-rewrite-url|x-amzn-trace-id|x-amz-cf-id|x-varnish",
+    r"forwarded(-.*)?|via|surrogate-capability|proxy-connection|front-end-https"
+    r"|(cdn|cf|cloudfront|fastly|fly|ali-cdn|akamai|tailscale)-.*"
+    r"|(.*-)?(client|connecting|connection|real|remote|src|user)-?(ip|addr)"
+    r"|x-(forwarded|original|real|proxy|proxyuser|envoy|azure|appgw|arr|akamai|cdn|sucuri|varnish)(-.*)?"
+    r"|x-originating-ip|x-rewrite-url|x-amzn-trace-id|x-amz-cf-id",
     re.IGNORECASE,
 )
 """What proxies, load balancers and content networks add. One too many costs a 403 that says why."""

@@ -450,6 +450,37 @@ async def test_an_edited_rule_stops_the_ladder(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+@pytest.mark.parametrize(("name", "value"), [("AUTOHEAL_DRY_RUN", "true"), ("AUTOHEAL_ENABLED", "false")])
+@pytest.mark.parametrize("helped", [True, False])
+async def test_what_was_done_live_is_verified_by_a_life_that_acts_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, *, helped: bool
+) -> None:
+    """A restart as a dry run, or switched off: the probe is asked to its end, and no further step is taken."""
+    asked: list[str] = []
+
+    async def probe(spec: Mapping[str, Any], _: object) -> Outcome:
+        asked.append(spec["tcp"])
+        return Outcome(ok=helped and len(lives) > 1)
+
+    monkeypatch.setattr("autoheal.engine.runs.probe", probe)
+    stage = Stage(tmp_path, ONE_RULE.replace("resolved_within: 5m", "probe: {tcp: 'api:80'}"))
+    lives = [await stage.start()]
+    await stage.tell()
+    assert stage.story()[-1] == "action_ok"
+    assert asked
+    await stage.crash()
+    before = len(asked)
+    stage.environ[name] = value
+    lives.append(await stage.start())
+    await stage.clock.advance(100)
+    assert len(asked) > before
+    ends = [kind for kind in stage.story() if kind.startswith(("heal_", "escalated"))]
+    assert ends[0].startswith("heal_confirmed" if helped else "heal_failed")
+    assert helped or ends[1].startswith("escalated")
+    assert [do for _, _, do in stage.action.done] == ["restart api-1"]
+    await stage.engine.stop()
+
+
 async def test_a_plan_that_changed_stops_the_ladder(tmp_path: Path) -> None:
     """The rule's next step is another one since a reload: what was decided on is not what would be done now."""
     stage = Stage(tmp_path)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from autoheal.errors import RenderError
 from autoheal.rules import Matcher, Rule, Step, plan, reveal
+from autoheal.rules.render import MAX_PLAN_BYTES
 from autoheal.rules.template import OF_TARGET, Flavour, Template
 from tests.support.loading import firing, loaded
 
@@ -157,3 +158,18 @@ def test_a_secret_that_is_not_at_hand_is_an_error() -> None:
     """A marker never reaches the world as text."""
     with pytest.raises(RenderError, match="secret 'A' is not at hand"):
         reveal(["⟦secret:A⟧"], {})
+
+
+LONG = "version: 1\nrules: [{name: r, match: job=x, target: t, steps: [{command: {argv: ['{{ labels.long }}']}}]}]\n"
+
+
+@pytest.mark.parametrize("filler", ["x", "é", '"'])
+def test_a_plan_of_32_kib_is_the_longest(tmp_path: Path, filler: str) -> None:
+    """Bytes of its JSON are counted, escapes too; one more is an error that says how many there are."""
+    (rule,) = loaded(tmp_path, LONG).rules
+    room = MAX_PLAN_BYTES - len(orjson.dumps(plan(rule, firing(long=""))))
+    width = len(orjson.dumps(filler)) - 2
+    fits = filler * (room // width) + "x" * (room % width)
+    assert len(orjson.dumps(plan(rule, firing(long=fits)))) == MAX_PLAN_BYTES == 32_768
+    with pytest.raises(RenderError, match="the plan takes 32769 bytes, more than 32768"):
+        plan(rule, firing(long=f"{fits}x"))

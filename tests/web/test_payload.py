@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoheal.model import AlertStatus, parse_rfc3339
-from autoheal.web.payload import MAX_ALERTS, BadPayload, decode
+from autoheal.web.payload import MAX_ALERTS, MAX_BRACKETS, BadPayload, decode
 from autoheal.wire import MAX_ALERT_BYTES, fingerprint
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
@@ -296,9 +297,25 @@ def steps(work: Callable[[], object]) -> int:
 
 
 def test_more_alerts_than_a_real_body_could_hold_are_refused() -> None:
-    """Millions of `{}` in 8 MiB cost next to nothing."""
-    error = refused(b'{"alerts":[' + b"{}," * 2_000_000 + b"{}]}")
-    assert error.faults == (f"alerts: holds 2,000,001 alerts, at most {MAX_ALERTS:,}",)
+    """As many as 8 MiB of the shortest could be, and some."""
+    error = refused(b'{"alerts":[' + b"{}," * MAX_ALERTS + b"{}]}")
+    assert error.faults == (f"alerts: holds 50,001 alerts, at most {MAX_ALERTS:,}",)
+
+
+@pytest.mark.parametrize("item", [b"{},", b"[],", b'{"a":{}},', b"[" * 50 + b"]" * 50 + b","])
+def test_a_body_of_nothing_but_brackets_is_not_read(item: bytes) -> None:
+    """Each is 60 bytes and more once it is read, so that 8 MiB would be some hundreds."""
+    count = (MAX_BRACKETS - 2) // (item.count(b"{") + item.count(b"["))
+    kept = b'{"alerts":[' + item * count + b"1]}"
+    assert any(fault.startswith("alerts") for fault in refused(kept).faults)
+    more = kept.replace(b"1]}", item * 2 + b"1]}")
+    tracemalloc.start()
+    try:
+        error = refused(more)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert error.faults == (f"the body has more than {MAX_BRACKETS:,} objects and arrays",)
 
 
 JSON = st.recursive(

@@ -128,6 +128,25 @@ OF_PROXIES = [
     "X-AppGW-Trace-Id",
     "X-ARR-LOG-ID",
     "X-Varnish",
+    "CloudFront-Viewer-Address",
+    "CloudFront-Forwarded-Proto",
+    "Fastly-FF",
+    "Fastly-SSL",
+    "Fly-Region",
+    "CDN-RequestId",
+    "Cdn-Src-Ip",
+    "X-Cdn-Src-Ip",
+    "Ali-Cdn-Real-Ip",
+    "X-Sucuri-ClientIP",
+    "X-Akamai-Edgescape",
+    "DO-Connecting-IP",
+    "X-NF-Client-Connection-IP",
+    "X-Appengine-User-IP",
+    "Tailscale-User-Login",
+    "Front-End-Https",
+    "Proxy-Connection",
+    "Forwarded-For",
+    "Remote-Addr",
 ]
 """Of nginx, HAProxy, Envoy, Varnish, IIS, AWS, Azure, Cloudflare and others; a list apart from the product's own."""
 OF_CLIENTS = [
@@ -140,6 +159,10 @@ OF_CLIENTS = [
     "traceparent",
     "Cache-Control",
     "TE",
+    "Forward",
+    "Client",
+    "X-Realm",
+    "X-Description",
 ]
 
 
