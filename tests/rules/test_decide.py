@@ -13,7 +13,7 @@ from autoheal.model import Mode, Reason, rfc3339
 from autoheal.rules import RuleSet
 from autoheal.rules.decide import Decision, Switches, decide
 from autoheal.rules.guards import NO_FACTS, Facts, Others, Population, Standing
-from autoheal.state import Charge, Episode, LastDecision, Pause, Run, Silence, State
+from autoheal.state import Charge, Dispute, Episode, LastDecision, Pause, Run, Silence, State
 from autoheal.storm import Release, Storm
 from tests.support.rules import rules_from
 
@@ -91,6 +91,7 @@ def test_all_guards_passed_is_act() -> None:
         Reason.NOT_YET,
         Reason.RUN_ENDED,
         Reason.IN_PROGRESS,
+        Reason.DISPUTED,
         Reason.ACKED,
         Reason.HUMAN_PRESENT,
         Reason.FROZEN,
@@ -687,6 +688,7 @@ hostile = st.text(max_size=20) | st.sampled_from(["api-1", "api-2", "kube-system
     at_work=st.booleans(),
     storm=st.none() | st.builds(Storm, st.just(NOW), st.booleans(), st.sampled_from([{}, {"f1": "t"}, {"f2": "t"}])),
     silence=st.none() | st.tuples(st.sampled_from(["Down", "Other"]), st.floats(NOW - 100, NOW + 100)),
+    dispute=st.none() | st.builds(Dispute, moments, moments, moments),
 )
 def test_total_and_never_act_against_a_guard(
     labels: dict[str, str],
@@ -703,10 +705,11 @@ def test_total_and_never_act_against_a_guard(
     at_work: bool,
     storm: Storm | None,
     silence: tuple[str, float] | None,
+    dispute: Dispute | None,
 ) -> None:
     """Whatever the state and the labels, there is a decision; `act` only when an independent reading allows it."""
     state = State()
-    about = Episode("e1", "f1", labels, {}, starts_at, opened_at, None, ran=["restart"] if ran else [])
+    about = Episode("e1", "f1", labels, {}, starts_at, opened_at, None, ran=["restart"] if ran else [], dispute=dispute)
     target = labels.get("instance", "")
     if locked:
         state.locks[target] = locked
@@ -743,6 +746,7 @@ def test_total_and_never_act_against_a_guard(
     assert min(starts_at, opened_at) + 30 <= NOW
     assert locked in (None, "r9") if run else locked is None
     assert run is not None or not ran
+    assert dispute is None
     assert silence is None or silence[0] != "Down" or silence[1] <= NOW
     assert breaker is None or not breaker.demoted
     if step != 1:
