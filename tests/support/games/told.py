@@ -144,8 +144,8 @@ class Told:
         """Who asked last for another run, by rule and episode."""
         self.decided: dict[tuple[str, str], Record] = {}
         """The last decision on each open episode, by fingerprint and rule."""
-        self.left: dict[tuple[str, str], tuple[str, str, str]] = {}
-        """Rule, target and alertname of what is left to people and still fires, by fingerprint and rule."""
+        self.left: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+        """Rule, target, alertname and run of what is left to people and still fires, by fingerprint and rule."""
         self.places: dict[tuple[str, str, float], float] = {}
         """Where in the rollout of a rule each firing has its place, in percent."""
         self.space_low = False

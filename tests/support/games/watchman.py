@@ -183,7 +183,8 @@ class Watchman(Told):
             self.failures[run.rule] += 1
             self.failed_at[run.rule] = record.ts
         if record.kind in (Kind.ESCALATED, Kind.APPROVAL_EXPIRED) and (open_ := self.episodes.get(run.fingerprint)):
-            self.left[run.fingerprint, run.rule] = run.rule, run.target, open_.labels["alertname"]
+            about = run.rule, run.target, open_.labels["alertname"], str(record.run)
+            self.left[run.fingerprint, run.rule] = about
         # One that a guard stopped before it began may be tried again.
         if run.mode != "dry_run" and (run.step or not cut or record.reason == "cancelled"):
             self.ran.add((run.rule, run.episode))

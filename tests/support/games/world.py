@@ -106,11 +106,12 @@ class World(People):
             if self.clock.now() < self.watchman.acks[id_][1]:
                 self.watchman.fault(f"the acknowledgement {id_} stands, whose silence people have ended")
 
-    def _expect_raised(self, left: set[tuple[str, str, str]]) -> None:
-        """People have been told that these (rule, target, cause) are left to them."""
+    def _expect_raised(self, left: set[tuple[str, str, str, str]]) -> None:
+        """People have been told that these (rule, target, cause) are left to them, each by one run all the time."""
         api = self.alertmanager
         if api is not None and api.refusal is None:
-            for about in left:
+            for *words, _ in left:
+                about = tuple(words)
                 if api.raised.get(about, 0.0) <= self.clock.now():
                     self.watchman.fault(f"{about} is left to people, who do not hear of it")
 
