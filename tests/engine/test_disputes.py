@@ -169,6 +169,23 @@ async def test_another_firing_ends_the_dispute(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_a_firing_after_a_disputed_end_is_another_however_soon(tmp_path: Path) -> None:
+    """It is told once: were it taken for the one before, it would be lost when that is settled to have ended."""
+    stage, pair = await acted(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    await stage.clock.advance(5)
+    again = pair.seen.alert = stage.alert(ago=1.0)
+    await stage.tell(stage.alert(ago=16.0))
+    assert kinds(stage, "alert_resolved") == []
+    await stage.tell(again)
+    await stage.clock.advance(31)
+    assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
+    (episode,) = stage.engine.state.episodes.values()
+    assert episode.starts_at == pytest.approx(again.starts_at)
+    assert episode.dispute is None
+    await stage.engine.stop()
+
+
 async def test_a_clock_ahead_of_ours_makes_no_other_firing(tmp_path: Path) -> None:
     """The end and the beginning are by the sender's clock: what began ten minutes ahead of us fires all the same."""
     stage = Stage(tmp_path, LADDER)
