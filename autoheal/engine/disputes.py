@@ -18,7 +18,7 @@ from autoheal.engine.intake import told_end
 from autoheal.engine.verification import Standing
 from autoheal.errors import JournalError
 from autoheal.model import Alert, AlertStatus, Draft, Kind, rfc3339
-from autoheal.state import Episode, State
+from autoheal.state import Dispute, Episode, State
 
 ASK_SECONDS = 15.0
 """How often Alertmanager is asked about what is disputed."""
@@ -112,7 +112,7 @@ class Disputes:
                     self._heard[fingerprint] = dispute.heard_at
                     fires.append(_fires(episode, heard_at))
             elif fingerprint in poll.alerts or self._ended(fingerprint, poll, dispute.since):
-                ended.append(_end(episode, dispute.ends_at))
+                ended.append(told(episode, dispute))
         try:
             if fires:
                 self._note(fires)
@@ -136,9 +136,10 @@ def _listed(poll: Poll, fingerprint: str, ends_at: float) -> bool:
     return seen is not None and seen.alert.starts_at <= ends_at
 
 
-def _end(episode: Episode, ends_at: float) -> Alert:
+def told(episode: Episode, dispute: Dispute) -> Alert:
+    """The end of `episode` as one Alertmanager has told it."""
     known = episode.labels, episode.annotations, episode.starts_at
-    return Alert(AlertStatus.RESOLVED, episode.fingerprint, *known, ends_at=ends_at)
+    return Alert(AlertStatus.RESOLVED, episode.fingerprint, *known, ends_at=dispute.ends_at)
 
 
 def _fires(episode: Episode, heard_at: float) -> Draft:

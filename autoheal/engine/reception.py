@@ -10,6 +10,7 @@ import structlog
 
 from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
+from autoheal.engine.disputes import told
 from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.watch import Watch
@@ -104,14 +105,25 @@ class Reception:
             rejected=len(notification.rejected),
         )
 
+    def end_disputed(self) -> None:
+        """Believe the ends that are disputed, as those that are told now, where there is no Alertmanager to ask.
+
+        Raises JournalUnavailable.
+        """
+        if self.watch is None:
+            open_ends = [(one, one.dispute) for one in self._ledger.state.episodes.values() if one.dispute is not None]
+            for batch in batches(told(episode, dispute) for episode, dispute in open_ends):
+                intake = take_in(self._ledger.state, batch, now=self._clock.now(), how="webhook")
+                self._ledger.commit(intake.drafts)
+
     def _to_confirm(self, alerts: Sequence[Alert]) -> frozenset[str]:
         """Those that have ended by the word of one Alertmanager, which another may contradict, by fingerprint."""
         if self.watch is None or not self.watch.several:
             return frozenset()
         # A self-test's alert is in no Alertmanager.
         ended = (alert for alert in alerts if alert.status is AlertStatus.RESOLVED)
-        told = (alert.fingerprint for alert in ended if alert.alertname != OwnName.SELFTEST)
-        return frozenset(told).intersection(self._ledger.state.episodes)
+        others = (alert.fingerprint for alert in ended if alert.alertname != OwnName.SELFTEST)
+        return frozenset(others).intersection(self._ledger.state.episodes)
 
     async def _take_confirmed(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:
         """Take `alerts` in once the others were asked about those of them that have ended."""
@@ -187,11 +199,11 @@ class Reception:
         async with self._turn:
             always = self._always(alerts)
             others = tuple(alert for alert in alerts if alert.fingerprint not in always)
-            told = await in_turns(hide(Notification(alerts=others), self._redaction))
-            if told.rejected:
-                _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
-            admitted = with_room(self._ledger.state, told.alerts)
-            if refused := len(told.alerts) - len(admitted):
+            hidden = await in_turns(hide(Notification(alerts=others), self._redaction))
+            if hidden.rejected:
+                _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in hidden.rejected[:20]])
+            admitted = with_room(self._ledger.state, hidden.alerts)
+            if refused := len(hidden.alerts) - len(admitted):
                 _log.error("too_many_open", refused=refused, open=len(self._ledger.state.episodes))
             await self._take(admitted, correlation_id, how="api")
 

@@ -159,6 +159,20 @@ async def test_one_that_cannot_be_asked_any_more_is_believed_for_five_minutes(tm
     await stage.engine.stop()
 
 
+async def test_without_an_alertmanager_to_ask_the_end_counts(tmp_path: Path) -> None:
+    """The next life was given no ALERTMANAGER_URL: a dispute that nobody can settle would hold for ever."""
+    stage, _ = await waiting(tmp_path)
+    ended_at = stage.clock.now()
+    await stage.crash()
+    stage.alertmanager = None
+    await stage.start()
+    resolved = [record for record in stage.journal.records if record.kind is Kind.ALERT_RESOLVED]
+    assert [one.detail["how"] for one in resolved] == ["webhook"]
+    assert stage.engine.state.episodes == {}
+    assert stage.engine.state.ends[str(resolved[0].fingerprint)].ends_at == pytest.approx(ended_at)
+    await stage.engine.stop()
+
+
 async def test_another_firing_ends_the_dispute(tmp_path: Path) -> None:
     """What one lists has begun after the end that the other has told: that firing is over."""
     stage, pair = await acted(tmp_path)
