@@ -23,8 +23,8 @@ from autoheal.state import Dispute, Episode, State
 ASK_SECONDS = 15.0
 """How often Alertmanager is asked about what is disputed."""
 LAPSE_SECONDS = 300.0
-"""After so long the word of one that cannot be asked any more counts no longer: by itself, an Alertmanager forgets what
-it is not told again after four times Prometheus' `--rules.alert.resend-delay`, four minutes.
+"""After so long without an answer the word of one that cannot be asked any more counts no longer: by itself, an
+Alertmanager forgets what it is not told again after four times Prometheus' `--rules.alert.resend-delay`, four minutes.
 """
 AT_ONCE = 100
 """Settled before others on the event loop get their turn."""
@@ -52,6 +52,8 @@ class Disputes:
         self._note = note
         self._heard: dict[str, float] = {}
         """Of those that one lists and another does not: when they had been heard of as that was first seen."""
+        self._unlisted: dict[str, float] = {}
+        """Since when nobody who answers lists what is disputed, on the monotonic clock, by episode."""
 
     async def contradicted(self, ends: Sequence[Alert]) -> Mapping[str, float]:
         """Those of the resolved alerts `ends` that an Alertmanager lists all the same, by fingerprint, and when it had
@@ -69,7 +71,9 @@ class Disputes:
         while True:
             await self._clock.sleep(ASK_SECONDS)
             self._heard = {known: at for known, at in self._heard.items() if known in self._state().episodes}
-            if next(self._open(), None) is not None:
+            disputed = {episode.id for episode in self._open()}
+            self._unlisted = {known: at for known, at in self._unlisted.items() if known in disputed}
+            if disputed:
                 await self.settle(*await self._ask(self._clock.now()))
 
     async def settle(self, poll: Poll, begun: float) -> frozenset[str]:
@@ -108,10 +112,11 @@ class Disputes:
             dispute, fingerprint = episode.dispute, episode.fingerprint
             assert dispute is not None, "only disputed ones are settled"
             if _listed(poll, fingerprint, dispute.ends_at):
+                self._unlisted.pop(episode.id, None)
                 if (heard_at := poll.alerts[fingerprint].heard_at) > dispute.heard_at:
                     self._heard[fingerprint] = dispute.heard_at
                     fires.append(_fires(episode, heard_at))
-            elif fingerprint in poll.alerts or self._ended(fingerprint, poll, dispute.since):
+            elif fingerprint in poll.alerts or self._ended(episode, poll):
                 ended.append(told(episode, dispute))
         try:
             if fires:
@@ -124,10 +129,14 @@ class Disputes:
             return set()
         return {alert.fingerprint for alert in ended}
 
-    def _ended(self, fingerprint: str, poll: Poll, since: float) -> bool:
-        if poll.verdict(fingerprint) == "ended":
+    def _ended(self, episode: Episode, poll: Poll) -> bool:
+        if poll.verdict(episode.fingerprint) == "ended":
             return True
-        return fingerprint not in poll.unreadable and self._clock.now() - since > LAPSE_SECONDS
+        if episode.fingerprint in poll.unreadable:
+            self._unlisted.pop(episode.id, None)
+            return False
+        now = self._clock.monotonic()
+        return now - self._unlisted.setdefault(episode.id, now) > LAPSE_SECONDS
 
 
 def _listed(poll: Poll, fingerprint: str, ends_at: float) -> bool:

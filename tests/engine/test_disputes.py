@@ -154,8 +154,30 @@ async def test_one_that_cannot_be_asked_any_more_is_believed_for_five_minutes(tm
     pair.answered = False
     await stage.clock.advance(299)
     assert "alert_resolved" not in stage.story()
-    await stage.clock.advance(15)
+    await stage.clock.advance(31)
     assert "alert_resolved" in stage.story()
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("case", ["an answer is missing", "a restart"])
+async def test_the_five_minutes_begin_when_it_answers_no_more(tmp_path: Path, case: str) -> None:
+    """However long the dispute has lasted: neither one answer that fails nor a start before the network ends it."""
+    stage, pair = await waiting(tmp_path)
+    listed = dict(pair.listed)
+    if case == "a restart":
+        await stage.crash()
+        stage.clock.set_now(stage.clock.now() + 600)
+        pair.listed, pair.answered = {}, False
+        await stage.start()
+        await stage.clock.advance(299)
+    else:
+        await stage.clock.advance(400)
+        for _ in range(2):
+            pair.listed, pair.answered = {}, False
+            await stage.clock.advance(200)
+            pair.listed, pair.answered = dict(listed), True
+            await stage.clock.advance(16)
+    assert "alert_resolved" not in stage.story()
     await stage.engine.stop()
 
 
