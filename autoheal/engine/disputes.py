@@ -79,7 +79,9 @@ class Disputes:
     async def settle(self, poll: Poll, begun: float) -> frozenset[str]:
         """Record what an answer, asked for at `begun`, says of what is disputed; the fingerprints that have ended."""
         ended: set[str] = set()
-        asked = [episode for episode in self._open() if episode.dispute is not None and episode.dispute.since <= begun]
+        now = self._clock.now()
+        # One that is later than now is of before the clock was set back: any answer is younger.
+        asked = [one for one in self._open() if one.dispute is not None and not begun < one.dispute.since <= now]
         for first in range(0, len(asked), AT_ONCE):
             if first:
                 await asyncio.sleep(0)

@@ -181,6 +181,16 @@ async def test_the_five_minutes_begin_when_it_answers_no_more(tmp_path: Path, ca
     await stage.engine.stop()
 
 
+async def test_a_clock_that_is_set_back_delays_nothing(tmp_path: Path) -> None:
+    """The dispute is of the future then: an answer is younger all the same."""
+    stage, pair = await waiting(tmp_path)
+    stage.clock.set_now(stage.clock.now() - 3600)
+    pair.listed.clear()
+    await stage.clock.advance(16)
+    assert stage.story()[-1] == "alert_resolved"
+    await stage.engine.stop()
+
+
 async def test_without_an_alertmanager_to_ask_the_end_counts(tmp_path: Path) -> None:
     """The next life was given no ALERTMANAGER_URL: a dispute that nobody can settle would hold for ever."""
     stage, _ = await waiting(tmp_path)
