@@ -50,8 +50,10 @@ class Disputes:
         self._state = state
         self._tell_end = end
         self._note = note
-        self._heard: dict[str, float] = {}
-        """Of those that one lists and another does not: when they had been heard of as that was first seen."""
+        self._heard: dict[str, tuple[float, float]] = {}
+        """Of those that one lists and another does not: when they had been heard of as that was first seen, and when
+        that was (both epoch seconds, the first by the Alertmanager's own clock).
+        """
         self._unlisted: dict[str, float] = {}
         """Since when nobody who answers lists what is disputed, on the monotonic clock, by episode."""
 
@@ -88,17 +90,26 @@ class Disputes:
             ended |= self._settle([one for one in asked[first : first + AT_ONCE] if self._stands(one)], poll)
         return frozenset(ended)
 
-    def standing(self, fingerprint: str, poll: Poll) -> Standing:
-        """How the alert stands by what all of them say."""
+    def standing(self, fingerprint: str, poll: Poll, acted_at: float) -> Standing:
+        """How the alert stands by what all of them say, to whoever judges what was done at `acted_at` (epoch seconds).
+
+        That it was heard of before that, or one knows that it has ended and then does not answer, proves no firing.
+        """
         episode = self._state().episodes.get(fingerprint)
         if episode is not None and episode.dispute is not None:
             return "disputed"
         verdict = poll.verdict(fingerprint)
-        if verdict != "firing" or fingerprint not in poll.denied:
-            self._heard.pop(fingerprint, None)
+        known = self._heard.get(fingerprint)
+        if known is not None and known[1] < acted_at:
+            known = None
+        denied = fingerprint in poll.denied or (known is not None and not poll.answered)
+        if verdict != "firing" or not denied:
+            if poll.answered:
+                self._heard.pop(fingerprint, None)
             return verdict
         heard_at = poll.alerts[fingerprint].heard_at
-        return "firing" if heard_at > self._heard.setdefault(fingerprint, heard_at) else "disputed"
+        before, _ = self._heard[fingerprint] = known or (heard_at, self._clock.now())
+        return "firing" if heard_at > before else "disputed"
 
     def _open(self) -> Iterator[Episode]:
         return (episode for episode in self._state().episodes.values() if episode.dispute is not None)
@@ -116,7 +127,7 @@ class Disputes:
             if _listed(poll, fingerprint, dispute.ends_at):
                 self._unlisted.pop(episode.id, None)
                 if (heard_at := poll.alerts[fingerprint].heard_at) > dispute.heard_at:
-                    self._heard[fingerprint] = dispute.heard_at
+                    self._heard[fingerprint] = dispute.heard_at, dispute.since
                     fires.append(_fires(episode, heard_at))
             elif fingerprint in poll.alerts or self._ended(episode, poll):
                 ended.append(told(episode, dispute))

@@ -205,16 +205,6 @@ async def test_without_an_alertmanager_to_ask_the_end_counts(tmp_path: Path) -> 
     await stage.engine.stop()
 
 
-async def test_another_firing_ends_the_dispute(tmp_path: Path) -> None:
-    """What one lists has begun after the end that the other has told: that firing is over."""
-    stage, pair = await acted(tmp_path)
-    await stage.tell(stage.alert(resolved=True))
-    pair.seen.alert = stage.alert(ago=-5.0)
-    await stage.clock.advance(16)
-    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
-    await stage.engine.stop()
-
-
 async def test_a_firing_after_a_disputed_end_is_another_however_soon(tmp_path: Path) -> None:
     """It is told once: were it taken for the one before, it would be lost when that is settled to have ended."""
     stage, pair = await acted(tmp_path)
@@ -229,6 +219,16 @@ async def test_a_firing_after_a_disputed_end_is_another_however_soon(tmp_path: P
     (episode,) = stage.engine.state.episodes.values()
     assert episode.starts_at == pytest.approx(again.starts_at)
     assert episode.dispute is None
+    await stage.engine.stop()
+
+
+async def test_another_firing_ends_the_dispute(tmp_path: Path) -> None:
+    """What one lists has begun after the end that the other has told: that firing is over."""
+    stage, pair = await acted(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    pair.seen.alert = stage.alert(ago=-5.0)
+    await stage.clock.advance(16)
+    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
     await stage.engine.stop()
 
 
@@ -326,6 +326,73 @@ async def test_one_that_hears_of_it_is_right_in_verification(tmp_path: Path) -> 
     pair.hear(stage.clock.now())
     await stage.clock.advance(40)
     assert kinds(stage, "heal_failed", "heal_inconclusive") == ["heal_failed not_resolved"]
+    await stage.engine.stop()
+
+
+async def test_what_was_heard_before_the_action_proves_nothing_after_it(tmp_path: Path) -> None:
+    """A dispute that was settled for firing, before the action healed it: the stale one lists it, and hears no more."""
+    stage = Stage(tmp_path, LADDER)
+    healed = asyncio.Event()
+    stage.action.answers = [healed]
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(1)
+    await stage.tell(stage.alert(resolved=True))
+    pair.hear(stage.clock.now())
+    await stage.clock.advance(16)
+    assert stage.story()[-1] == "alert_undisputed"
+    healed.set()
+    await settle()
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(60)
+    assert stage.story()[-3:] == ["action_ok", "heal_inconclusive disputed", "escalated disputed"]
+    await stage.engine.stop()
+
+
+async def test_one_that_knew_of_the_end_and_answers_no_more_is_not_forgotten(tmp_path: Path) -> None:
+    """The stale one alone answers at the deadline: still nobody knows."""
+    stage, pair = await acted(tmp_path)
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(50)
+    pair.denied, pair.answered = set(), False
+    await stage.clock.advance(10)
+    assert stage.story()[-2:] == ["heal_inconclusive disputed", "escalated disputed"]
+    await stage.engine.stop()
+
+
+async def test_one_that_lists_it_again_is_no_dispute(tmp_path: Path) -> None:
+    """It was away for a moment: at the deadline both list the alert."""
+    stage, pair = await acted(tmp_path)
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(20)
+    pair.denied = set()
+    await stage.clock.advance(40)
+    assert kinds(stage, "heal_failed", "heal_inconclusive") == ["heal_failed not_resolved"]
+    await stage.engine.stop()
+
+
+async def test_an_answer_before_the_dispute_does_not_judge(tmp_path: Path) -> None:
+    """Just before the deadline, and the other one hears of the end a second later: that is asked for, and heals."""
+    stage = Stage(tmp_path, LADDER)
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.clock.advance(7)
+    await stage.tell()
+    await stage.clock.advance(58)
+    poll = pair.poll
+
+    async def slow(**about: Any) -> Any:
+        told = await poll(**about)
+        stage.clock.set_now(stage.clock.now() + 0.5)
+        return told
+
+    pair.poll = slow  # type: ignore[method-assign]
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-1] == "alert_disputed"
+    pair.listed.clear()
+    await stage.clock.advance(2)
+    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
     await stage.engine.stop()
 
 
