@@ -496,3 +496,34 @@ async def test_many_are_settled_in_slices(tmp_path: Path) -> None:
     assert many[248].fingerprint not in await settling
     assert set(stage.engine.state.episodes) == {many[248].fingerprint, many[249].fingerprint}
     await stage.engine.stop()
+
+
+def hanging(pair: Pair) -> asyncio.Event:
+    """It answers no question before what is returned is set."""
+    answer, poll = asyncio.Event(), pair.poll
+
+    async def slow(**about: Any) -> Any:
+        await answer.wait()
+        return await poll(**about)
+
+    pair.poll = slow  # type: ignore[method-assign]
+    return answer
+
+
+async def test_nothing_begins_while_an_end_is_asked_about(tmp_path: Path) -> None:
+    """One that hangs takes seconds, and `for` may be over meanwhile: the guards wait for the same answer as the end."""
+    stage = Stage(tmp_path, WAITS)
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(48)
+    answer = hanging(pair)
+    ends = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c2"))
+    await stage.clock.advance(4)
+    pair.listed.clear()
+    answer.set()
+    await ends
+    await settle()
+    assert stage.story()[1:] == ["decision not_yet", "decision act", "alert_resolved", "action_cancelled resolved"]
+    assert stage.action.done == []
+    await stage.engine.stop()
