@@ -18,8 +18,10 @@ from autoheal.peer import Peer, Unusable
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS = 5.0
-"""From a request to the last byte of its answer: a server that drips its answer is cut as well."""
+TIMEOUT_SECONDS = 4.0
+"""From a request to the last byte of its answer: a server that drips its answer is cut as well. A webhook may have to
+wait for two of them, and Alertmanager gives it ten seconds.
+"""
 MAX_BODY_BYTES = 32 * 1024 * 1024
 API = "api/v2"
 

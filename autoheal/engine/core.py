@@ -220,6 +220,7 @@ class Engine:
                 *unanswered(self.state),
             ]
         )
+        self._reception.end_disputed()
         self._upkeep.look_at_space()
         self._pauses.look_at_file()
         # With the start itself: a life that nobody signed must look strange, however short it was.

@@ -85,8 +85,11 @@ class Crew:
     def changed(self, record: Record) -> None:
         """Wake whom it concerns that `record` was folded."""
         runs = self._ledger.state.runs
+        asked = (run for run in runs.values() if run.state is RunState.AWAITING_APPROVAL)
         if record.kind in _VOIDING:
-            self._wake(run for run in runs.values() if run.state is RunState.AWAITING_APPROVAL)
+            self._wake(asked)
+        elif record.kind is Kind.ALERT_DISPUTED:
+            self._wake(run for run in asked if run.fingerprint == record.fingerprint)
         elif record.kind is Kind.ALERT_RESOLVED:
             self._resolved(str(record.fingerprint))
         elif record.run is not None and record.run in runs:

@@ -18,13 +18,13 @@ from autoheal.engine.intake import told_end
 from autoheal.engine.verification import Standing
 from autoheal.errors import JournalError
 from autoheal.model import Alert, AlertStatus, Draft, Kind, rfc3339
-from autoheal.state import Episode, State
+from autoheal.state import Dispute, Episode, State
 
 ASK_SECONDS = 15.0
 """How often Alertmanager is asked about what is disputed."""
 LAPSE_SECONDS = 300.0
-"""After so long the word of one that cannot be asked any more counts no longer: by itself, an Alertmanager forgets what
-it is not told again after four times Prometheus' `--rules.alert.resend-delay`, four minutes.
+"""After so long without an answer the word of one that cannot be asked any more counts no longer: by itself, an
+Alertmanager forgets what it is not told again after four times Prometheus' `--rules.alert.resend-delay`, four minutes.
 """
 AT_ONCE = 100
 """Settled before others on the event loop get their turn."""
@@ -50,8 +50,12 @@ class Disputes:
         self._state = state
         self._tell_end = end
         self._note = note
-        self._heard: dict[str, float] = {}
-        """Of those that one lists and another does not: when they had been heard of as that was first seen."""
+        self._heard: dict[str, tuple[float, float]] = {}
+        """Of those that one lists and another does not: when they had been heard of as that was first seen, and when
+        that was (both epoch seconds, the first by the Alertmanager's own clock).
+        """
+        self._unlisted: dict[str, float] = {}
+        """Since when nobody who answers lists what is disputed, on the monotonic clock, by episode."""
 
     async def contradicted(self, ends: Sequence[Alert]) -> Mapping[str, float]:
         """Those of the resolved alerts `ends` that an Alertmanager lists all the same, by fingerprint, and when it had
@@ -69,7 +73,9 @@ class Disputes:
         while True:
             await self._clock.sleep(ASK_SECONDS)
             self._heard = {known: at for known, at in self._heard.items() if known in self._state().episodes}
-            if next(self._open(), None) is not None:
+            disputed = {episode.id for episode in self._open()}
+            self._unlisted = {known: at for known, at in self._unlisted.items() if known in disputed}
+            if disputed:
                 await self.settle(*await self._ask(self._clock.now()))
 
     async def settle(self, poll: Poll, begun: float) -> frozenset[str]:
@@ -83,17 +89,26 @@ class Disputes:
             ended |= self._settle([one for one in asked[first : first + AT_ONCE] if self._stands(one)], poll)
         return frozenset(ended)
 
-    def standing(self, fingerprint: str, poll: Poll) -> Standing:
-        """How the alert stands by what all of them say."""
+    def standing(self, fingerprint: str, poll: Poll, acted_at: float) -> Standing:
+        """How the alert stands by what all of them say, to whoever judges what was done at `acted_at` (epoch seconds).
+
+        That it was heard of before that, or one knows that it has ended and then does not answer, proves no firing.
+        """
         episode = self._state().episodes.get(fingerprint)
         if episode is not None and episode.dispute is not None:
             return "disputed"
         verdict = poll.verdict(fingerprint)
-        if verdict != "firing" or fingerprint not in poll.denied:
-            self._heard.pop(fingerprint, None)
+        known = self._heard.get(fingerprint)
+        if known is not None and known[1] < acted_at:
+            known = None
+        denied = fingerprint in poll.denied or (known is not None and not poll.answered)
+        if verdict != "firing" or not denied:
+            if poll.answered:
+                self._heard.pop(fingerprint, None)
             return verdict
         heard_at = poll.alerts[fingerprint].heard_at
-        return "firing" if heard_at > self._heard.setdefault(fingerprint, heard_at) else "disputed"
+        before, _ = self._heard[fingerprint] = known or (heard_at, self._clock.now())
+        return "firing" if heard_at > before else "disputed"
 
     def _open(self) -> Iterator[Episode]:
         return (episode for episode in self._state().episodes.values() if episode.dispute is not None)
@@ -109,11 +124,12 @@ class Disputes:
             dispute, fingerprint = episode.dispute, episode.fingerprint
             assert dispute is not None, "only disputed ones are settled"
             if _listed(poll, fingerprint, dispute.ends_at):
+                self._unlisted.pop(episode.id, None)
                 if (heard_at := poll.alerts[fingerprint].heard_at) > dispute.heard_at:
-                    self._heard[fingerprint] = dispute.heard_at
+                    self._heard[fingerprint] = dispute.heard_at, dispute.since
                     fires.append(_fires(episode, heard_at))
-            elif fingerprint in poll.alerts or self._ended(fingerprint, poll, dispute.since):
-                ended.append(_end(episode, dispute.ends_at))
+            elif fingerprint in poll.alerts or self._ended(episode, poll):
+                ended.append(told(episode, dispute))
         try:
             if fires:
                 self._note(fires)
@@ -125,10 +141,14 @@ class Disputes:
             return set()
         return {alert.fingerprint for alert in ended}
 
-    def _ended(self, fingerprint: str, poll: Poll, since: float) -> bool:
-        if poll.verdict(fingerprint) == "ended":
+    def _ended(self, episode: Episode, poll: Poll) -> bool:
+        if poll.verdict(episode.fingerprint) == "ended":
             return True
-        return fingerprint not in poll.unreadable and self._clock.now() - since > LAPSE_SECONDS
+        if episode.fingerprint in poll.unreadable:
+            self._unlisted.pop(episode.id, None)
+            return False
+        now = self._clock.monotonic()
+        return now - self._unlisted.setdefault(episode.id, now) > LAPSE_SECONDS
 
 
 def asked_since(told: float, begun: float, now: float) -> bool:
@@ -145,9 +165,10 @@ def _listed(poll: Poll, fingerprint: str, ends_at: float) -> bool:
     return seen is not None and seen.alert.starts_at <= ends_at
 
 
-def _end(episode: Episode, ends_at: float) -> Alert:
+def told(episode: Episode, dispute: Dispute) -> Alert:
+    """The end of `episode` as one Alertmanager has told it."""
     known = episode.labels, episode.annotations, episode.starts_at
-    return Alert(AlertStatus.RESOLVED, episode.fingerprint, *known, ends_at=ends_at)
+    return Alert(AlertStatus.RESOLVED, episode.fingerprint, *known, ends_at=dispute.ends_at)
 
 
 def _fires(episode: Episode, heard_at: float) -> Draft:

@@ -222,6 +222,9 @@ def _of_before(state: State, episode: Episode, alert: Alert) -> bool:
 
 
 def _same_firing(episode: Episode, alert: Alert, now: float) -> bool:
+    if (dispute := episode.dispute) is not None and alert.starts_at > dispute.ends_at:
+        # However soon: when it is settled that the one before has ended, nobody tells of this one again.
+        return False
     if abs(alert.starts_at - episode.starts_at) <= SKEW_SECONDS:
         return True
     return min(alert.starts_at, now) - _began(episode) <= SKEW_SECONDS

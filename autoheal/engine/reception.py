@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 
@@ -10,6 +11,7 @@ import structlog
 
 from autoheal.alertmanager import Alertmanager
 from autoheal.clock import Clock
+from autoheal.engine.disputes import told
 from autoheal.engine.intake import batches, hide, rejections, take_in, with_room
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.watch import Watch
@@ -52,6 +54,8 @@ class Reception:
         self._running = running
         self.watch: Watch | None = None
         """What asks Alertmanager; None where there is none to ask."""
+        self._asked: Counter[str] = Counter()
+        """About whose ends others are being asked, by fingerprint."""
         if alertmanager is not None:
             tell = self._begin_from_api, self._end_from_api, self._note
             self.watch = Watch(alertmanager, clock, lambda: ledger.state, *tell)
@@ -79,8 +83,6 @@ class Reception:
             at_once = [alert for alert in alerts if alert.fingerprint not in to_confirm]
             suspects = await self._take(at_once, correlation_id, notification.rejected, actor=actor)
         if to_confirm:
-            # While others are asked the log might give these up, and then take the rest.
-            await self._ledger.settle()
             later = [alert for alert in alerts if alert.fingerprint in to_confirm]
             suspects += await self._take_confirmed(later, correlation_id, actor)
         await self._ledger.settle()
@@ -104,22 +106,44 @@ class Reception:
             rejected=len(notification.rejected),
         )
 
+    def end_disputed(self) -> None:
+        """Believe the ends that are disputed, as those that are told now, where there is no Alertmanager to ask.
+
+        Raises JournalUnavailable.
+        """
+        if self.watch is None:
+            open_ends = [(one, one.dispute) for one in self._ledger.state.episodes.values() if one.dispute is not None]
+            for batch in batches(told(episode, dispute) for episode, dispute in open_ends):
+                intake = take_in(self._ledger.state, batch, now=self._clock.now(), how="webhook")
+                self._ledger.commit(intake.drafts)
+
     def _to_confirm(self, alerts: Sequence[Alert]) -> frozenset[str]:
-        """Those that have ended by the word of one Alertmanager, which another may contradict, by fingerprint."""
+        """Those that have ended by the word of one Alertmanager, which another may contradict, by fingerprint; and
+        those of which more is told meanwhile: it must not overtake that end.
+        """
         if self.watch is None or not self.watch.several:
             return frozenset()
         # A self-test's alert is in no Alertmanager.
         ended = (alert for alert in alerts if alert.status is AlertStatus.RESOLVED)
-        told = (alert.fingerprint for alert in ended if alert.alertname != OwnName.SELFTEST)
-        return frozenset(told).intersection(self._ledger.state.episodes)
+        others = (alert.fingerprint for alert in ended if alert.alertname != OwnName.SELFTEST)
+        ends = frozenset(others).intersection(self._ledger.state.episodes)
+        return ends.union(alert.fingerprint for alert in alerts if alert.fingerprint in self._asked)
 
     async def _take_confirmed(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:
         """Take `alerts` in once the others were asked about those of them that have ended."""
         assert self.watch is not None, "nobody else could be asked"
-        # Not in `_turn`: others get theirs while we ask.
-        listed = await self.watch.disputes.contradicted([a for a in alerts if a.status is AlertStatus.RESOLVED])
-        async with self._turn:
-            return await self._take(alerts, correlation_id, actor=actor, listed=listed)
+        fingerprints = {alert.fingerprint for alert in alerts}
+        self._asked.update(fingerprints)
+        try:
+            # While others are asked the log might give up what was taken of this notification, and then take the rest.
+            await self._ledger.settle()
+            # Not in `_turn`: others get theirs while we ask.
+            listed = await self.watch.disputes.contradicted([a for a in alerts if a.status is AlertStatus.RESOLVED])
+            async with self._turn:
+                return await self._take(alerts, correlation_id, actor=actor, listed=listed)
+        finally:
+            self._asked.subtract(fingerprints)
+            self._asked = +self._asked
 
     async def _take(
         self,
@@ -187,11 +211,11 @@ class Reception:
         async with self._turn:
             always = self._always(alerts)
             others = tuple(alert for alert in alerts if alert.fingerprint not in always)
-            told = await in_turns(hide(Notification(alerts=others), self._redaction))
-            if told.rejected:
-                _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in told.rejected[:20]])
-            admitted = with_room(self._ledger.state, told.alerts)
-            if refused := len(told.alerts) - len(admitted):
+            hidden = await in_turns(hide(Notification(alerts=others), self._redaction))
+            if hidden.rejected:
+                _log.error("api_alerts_too_large", alerts=[one.fingerprint for one in hidden.rejected[:20]])
+            admitted = with_room(self._ledger.state, hidden.alerts)
+            if refused := len(hidden.alerts) - len(admitted):
                 _log.error("too_many_open", refused=refused, open=len(self._ledger.state.episodes))
             await self._take(admitted, correlation_id, how="api")
 

@@ -348,6 +348,8 @@ class Runner:
         if run.action_ok is False:
             await self._ledger.insist(lambda: endings.judged(self.run, Kind.HEAL_FAILED, "action_failed", {}))
             return
+        # While nobody listened no resolution could arrive: after a restart the time runs anew.
+        acted_at = max(run.created_at if run.acted_at is None else run.acted_at, self._world.began)
         ask = self._world.ask
         context = self._context("probe")
 
@@ -364,11 +366,9 @@ class Runner:
         evidence = Evidence(
             resolution=lambda: self.run.resolved,
             changed=self.changed,
-            ask=None if ask is None else (lambda: ask(run.fingerprint)),
+            ask=None if ask is None else (lambda: ask(run.fingerprint, acted_at)),
             probe=try_probe,
         )
-        # While nobody listened no resolution could arrive: after a restart the time runs anew.
-        acted_at = max(run.created_at if run.acted_at is None else run.acted_at, self._world.began)
         verdict = await self._doing.unless_cut(
             verify(run.steps[run.step - 1]["verify"], acted_at, evidence, self._clock)
         )

@@ -55,13 +55,19 @@ class Watch:
         self._rests: dict[_Group, bool] = {}
         """Groups whose rest is being fetched, and whether it was cut again since that was asked."""
 
-    async def standing(self, fingerprint: str) -> Standing:
-        """How the alert stands now; its end, once certain, is recorded before this returns."""
+    async def standing(self, fingerprint: str, acted_at: float) -> Standing:
+        """How the alert stands now, to whoever judges what was done at `acted_at` (epoch seconds); its end, once
+        certain, is recorded before this returns.
+        """
         episode = self._state().episodes.get(fingerprint)
-        poll, begun = await self._fresh(since=episode.opened_at if episode else 0.0)
+        since = episode.opened_at if episode else 0.0
+        if episode is not None and episode.dispute is not None:
+            # An older answer cannot settle it. Clocks are set back: what is to come can be asked for by nobody.
+            since = min(max(since, episode.dispute.since), self._clock.now())
+        poll, begun = await self._fresh(since)
         if fingerprint in await self.disputes.settle(poll, begun):
             return "ended"
-        standing = self.disputes.standing(fingerprint, poll)
+        standing = self.disputes.standing(fingerprint, poll, acted_at)
         if standing == "ended":
             await self._end([fingerprint], begun)
         return standing

@@ -28,7 +28,7 @@ class World:
     decision: Callable[[Run, Decision], Draft]
     """The record of a decision that stopped a run."""
     actions: Mapping[str, Action]
-    ask: Callable[[str], Awaitable[Standing]] | None
+    ask: Callable[[str, float], Awaitable[Standing]] | None
     measure: Callable[[str], Awaitable[tuple[bool | None, dict[str, Any]]]]
     """Whether a PromQL expression holds now, None where that cannot be known, and what was seen."""
     lock_dir: Path

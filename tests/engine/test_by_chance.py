@@ -208,7 +208,7 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     "a full disk does not count": (decide, "_waits", waives(Reason.LOW_SPACE)),
     "disputes do not count": (decide, "_waits", waives(Reason.DISPUTED)),
     "an end is an end, whoever tells it": (Disputes, "contradicted", nobody_contradicts),
-    "whoever lists an alert is right": (Disputes, "standing", lambda self, about, poll: poll.verdict(about)),
+    "whoever lists an alert is right": (Disputes, "standing", lambda self, about, poll, _: poll.verdict(about)),
     "nobody asks again about what is disputed": (Disputes, "settle", nothing_settles),
     "people in Alertmanager do not count": (decide, "_waits", waives(Reason.HUMAN_PRESENT)),
     "people are gone when nobody can tell": (guards, "human_present", gone_when_unknown),

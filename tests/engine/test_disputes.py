@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autoheal.engine import Word
-from autoheal.errors import JournalUnavailable
+from autoheal.errors import JournalUnavailable, WrongTurn
 from autoheal.model import Alert, By, Kind, Notification, Reason
 from autoheal.state import fold
 from tests.support.clock import settle
@@ -154,8 +154,71 @@ async def test_one_that_cannot_be_asked_any_more_is_believed_for_five_minutes(tm
     pair.answered = False
     await stage.clock.advance(299)
     assert "alert_resolved" not in stage.story()
-    await stage.clock.advance(15)
+    await stage.clock.advance(31)
     assert "alert_resolved" in stage.story()
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("case", ["an answer is missing", "a restart"])
+async def test_the_five_minutes_begin_when_it_answers_no_more(tmp_path: Path, case: str) -> None:
+    """However long the dispute has lasted: neither one answer that fails nor a start before the network ends it."""
+    stage, pair = await waiting(tmp_path)
+    listed = dict(pair.listed)
+    if case == "a restart":
+        await stage.crash()
+        stage.clock.set_now(stage.clock.now() + 600)
+        pair.listed, pair.answered = {}, False
+        await stage.start()
+        await stage.clock.advance(299)
+    else:
+        await stage.clock.advance(400)
+        for _ in range(2):
+            pair.listed, pair.answered = {}, False
+            await stage.clock.advance(200)
+            pair.listed, pair.answered = dict(listed), True
+            await stage.clock.advance(16)
+    assert "alert_resolved" not in stage.story()
+    await stage.engine.stop()
+
+
+async def test_a_clock_that_is_set_back_delays_nothing(tmp_path: Path) -> None:
+    """The dispute is of the future then: an answer is younger all the same."""
+    stage, pair = await waiting(tmp_path)
+    stage.clock.set_now(stage.clock.now() - 3600)
+    pair.listed.clear()
+    await stage.clock.advance(16)
+    assert stage.story()[-1] == "alert_resolved"
+    await stage.engine.stop()
+
+
+async def test_without_an_alertmanager_to_ask_the_end_counts(tmp_path: Path) -> None:
+    """The next life was given no ALERTMANAGER_URL: a dispute that nobody can settle would hold for ever."""
+    stage, _ = await waiting(tmp_path)
+    ended_at = stage.clock.now()
+    await stage.crash()
+    stage.alertmanager = None
+    await stage.start()
+    resolved = [record for record in stage.journal.records if record.kind is Kind.ALERT_RESOLVED]
+    assert [one.detail["how"] for one in resolved] == ["webhook"]
+    assert stage.engine.state.episodes == {}
+    assert stage.engine.state.ends[str(resolved[0].fingerprint)].ends_at == pytest.approx(ended_at)
+    await stage.engine.stop()
+
+
+async def test_a_firing_after_a_disputed_end_is_another_however_soon(tmp_path: Path) -> None:
+    """It is told once: were it taken for the one before, it would be lost when that is settled to have ended."""
+    stage, pair = await acted(tmp_path)
+    await stage.tell(stage.alert(resolved=True))
+    await stage.clock.advance(5)
+    again = pair.seen.alert = stage.alert(ago=1.0)
+    await stage.tell(stage.alert(ago=16.0))
+    assert kinds(stage, "alert_resolved") == []
+    await stage.tell(again)
+    await stage.clock.advance(31)
+    assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
+    (episode,) = stage.engine.state.episodes.values()
+    assert episode.starts_at == pytest.approx(again.starts_at)
+    assert episode.dispute is None
     await stage.engine.stop()
 
 
@@ -212,19 +275,18 @@ async def test_nothing_begins_while_it_is_disputed(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
-async def test_what_people_approve_meanwhile_does_not_begin(tmp_path: Path) -> None:
-    """The guards are asked again at execution: the run ends, and people are asked anew if the alert fires."""
+async def test_a_question_to_people_is_taken_back(tmp_path: Path) -> None:
+    """Nobody is to approve what may have ended; people are asked anew if the alert fires."""
     stage = Stage(tmp_path, ONE_RULE.replace("mode: live", "mode: approve"))
     stage.alertmanager = pair = Pair(stage.alert())
     await stage.start()
     await stage.tell()
     await stage.clock.advance(1)
     await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-3:] == ["alert_disputed", "decision disputed", "action_cancelled disputed"]
     (run,) = stage.engine.state.runs.values()
-    await stage.engine.control.approve(run.id, Word(By("ann", "c-ann"), plan_digest=run.plan_digest))
-    await settle()
-    assert stage.story()[-2:] == ["decision disputed", "action_cancelled disputed"]
-    assert stage.action.done == []
+    with pytest.raises(WrongTurn):
+        await stage.engine.control.approve(run.id, Word(By("ann", "c-ann"), plan_digest=run.plan_digest))
     pair.hear(stage.clock.now())
     await stage.clock.advance(16)
     assert stage.story()[-3:] == ["alert_undisputed", "decision awaiting_approval", "approval_requested"]
@@ -243,18 +305,6 @@ async def test_a_dispute_outlives_the_gateway(tmp_path: Path) -> None:
     assert stage.story()[-1] == "alert_resolved"
     assert stage.action.done == []
     assert fold(stage.journal.records).episodes == {}
-    await stage.engine.stop()
-
-
-async def test_a_clock_that_was_set_back_delays_nothing(tmp_path: Path) -> None:
-    """What the life before has written stands an hour ahead then: what is asked now tells of it all the same."""
-    stage, pair = await waiting(tmp_path)
-    await stage.crash()
-    stage.clock.set_now(stage.clock.now() - 3600.0)
-    await stage.start()
-    pair.listed.clear()
-    await stage.clock.advance(16)
-    assert stage.story()[-1] == "alert_resolved"
     await stage.engine.stop()
 
 
@@ -278,6 +328,73 @@ async def test_one_that_hears_of_it_is_right_in_verification(tmp_path: Path) -> 
     await stage.engine.stop()
 
 
+async def test_what_was_heard_before_the_action_proves_nothing_after_it(tmp_path: Path) -> None:
+    """A dispute that was settled for firing, before the action healed it: the stale one lists it, and hears no more."""
+    stage = Stage(tmp_path, LADDER)
+    healed = asyncio.Event()
+    stage.action.answers = [healed]
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(1)
+    await stage.tell(stage.alert(resolved=True))
+    pair.hear(stage.clock.now())
+    await stage.clock.advance(16)
+    assert stage.story()[-1] == "alert_undisputed"
+    healed.set()
+    await settle()
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(60)
+    assert stage.story()[-3:] == ["action_ok", "heal_inconclusive disputed", "escalated disputed"]
+    await stage.engine.stop()
+
+
+async def test_one_that_knew_of_the_end_and_answers_no_more_is_not_forgotten(tmp_path: Path) -> None:
+    """The stale one alone answers at the deadline: still nobody knows."""
+    stage, pair = await acted(tmp_path)
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(50)
+    pair.denied, pair.answered = set(), False
+    await stage.clock.advance(10)
+    assert stage.story()[-2:] == ["heal_inconclusive disputed", "escalated disputed"]
+    await stage.engine.stop()
+
+
+async def test_one_that_lists_it_again_is_no_dispute(tmp_path: Path) -> None:
+    """It was away for a moment: at the deadline both list the alert."""
+    stage, pair = await acted(tmp_path)
+    pair.denied = set(pair.listed)
+    await stage.clock.advance(20)
+    pair.denied = set()
+    await stage.clock.advance(40)
+    assert kinds(stage, "heal_failed", "heal_inconclusive") == ["heal_failed not_resolved"]
+    await stage.engine.stop()
+
+
+async def test_an_answer_before_the_dispute_does_not_judge(tmp_path: Path) -> None:
+    """Just before the deadline, and the other one hears of the end a second later: that is asked for, and heals."""
+    stage = Stage(tmp_path, LADDER)
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.clock.advance(7)
+    await stage.tell()
+    await stage.clock.advance(58)
+    poll = pair.poll
+
+    async def slow(**about: Any) -> Any:
+        told = await poll(**about)
+        stage.clock.set_now(stage.clock.now() + 0.5)
+        return told
+
+    pair.poll = slow  # type: ignore[method-assign]
+    await stage.tell(stage.alert(resolved=True))
+    assert stage.story()[-1] == "alert_disputed"
+    pair.listed.clear()
+    await stage.clock.advance(2)
+    assert stage.story()[-2:] == ["alert_resolved", "heal_confirmed resolved"]
+    await stage.engine.stop()
+
+
 async def test_a_firing_beside_a_doubted_end_does_not_wait(tmp_path: Path) -> None:
     """What begins is decided on while others are asked about what has ended; the sender waits for both."""
     stage, pair = await acted(tmp_path)
@@ -298,6 +415,33 @@ async def test_a_firing_beside_a_doubted_end_does_not_wait(tmp_path: Path) -> No
     answer.set()
     assert (await receipt).accepted == 2
     assert kinds(stage, "alert_disputed") == ["alert_disputed"]
+    await stage.engine.stop()
+
+
+async def test_what_is_told_meanwhile_does_not_overtake_the_end(tmp_path: Path) -> None:
+    """The next firing, seconds after the one whose end is asked about: in its place it would be taken for that one."""
+    stage, pair = await acted(tmp_path)
+    asked, answer, poll = asyncio.Event(), asyncio.Event(), pair.poll
+
+    async def slow(**about: Any) -> Any:
+        told = await poll(**about)
+        asked.set()
+        await answer.wait()
+        return told
+
+    pair.listed.clear()
+    pair.poll = slow  # type: ignore[method-assign]
+    end = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c2"))
+    await asked.wait()
+    await stage.clock.advance(2)
+    anew = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(ago=1.0),)), "c3"))
+    await settle()
+    assert not anew.done()
+    answer.set()
+    await end
+    await anew
+    assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
+    assert stage.engine._reception._asked == {}
     await stage.engine.stop()
 
 
@@ -377,4 +521,35 @@ async def test_many_are_settled_in_slices(tmp_path: Path) -> None:
     await stage.tell(anew)
     assert many[248].fingerprint not in await settling
     assert set(stage.engine.state.episodes) == {many[248].fingerprint, many[249].fingerprint}
+    await stage.engine.stop()
+
+
+def hanging(pair: Pair) -> asyncio.Event:
+    """It answers no question before what is returned is set."""
+    answer, poll = asyncio.Event(), pair.poll
+
+    async def slow(**about: Any) -> Any:
+        await answer.wait()
+        return await poll(**about)
+
+    pair.poll = slow  # type: ignore[method-assign]
+    return answer
+
+
+async def test_nothing_begins_while_an_end_is_asked_about(tmp_path: Path) -> None:
+    """One that hangs takes seconds, and `for` may be over meanwhile: the guards wait for the same answer as the end."""
+    stage = Stage(tmp_path, WAITS)
+    stage.alertmanager = pair = Pair(stage.alert())
+    await stage.start()
+    await stage.tell()
+    await stage.clock.advance(48)
+    answer = hanging(pair)
+    ends = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c2"))
+    await stage.clock.advance(4)
+    pair.listed.clear()
+    answer.set()
+    await ends
+    await settle()
+    assert stage.story()[1:] == ["decision not_yet", "decision act", "alert_resolved", "action_cancelled resolved"]
+    assert stage.action.done == []
     await stage.engine.stop()

@@ -116,9 +116,9 @@ async def test_a_poll_answers_for_five_seconds(tmp_path: Path, apart: float, pol
     await stage.start()
     watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None, note)
     fingerprint = stage.alert().fingerprint
-    assert await watch.standing(fingerprint) == "firing"
+    assert await watch.standing(fingerprint, acted_at=0.0) == "firing"
     await stage.clock.advance(apart)
-    assert await watch.standing(fingerprint) == "firing"
+    assert await watch.standing(fingerprint, acted_at=0.0) == "firing"
     assert len(api.asked) == polls
     await stage.engine.stop()
 
@@ -142,7 +142,7 @@ async def test_askers_share_a_poll_that_is_under_way(tmp_path: Path) -> None:
     api = Waiting(stage.alert())
     await stage.start()
     watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None, note)
-    askers = [asyncio.ensure_future(watch.standing(stage.alert().fingerprint)) for _ in range(100)]
+    askers = [asyncio.ensure_future(watch.standing(stage.alert().fingerprint, acted_at=0.0)) for _ in range(100)]
     await settle()
     askers[0].cancel()
     await settle()
@@ -254,7 +254,7 @@ async def test_news_that_no_record_can_hold_do_not_end_the_watch(tmp_path: Path)
         raise RecordTooLarge("too large")
 
     watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, end, note)
-    assert await watch.standing(stage.alert().fingerprint) == "ended"
+    assert await watch.standing(stage.alert().fingerprint, acted_at=0.0) == "ended"
     await stage.engine.stop()
 
 
