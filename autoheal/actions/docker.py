@@ -146,7 +146,7 @@ class Docker:
         timeout = params.get("timeout") or DEFAULT_TIMEOUT
         started = context.clock.monotonic()
         detail: dict[str, Any] = {}
-        late = f"no answer from the Docker Engine within {timeout:g} s"
+        late = silent = f"no answer from the Docker Engine within {timeout:g} s"
         done = False
         try:
             check_container(asked)
@@ -156,7 +156,7 @@ class Docker:
                 late = f"not finished after {timeout:g} s; the Docker Engine may still carry it out"
                 if not await _carry_out(engine, verb, found, params):
                     detail["already"] = True
-                done = True
+                done, late = True, silent
                 detail["after"] = await _state(engine, found.id)
         except TimeoutError:
             detail["error"] = late

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,6 @@ import httpx
 import orjson
 
 from autoheal import __version__
-from autoheal.actions.contract import one_line
 from autoheal.actions.http import root_of
 from autoheal.errors import AutohealError
 from autoheal.rules.address import parse_engine
@@ -21,6 +21,7 @@ from autoheal.rules.address import parse_engine
 NEWEST_API = (1, 55)
 """The newest version of the API whose changes are known to leave alone what is used here."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_NAME_CHARS = 256
 
 
 class EngineError(AutohealError):
@@ -128,17 +129,31 @@ class Engine:
         try:
             told = orjson.loads(body)
             state = told["State"]
-            seen: dict[str, Any] = {"status": str(state["Status"])[:20], "exit_code": int(state["ExitCode"])}
-            seen |= {"oom_killed": bool(state["OOMKilled"]), "restarts": int(told.get("RestartCount") or 0)}
+            seen: dict[str, Any] = {"status": str(state["Status"])[:20], "exit_code": _number(state["ExitCode"])}
+            seen |= {"oom_killed": bool(state["OOMKilled"]), "restarts": _number(told.get("RestartCount") or 0)}
             for name in ("StartedAt", "FinishedAt"):
                 seen[f"{name[:-2].lower()}_at"] = str(state[name])[:40]
             if isinstance(state.get("Health"), dict):
                 seen["health"] = str(state["Health"].get("Status"))[:20]
-            return Container(str(told["Id"]), str(told["Name"]).removeprefix("/"), seen)
+            return Container(_id(told["Id"]), str(told["Name"])[:MAX_NAME_CHARS].removeprefix("/"), seen)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise EngineError(
                 f"what listens at {self._host} does not describe containers as a Docker Engine does"
             ) from None
+
+
+def _id(value: Any) -> str:
+    # It stands in the URL of the request that changes something: with a slash in it, that would be another (CWE-74).
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError("not an id")
+    return str(value)
+
+
+def _number(value: Any) -> int:
+    # A record holds no number beyond 64 bits, and these have 32 at most.
+    if not isinstance(value, int) or not -(2**31) <= value < 2**32:
+        raise ValueError("not a number of 32 bits")
+    return value
 
 
 def _tls(certs: Path | None) -> ssl.SSLContext:
@@ -157,8 +172,9 @@ def _refusal(status: int, body: bytes) -> str:
     try:
         message = str(orjson.loads(body)["message"])
     except (ValueError, TypeError, KeyError):
-        message = body[:500].decode(errors="replace")
+        message = body.decode(errors="replace")
     what = {403: "forbidden by the Engine, or by the proxy before it", 409: "conflict"}.get(
         status, "the Engine refused"
     )
-    return one_line(f"{what} ({status}): {message.strip()}")
+    # Not cut: a secret in it must be whole to be recognised.
+    return f"{what} ({status}): {message.strip()}"

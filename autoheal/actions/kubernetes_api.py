@@ -10,7 +10,6 @@ import httpx
 import orjson
 
 from autoheal import __version__
-from autoheal.actions.contract import one_line
 from autoheal.actions.http import root_of
 from autoheal.actions.kubernetes_config import Access, KubernetesError
 
@@ -173,7 +172,7 @@ class Api:
         root, server = root_of(error), self._access.server
         if isinstance(root, ConnectionRefusedError):
             return f"no API server listens at {server}: is the address in {self._access.source} right?"
-        return one_line(f"cannot talk to the API server at {server}: {str(root) or type(root).__name__}")
+        return self._access.hide(f"cannot talk to the API server at {server}: {str(root) or type(root).__name__}")
 
     def _object(self, answer: bytes) -> dict[str, Any]:
         try:
@@ -189,15 +188,16 @@ class Api:
             told = orjson.loads(answer)
         except ValueError:
             told = None
-        message = at(told, "message") if text(told, "kind") == "Status" else answer[:1000].decode(errors="replace")
+        message = at(told, "message") if text(told, "kind") == "Status" else answer.decode(errors="replace")
         said = [str(message)]
         if status == 429:
             # Which disruption budget it is stands there alone.
             causes = at(told, "details", "causes")
-            said += [text(cause, "message") for cause in causes] if isinstance(causes, list) else []
+            said += [str(at(cause, "message") or "") for cause in causes] if isinstance(causes, list) else []
         if status == 401:
             said.append(f"are the credentials of {self._access.source} still good?")
         words = " ".join(part.strip() for part in said if part.strip())
         meaning = f"{_MEANING.get(status, 'the API server refused')} ({status}): {words}"
         wait = headers.get("retry-after", "")
-        return Refused(one_line(self._access.hide(meaning)), status, float(wait) if wait.isdecimal() else 0.0)
+        # Nothing is cut yet: the token, or a secret, must be whole to be recognised.
+        return Refused(self._access.hide(meaning), status, float(wait) if wait.isdecimal() else 0.0)

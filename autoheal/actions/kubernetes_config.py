@@ -22,7 +22,8 @@ from ruamel.yaml.error import YAMLError
 
 from autoheal.actions.contract import one_line
 from autoheal.actions.secret import read_regular
-from autoheal.errors import AutohealError
+from autoheal.errors import AutohealError, RenderError
+from autoheal.rules.address import check_endpoint
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -128,14 +129,18 @@ def in_cluster(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Ac
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
         raise KubernetesError("no cluster is known: set AUTOHEAL_KUBECONFIG, or run autoheal in a pod of one")
-    address = f"[{host}]" if ":" in host else host
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        check_endpoint(address)
+    except RenderError as error:
+        raise KubernetesError(f"KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: {error}") from None
     where = f"the service account in {str(folder)!r}"
     token = _bearer(folder / "token", where)
     try:
         tls = ssl.create_default_context(cafile=folder / "ca.crt")
     except (OSError, ValueError) as error:
         raise KubernetesError(f"{where}: ca.crt cannot be used: {error}") from None
-    return Access(f"https://{address}:{port}", where, tls, token)
+    return Access(f"https://{address}", where, tls, token)
 
 
 def _yaml(path: Path, where: str) -> Any:
@@ -193,7 +198,7 @@ def _over_tls(server: str, place: str) -> bool:
         url = httpx.URL(server)
     except (httpx.InvalidURL, ValueError):
         raise KubernetesError(one_line(f"{place}: server: {server[:200]!r} is not a URL")) from None
-    if not url.host or url.userinfo or url.query or url.fragment:
+    if not url.host or url.userinfo or url.query or url.fragment or not 0 < (url.port or 443) < 65536:
         raise KubernetesError(f"{place}: server: must be https://HOST:PORT, perhaps with a path, and nothing else")
     if url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host)):
         return url.scheme == "https"

@@ -132,6 +132,9 @@ async def evict(order: Order) -> None:
                 raise
             order.late = f"not evicted after {order.timeout:g} s: {error}"
             await order.clock.sleep(pause)
+            if not await _stays(order, uid):
+                order.detail["already"] = True
+                return
         else:
             return
 
@@ -178,6 +181,17 @@ async def _pod(order: Order) -> str | None:
     if not any(at(owner, "controller") is True for owner in (owners if isinstance(owners, list) else ())):
         raise KubernetesError("it has no controller, such as a ReplicaSet: once deleted, nothing would bring it back")
     return str(order.detail["uid"])
+
+
+async def _stays(order: Order, uid: str) -> bool:
+    """Whether the pod is there still, and nobody else has deleted it meanwhile; another may have its name."""
+    try:
+        found = await order.api.ask("GET", order.path)
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return False
+    return text(found, "metadata", "uid") == uid and at(found, "metadata", "deletionTimestamp") is None
 
 
 async def _until(order: Order, waits_for: Callable[[Any], str | None]) -> Any:

@@ -85,7 +85,9 @@ class Foreign:
     def traits(self, params: Mapping[str, Any]) -> Traits:
         """As it says; neither when it cannot say."""
         told = self._guarded(lambda: self._action.traits(copy.deepcopy(dict(params))))
-        return told if isinstance(told, Traits) else Traits(idempotent=False, reversible=False)
+        if isinstance(told, Traits) and isinstance(told.idempotent, bool) and isinstance(told.reversible, bool):
+            return told
+        return Traits(idempotent=False, reversible=False)
 
     def describe(self, params: Mapping[str, Any]) -> str:
         """As it says; else its name and where it comes from."""
@@ -129,13 +131,15 @@ class Foreign:
         if task.cancelled():
             return Outcome(ok=False, detail=took | {"error": "fault in the action itself: CancelledError"})
         outcome = task.result()
-        return Outcome(outcome.ok, took | outcome.detail)
+        return Outcome(outcome.ok, took | outcome.detail | took)
 
     async def _run(self, method: Method, params: Mapping[str, Any], context: Context) -> Outcome:
         try:
             outcome = await method(params, context)
             detail = _plain(outcome)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 whatever it is: see the class
+        except asyncio.CancelledError:
+            raise  # ours, most likely
+        except BaseException as error:  # noqa: BLE001 whatever it is: see the class
             self._tell(error)
             return Outcome(ok=False, detail={"error": f"fault in the action itself: {type(error).__name__}"})
         return Outcome(outcome.ok, _hidden(detail, Secrets(context.secrets)))
@@ -143,7 +147,7 @@ class Foreign:
     def _guarded(self, ask: Callable[[], object]) -> object:
         try:
             return ask()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 as above
+        except BaseException as error:  # noqa: BLE001 as above; nothing is awaited, so no cancellation of ours either
             self._tell(error)
             return None
 
@@ -208,7 +212,9 @@ def _made(entry: EntryPoint, origins: Mapping[str, str]) -> Action:
     try:
         action = entry.load()()
         problems = list(_problems(action, entry.name))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         said = one_line(f"{type(error).__name__}: {error}")
         raise _UnusableError(f"{entry.value} cannot be loaded: {said}") from error
     if problems:

@@ -24,6 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _OPTIONS = (
     # Whoever would have to be asked is not there; a host that is not known is not the one that was meant.
     *("BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "ConnectTimeout=10", "ServerAliveInterval=15"),
+    # Known is what stands in the files of known hosts, on loopback, where tunnels end, and with DNS, too.
+    *("NoHostAuthenticationForLocalhost=no", "VerifyHostKeyDNS=no"),
     # Nothing of this machine is lent to the other, whatever the configuration of the user says.
     *("ForwardAgent=no", "ForwardX11=no", "ClearAllForwardings=yes", "Tunnel=no", "PermitLocalCommand=no"),
     # A shared connection would outlive the action; a command of the configuration would take the place of ours.

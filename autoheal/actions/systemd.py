@@ -25,6 +25,7 @@ _ANY_TYPE = "service|socket|timer|path|mount|automount|target|slice|scope|device
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]{0,254}")  # systemd.unit(5)
 _ENDS_THE_MACHINE = re.compile(
     r"systemd-(poweroff|reboot|soft-reboot|halt|kexec|exit|suspend|hibernate|hybrid-sleep|suspend-then-hibernate)"
+    r"|systemd-sysupdate-reboot|(packagekit|fwupd)-offline-update"  # they reboot when they are done, or cannot be
     r"|emergency|rescue|debug-shell|initrd-.*"
 )
 

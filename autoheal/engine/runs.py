@@ -273,9 +273,12 @@ class Runner:
                 await self._ledger.healthy()
 
     async def _tell(self, kind: Kind, action: str, detail: Mapping[str, Any]) -> None:
+        # Whatever the keys of an action's detail are called, none becomes another field of the record.
+        about = {"action": action} | {**detail, "action": action}
+
         def drafts() -> Sequence[Draft]:
             begun = self.run.state in (RunState.ACTING, RunState.CANCELLING)
-            return [self._draft(kind, action=action, **detail)] if begun else []
+            return [replace(self._draft(kind), detail=about)] if begun else []
 
         try:
             await self._ledger.insist(drafts)

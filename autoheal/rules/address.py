@@ -23,9 +23,12 @@ def check_url(url: str) -> None:
         raise RenderError("a URL holds no white space, control characters or backslashes")
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        port = parts.port
     except ValueError as error:
         raise RenderError(f"{url[:200]!r} is not a URL: {error}") from None
+    if port == 0:
+        # HTTP libraries take it for none, and ask whoever listens at the scheme's own port.
+        raise RenderError(f"{url[:200]!r} has port 0, which nobody listens at")
     if parts.scheme not in ("http", "https"):
         raise RenderError(f"{url[:200]!r} does not begin with http:// or https://")
     if "@" in parts.netloc:

@@ -15,8 +15,12 @@ STATE = {"Status": "running", "ExitCode": 0, "OOMKilled": False, "StartedAt": "t
 PING = answer(200, b"OK", Api_Version="1.41")
 
 
+def described(**changes: Any) -> bytes:
+    return orjson.dumps({"Id": ID, "Name": "/api-1", "State": STATE, **changes})
+
+
 def told(**changes: Any) -> bytes:
-    return answer(200, orjson.dumps({"Id": ID, "Name": "/api-1", "State": STATE, **changes}))
+    return answer(200, described(**changes))
 
 
 async def start(context: Context, *answers: bytes | None, **params: Any) -> tuple[Outcome, WebServer]:
@@ -52,7 +56,10 @@ async def test_something_else_listens_there(context: Context, version: str | Non
     [
         (answer(403, b"<html>no</html>"), "forbidden by the Engine, or by the proxy before it (403): <html>no</html>"),
         (answer(409, b'{"message":"is being removed"}'), "conflict (409): is being removed"),
-        (answer(500, b'{"message":"hunter2-hunter2\\n\\u001b[2J"}'), "the Engine refused (500): [redacted]\\n\\x1b[2J"),
+        (
+            answer(500, b'{"message":"hunter2-hunter2\\n\\u001b[2J"}'),
+            "the Engine refused (500): [redacted]\\n�[2J",
+        ),
         (answer(302, b"[]"), "the Engine refused (302): []"),
     ],
 )
@@ -67,13 +74,25 @@ async def test_a_refusal_at_any_point_fails_the_action(context: Context, said: b
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"null", b"[]", b"{", b'{"Id":"x","Name":"api-1"}', b'{"Id":"x","Name":"api-1","State":[]}'],
+    [
+        *(b"", b"null", b"[]", b"{", b'{"Id":"x","Name":"api-1"}', b'{"Id":"x","Name":"api-1","State":[]}'),
+        *(described(Id=other) for other in ("", "x", "../../images/x", f"{ID}/../x", ID.upper(), ID * 9)),
+        *(described(State=STATE | {"ExitCode": code}) for code in (2**63, 1e300, "9" * 30)),
+        described(RestartCount=-(2**63)),
+    ],
 )
 async def test_a_container_that_is_described_as_nothing_known(context: Context, said: bytes) -> None:
-    """Nothing is done to it."""
+    """Nothing is done to it: an id stands in a URL's path, and a number in a record."""
     outcome, web = await start(context, PING, answer(200, said))
     assert outcome.detail["error"].endswith("does not describe containers as a Docker Engine does")
     assert len(web.asked) == 2
+
+
+async def test_a_long_name_fits_a_record(context: Context) -> None:
+    """Asked for by its id, a container may be called anything."""
+    outcome, _ = await start(context, PING, told(Name="/" + "n" * 70_000), answer(204), told(), start=ID)
+    assert outcome.ok
+    assert len(outcome.detail["name"]) == 255
 
 
 async def test_another_container_is_left_alone(context: Context) -> None:
@@ -89,6 +108,22 @@ async def test_a_state_that_is_not_known_afterwards(context: Context) -> None:
     assert outcome.ok
     assert outcome.detail["after"] == {"error": "the Engine refused (500): busy"}
     assert "error" not in outcome.detail
+
+
+async def test_a_silence_afterwards(context: Context) -> None:
+    """It was done; how it is now is all that is not known."""
+    outcome, _ = await start(context, PING, told(), answer(204), HANG, timeout=0.5)
+    assert outcome.ok
+    assert outcome.detail["after"] == {"error": "no answer from the Docker Engine within 0.5 s"}
+
+
+@pytest.mark.parametrize("length", range(455, 480))
+async def test_a_secret_that_the_end_of_a_long_refusal_cuts(context: Context, length: int) -> None:
+    """It is hidden before anything is cut off, else its beginning would be told."""
+    for said in (orjson.dumps({"message": "x" * length + "hunter2-hunter2"}), b"x" * length + b"hunter2-hunter2"):
+        outcome, _ = await start(context, PING, answer(500, said))
+        assert "hu" not in outcome.detail["error"]
+        assert len(outcome.detail["error"]) <= 500
 
 
 async def test_a_container_that_is_gone_afterwards(context: Context) -> None:

@@ -258,6 +258,29 @@ async def test_a_disruption_budget_that_never_allows_it_is_named(cluster: Cluste
     assert "deletionTimestamp" not in cluster.objects["pods", "shop", "api-1"]["metadata"]
 
 
+@pytest.mark.parametrize("another", [False, True])
+async def test_a_pod_that_goes_while_its_budget_is_waited_for(
+    cluster: Cluster, do: Do, clock: HastyClock, another: bool
+) -> None:
+    """Somebody else has deleted it, which is what was wanted; another of its name, as stateful sets make, is spared."""
+    cluster.budgets["api-pdb"] = 3
+    pod = ("pods", "shop", "api-1")
+
+    def deleted(method: str) -> None:
+        if len(clock.slept) == 2 and cluster.objects.get(pod) is first:
+            del cluster.objects[pod]
+            if another:
+                cluster.add("pods", "api-1", status={"conditions": [{"type": "Ready", "status": "True"}]})
+
+    first = cluster.objects[pod]
+    cluster.before = deleted
+    outcome = await do(**STEPS["evict"])
+    assert outcome.ok, outcome
+    assert (outcome.detail["already"], outcome.detail["attempts"]) == (True, 2)
+    assert outcome.detail["uid"] == first["metadata"]["uid"]
+    assert (pod in cluster.objects) is another
+
+
 async def test_the_api_says_how_long_to_wait(cluster: Cluster, do: Do, clock: HastyClock) -> None:
     """A budget whose controller is behind comes with Retry-After."""
     cluster.budgets["api-pdb"] = 3

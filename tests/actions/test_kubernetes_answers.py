@@ -62,7 +62,7 @@ async def test_the_api_may_stand_below_a_path(context: Context, tmp_path: Path) 
     ("said", "error"),
     [
         (answer(403, b"<html>no</html>"), "forbidden (403): <html>no</html>"),
-        (answer(500, b'{"kind":"Status","message":"hunter2-hunter2\\n\\u001b[2J"}'), "(500): [redacted]\\n\\x1b[2J"),
+        (answer(500, b'{"kind":"Status","message":"hunter2-hunter2\\n\\u001b[2J"}'), "(500): [redacted]\\n�[2J"),
         (answer(302, b"[]"), "the API server refused (302): []"),
         (answer(200, b"hello"), "does not answer as a Kubernetes API server"),
         (answer(200, b"[]"), "does not answer as a Kubernetes API server"),

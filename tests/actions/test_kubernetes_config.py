@@ -156,6 +156,16 @@ def test_a_pod_whose_service_account_cannot_be_used(pki: Pki, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("host", "port"), [("10.0.0.1", "x"), ("10.0.0.1", "99999"), ("a/b", "443"), ("a@b", "443"), ("a?b", "443")]
+)
+async def test_a_pod_that_is_told_no_address(context: Context, tmp_path: Path, host: str, port: str) -> None:
+    """The token goes nowhere."""
+    environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+    outcome = await Kubernetes(None, environ, tmp_path).run(CORDON, context)
+    assert outcome.detail["error"].startswith("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: '")
+
+
+@pytest.mark.parametrize(
     ("user", "cluster", "error"),
     [
         (
@@ -178,6 +188,8 @@ def test_a_pod_whose_service_account_cannot_be_used(pki: Pki, tmp_path: Path) ->
         ({}, {"server": "https://api/?x=1"}, "must be https://HOST:PORT"),
         ({}, {"server": "api:6443"}, "server: must be https://HOST:PORT"),
         ({}, {"server": "https://a:b"}, "server: 'https://a:b' is not a URL"),
+        ({}, {"server": "https://127.0.0.1:99999"}, "server: must be https://HOST:PORT"),
+        ({}, {"server": "https://127.0.0.1:-1"}, "server: must be https://HOST:PORT"),
         ({}, {"server": 5}, "cluster 'one': server: Input should be a valid string"),
         ({"token": "hunter2 hunter2"}, {}, "token: is not a bearer token: printable ASCII without spaces"),
         ({"token": "hunter2\r\nX-Evil: 1"}, {}, "token: is not a bearer token"),
@@ -228,15 +240,41 @@ def test_a_kubeconfig_that_is_none(tmp_path: Path, text: str | None, error: str)
     assert "hunter2" not in str(caught.value)
 
 
-async def test_a_server_that_repeats_the_token(pki: Pki, context: Context, tmp_path: Path) -> None:
-    """Proxies do, when they explain what they did not like."""
+async def told(pki: Pki, context: Context, folder: Path, token: str, said: bytes) -> str:
+    """The error when that is all that is said to who shows `token`."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pki.server, pki.server_key)
-    async with web_server(answer(403, b"Bearer the-very-token is not for this cluster"), tls=tls) as web:
+    async with web_server(said, tls=tls) as web:
         server, trust = f"https://127.0.0.1:{web.port}", {"certificate-authority": str(pki.ca)}
-        outcome = await cordon(write(tmp_path, user={"token": "the-very-token"}, server=server, **trust), context)
-    assert web.asked[0].headers["authorization"] == "Bearer the-very-token"
-    assert outcome.detail["error"] == "forbidden (403): Bearer [redacted] is not for this cluster"
+        outcome = await cordon(write(folder, user={"token": token}, server=server, **trust), context)
+    assert web.asked[0].headers["authorization"] == f"Bearer {token}"
+    return str(outcome.detail["error"])
+
+
+async def test_a_server_that_repeats_the_token(pki: Pki, context: Context, tmp_path: Path) -> None:
+    """Proxies do, when they explain what they did not like."""
+    said = answer(403, b"Bearer the-very-token is not for this cluster")
+    error = await told(pki, context, tmp_path, "the-very-token", said)
+    assert error == "forbidden (403): Bearer [redacted] is not for this cluster"
+    error = await told(pki, context, tmp_path, "the-very-token", b"authorization: Bearer the-very-token\r\n\r\n")
+    assert error.endswith("illegal status line: bytearray(b'authorization: Bearer [redacted]')")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"TOKEN",
+        b'{"kind":"Status","message":"busy","details":{"causes":[{"message":"TOKEN"}]}}',
+        b'{"kind":"Status","message":"%b hunter2-hunter2"}' % (b"x" * 470),
+    ],
+)
+async def test_a_token_of_any_length_is_hidden_whole(pki: Pki, context: Context, tmp_path: Path, body: bytes) -> None:
+    """Service accounts have long ones. What is hidden is hidden before anything is cut off, secrets of rules, too."""
+    token = "hunter2-" * 150
+    error = await told(pki, context, tmp_path, token, answer(429, body.replace(b"TOKEN", token.encode())))
+    assert error.startswith("not now (429): ")
+    assert len(error) <= 500
+    assert "hun" not in error
 
 
 def test_a_token_is_not_shown(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def distribution(folder: Path, code: str, *, name: str = "autoheal-thing", point
     [
         (("class Thing:", "import no_such_module\nclass Thing:"), "cannot be loaded: ModuleNotFoundError: No module"),
         (("class Thing:", "import sys; sys.exit('bye')\nclass Thing:"), "cannot be loaded: SystemExit: bye"),
+        (("class Thing:", "raise BaseExceptionGroup('', [SystemExit()])\nclass Thing:"), "loaded: BaseExceptionGroup"),
         (("class Thing:", "class Other:"), "has no attribute 'Thing'"),
         (("class Thing:", "class Thing:\n    def __init__(self, x): pass"), "cannot be loaded: TypeError"),
         (('"thing"', '"other"'), "its `name` is not 'thing'"),
@@ -245,6 +246,8 @@ class Unruly:
         (RuntimeError("hunter2-hunter2"), "RuntimeError"),
         (SystemExit(1), "SystemExit"),
         (asyncio.CancelledError(), "CancelledError"),
+        (GeneratorExit(), "GeneratorExit"),
+        (BaseExceptionGroup("", [SystemExit(1)]), "BaseExceptionGroup"),
         (TimeoutError(), "TimeoutError"),
         (None, "TypeError"),
         (Outcome(ok="yes"), "TypeError"),  # type: ignore[arg-type]
@@ -260,6 +263,12 @@ async def test_whatever_it_does_is_a_failed_action(context: Context, answer: Any
     assert not outcome.ok
     assert outcome.detail.pop("duration_ms") >= 0
     assert outcome.detail == {"error": f"fault in the action itself: {kind}"}
+
+
+async def test_how_long_it_took_is_measured_here(context: Context) -> None:
+    """Whatever it answers itself: metrics count with it."""
+    outcome = await Foreign(Unruly(Outcome(ok=True, detail={"duration_ms": "long"})), "rogue 1.0").run({}, context)
+    assert outcome.detail["duration_ms"] >= 0
 
 
 async def test_what_it_says_is_searched_for_secrets(context: Context) -> None:
@@ -338,6 +347,33 @@ def test_one_that_cannot_say_what_it_does() -> None:
     made = Foreign(Unruly(None), "rogue 1.0")
     assert made.describe({}) == "unruly of rogue 1.0"
     assert made.traits({}) == Traits(idempotent=False, reversible=False)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit()])
+def test_what_ends_tasks_and_programs_does_not_leave_it(error: BaseException) -> None:
+    """A run whose task it ended would stay open, and its target locked."""
+
+    class Fatal(Unruly):
+        def traits(self, params: Mapping[str, Any]) -> Traits:
+            raise error
+
+        def describe(self, params: Mapping[str, Any]) -> str:
+            raise error
+
+    made = Foreign(Fatal(None), "rogue 1.0")
+    assert made.describe({}) == "unruly of rogue 1.0"
+    assert made.traits({}) == Traits(idempotent=False, reversible=False)
+
+
+@pytest.mark.parametrize("told", [Traits(idempotent="yes", reversible=True), Traits(True, object()), None])  # type: ignore[arg-type]
+def test_traits_that_are_no_yes_or_no_promise_nothing(told: Any) -> None:
+    """No record could hold them, and nothing would be done."""
+
+    class Vague(Unruly):
+        def traits(self, params: Mapping[str, Any]) -> Traits:
+            return self.answer  # type: ignore[no-any-return]
+
+    assert Foreign(Vague(told), "rogue 1.0").traits({}) == Traits(idempotent=False, reversible=False)
 
 
 async def test_one_that_can_be_rehearsed_is_kept_to_the_same(context: Context) -> None:

@@ -84,6 +84,7 @@ def test_what_a_users_configuration_cannot_change(tmp_path: Path) -> None:
         "Host *\n BatchMode no\n StrictHostKeyChecking no\n ForwardAgent yes\n ForwardX11 yes\n"
         " PermitLocalCommand yes\n LocalForward 1 a:1\n ControlMaster auto\n ControlPath /tmp/x\n"
         " RequestTTY force\n UpdateHostKeys yes\n RemoteCommand id\n"
+        " NoHostAuthenticationForLocalhost yes\n VerifyHostKeyDNS yes\n"
     )
     ssh, *rest = Ssh(HERE)._argv({"host": "127.0.0.1", "argv": ["true"]})
     told = subprocess.run([ssh, "-G", "-F", hostile, *rest], capture_output=True, text=True, check=True).stdout
@@ -98,6 +99,8 @@ def test_what_a_users_configuration_cannot_change(tmp_path: Path) -> None:
         "controlmaster": "false",
         "requesttty": "false",
         "updatehostkeys": "false",
+        "nohostauthenticationforlocalhost": "no",
+        "verifyhostkeydns": "false",
         "connecttimeout": "10",
     }
     assert {name: settings.get(name) for name in expected} == expected

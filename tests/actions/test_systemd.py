@@ -127,6 +127,7 @@ async def test_what_is_no_units_name_never_reaches_systemctl(context: Context, n
     [
         *("reboot.target", "multi-user.target", "user.slice", "session-1.scope", "dev-sda.device", "dev-sda1.swap"),
         *("systemd-reboot", "systemd-poweroff.service", "emergency.service", "rescue", "debug-shell"),
+        *("packagekit-offline-update", "fwupd-offline-update.service", "systemd-sysupdate-reboot"),
     ],
 )
 async def test_units_that_are_no_services_or_end_the_machine(context: Context, name: str, tmp_path: Path) -> None:

@@ -104,6 +104,20 @@ async def test_an_action_that_raises_is_a_failed_action(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_what_an_action_answers_is_its_detail_whatever_its_keys(tmp_path: Path) -> None:
+    """It is no other field of the record: no actor, no reason and no step, and not which action it was."""
+    named = {"self": 1, "kind": "x", "action": "docker", "actor": "root", "reason": "late", "step": 7}
+    stage = Stage(tmp_path)
+    stage.action.answers = [Outcome(ok=True, detail=named)]
+    await stage.start()
+    await stage.tell()
+    assert stage.story()[-1] == "action_ok"
+    record = stage.journal.records[-1]
+    assert (record.actor, record.reason, record.step) == ("system", None, 1)
+    assert record.detail == named | {"action": "fake"}
+    await stage.engine.stop()
+
+
 @pytest.mark.parametrize("answer", ["x" * 70_000, "\ud800"])
 async def test_an_answer_that_fits_no_record_leaves_no_run_open(tmp_path: Path, answer: str) -> None:
     """Too long, or no Unicode: the outcome is recorded without it."""

@@ -234,6 +234,7 @@ def test_a_label_stays_in_its_place_in_a_url(source: str, value: str, url: str) 
         ("http://{{ labels.x }}/", ""),
         ("http://{{ labels.x }}:80/", "evil:1"),
         ("http://h:{{ labels.x }}/", "99999"),
+        ("http://h:{{ labels.x }}/", "0"),
         ("http://h/api/{{ labels.x }}/restart", ".."),
         ("http://h/api/%2E{{ labels.x }}/restart", "."),
         ("{{ labels.x }}", "http://evil.example/"),
