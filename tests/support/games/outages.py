@@ -114,7 +114,9 @@ class Outages(Ground):
                 self._promised(f"firing {alert.fingerprint}", kept=kept)
             elif alert.status is AlertStatus.RESOLVED:
                 kept = known is None or abs(known.starts_at - alert.starts_at) > 60.0
-                kept |= known is not None and known.disputed and self.disputable(alert)
+                # Where the disk was slow, it may have shown meanwhile that it fires.
+                still = known is not None and (known.disputed or int(alert.fingerprint, 16) in self.firing)
+                kept |= still and self.disputable(alert)
                 self._promised(f"resolved {alert.fingerprint}", kept=kept)
 
     async def _beat(self, alert: Alert) -> None:
