@@ -41,5 +41,7 @@ async def rehearse(
                 "rehearsal_raised", run=context.run, action=step["action"], error=type(error).__name__, where=where
             )
             answer = {"error": f"fault in the action itself: {type(error).__name__}", "ok": False}
-        answers.append({"step": number, "action": step["action"], **answer})
+        # Whatever the keys of an action's answer are called.
+        about = {"step": number, "action": step["action"]}
+        answers.append(about | answer | about)
     return answers

@@ -68,6 +68,14 @@ async def test_each_step_is_rehearsed_and_none_is_run(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
+async def test_an_answer_cannot_pass_for_that_of_another_step(tmp_path: Path) -> None:
+    """Whatever the keys of its detail are called."""
+    stage = await stage_with(tmp_path, Rehearsed(Outcome(ok=False, detail={"step": 2, "action": "other", "ok": True})))
+    await stage.tell()
+    assert dry_run(stage)["rehearsals"][0] == {"step": 1, "action": "fake", "ok": False}
+    await stage.engine.stop()
+
+
 async def test_a_rehearsal_that_raises_is_a_refusal(tmp_path: Path) -> None:
     """Its text may quote a secret; the dry run is told all the same."""
     stage = await stage_with(tmp_path, Rehearsed(RuntimeError("hunter2")))
