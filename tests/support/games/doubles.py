@@ -99,6 +99,9 @@ class Firings(Api):
         self.stale: dict[int, tuple[float, float]] = {}
         """What has ended, and one of several lists: when it began, and when it was last heard of."""
         self.maintenance_since: float | None = None
+        """On the machine's clock, as alerts tell it."""
+        self.maintained_since = 0.0
+        """On the monotonic clock."""
         self.telling_since: float | None = world.clock.monotonic()
         """Since when it tells which alerts fire, on the monotonic clock; None while it does not."""
         self.silent_since = 0.0

@@ -132,6 +132,7 @@ class Outages(Ground):
         if (api := self.alertmanager) is not None:
             api.answered, api.uptime = how == "all", uptime
             api.maintenance_since = self.clock.wall if maintenance else None
+            api.maintained_since = self.clock.monotonic()
             api.tell(telling=how != "none")
             self.stirred_at = self.clock.monotonic()
 
@@ -176,8 +177,8 @@ class Outages(Ground):
         api = self.alertmanager
         if api is None:
             return "nobody knows of other alerts"
-        since = api.maintenance_since
-        return None if since is None or self.clock.wall - since <= KEPT_SECONDS else "other alerts"
+        late = self.clock.monotonic() - api.maintained_since > KEPT_SECONDS
+        return "other alerts" if late and api.maintenance_since is not None else None
 
     def minded(self, fingerprint: str) -> bool:
         api, number = self.alertmanager, int(fingerprint, 16)
