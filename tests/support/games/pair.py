@@ -96,5 +96,5 @@ class Pair(Outages):
     def _end(self, number: int) -> Alert:
         alert = self.alert(number)
         about = alert.fingerprint, alert.labels, {}, alert.starts_at
-        # By Prometheus' clock, which nobody has set.
-        return Alert(AlertStatus.RESOLVED, *about, ends_at=max(self.clock.wall, alert.starts_at + 1.0))
+        # By Prometheus' clock, which nobody has set: minutes after it began, whichever of a pair says when.
+        return Alert(AlertStatus.RESOLVED, *about, ends_at=max(self.clock.wall, alert.starts_at + 61.0))
