@@ -27,7 +27,7 @@ class Pair(Outages):
                 api.forgotten.add(number)
                 self.doubted.add((number, self.firing[number]))
                 if api.telling_since is None:
-                    self.believed.add((number, self.firing[number]))
+                    self._believe(number)
                 alerts.append(self._end(number))
         self.stirred_at = self.clock.monotonic()
         if alerts:
@@ -58,9 +58,8 @@ class Pair(Outages):
     def answers(self, how: str, uptime: float, *, maintenance: bool) -> None:
         if self.alertmanager is not None and how == "none":
             # Nobody contradicts the first, now or by the time that a dispute has lapsed.
-            self.believed |= {
-                (number, self.firing[number]) for number in self.alertmanager.forgotten & set(self.firing)
-            }
+            for number in self.alertmanager.forgotten & self.firing.keys():
+                self._believe(number)
         super().answers(how, uptime, maintenance=maintenance)
 
     # The truth
@@ -92,6 +91,12 @@ class Pair(Outages):
         api = self.alertmanager
         settles = api is not None and api.answered and api.uptime > 300.0 and int(fingerprint, 16) not in api.stale
         return self.clock.monotonic() - self.stirred_at if settles else 0.0
+
+    def _believe(self, number: int) -> None:
+        """Nobody contradicts its end: told of again, it is another outage as far as anybody knows."""
+        self.believed.add((number, self.firing[number]))
+        self._outages += 1
+        self._sent[f"{number:016x}", self.firing[number]] = self._outages
 
     def _end(self, number: int) -> Alert:
         alert = self.alert(number)
