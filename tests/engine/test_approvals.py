@@ -44,6 +44,17 @@ async def approve(stage: Stage, actor: str = "ann") -> Run:
     return found
 
 
+async def writing_the_intent(tmp_path: Path) -> Stage:
+    """An engine whose run is approved, while a slow disk writes that it begins."""
+    stage = await waiting(tmp_path)
+    stage.journal.held = True
+    approving = asyncio.create_task(approve(stage))
+    await settle()
+    stage.journal.release(Kind.APPROVAL_GRANTED)
+    await approving
+    return stage
+
+
 def the(stage: Stage, kind: Kind) -> Any:
     return [record for record in stage.journal.records if record.kind is kind][-1]
 
@@ -364,12 +375,7 @@ async def test_an_approval_does_not_outlast_the_time_to_give_one(tmp_path: Path)
     """The gateway dies between a yes and the first step, and lives again hours later: nothing is done, and people are
     asked anew, for an action out of nowhere would come as a surprise.
     """
-    stage = await waiting(tmp_path)
-    stage.journal.held = True
-    approving = asyncio.create_task(approve(stage))
-    await settle()
-    stage.journal.release(Kind.APPROVAL_GRANTED)
-    await approving
+    stage = await writing_the_intent(tmp_path)
     await stage.crash()
     await stage.clock.advance(8 * 3600.0)
     await stage.start()
@@ -385,12 +391,7 @@ async def test_an_approval_does_not_outlast_the_time_to_give_one(tmp_path: Path)
 
 async def test_nor_does_it_outlast_a_slow_disk(tmp_path: Path) -> None:
     """The intent is written too late: nothing is done, and people are told."""
-    stage = await waiting(tmp_path)
-    stage.journal.held = True
-    approving = asyncio.create_task(approve(stage))
-    await settle()
-    stage.journal.release(Kind.APPROVAL_GRANTED)
-    await approving
+    stage = await writing_the_intent(tmp_path)
     await stage.clock.advance(QUARTER + 61.0)
     stage.journal.held = False
     stage.journal.release()
@@ -402,12 +403,7 @@ async def test_nor_does_it_outlast_a_slow_disk(tmp_path: Path) -> None:
 
 async def test_a_reload_while_the_intent_is_written_counts_too(tmp_path: Path) -> None:
     """People approved the rule as it was: the plan is the same, but not what stands around it."""
-    stage = await waiting(tmp_path)
-    stage.journal.held = True
-    approving = asyncio.create_task(approve(stage))
-    await settle()
-    stage.journal.release(Kind.APPROVAL_GRANTED)
-    await approving
+    stage = await writing_the_intent(tmp_path)
     stage.engine.rules = rules_from(RULE.replace("cooldown: 10m", "cooldown: 9m"))
     stage.journal.held = False
     stage.journal.release()
