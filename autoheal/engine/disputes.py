@@ -58,15 +58,23 @@ class Disputes:
         """Since when nobody who answers lists what is disputed, on the monotonic clock, by episode."""
 
     async def contradicted(self, ends: Sequence[Alert]) -> Mapping[str, float]:
-        """Those of the resolved alerts `ends` that an Alertmanager lists all the same, by fingerprint, and when it had
-        heard of each. One that does not answer contradicts nothing.
+        """Those of the resolved alerts `ends` that an Alertmanager contradicts, by fingerprint, and when it had heard of
+        each: it lists the alert, or has listed it and may do so still. One that does not answer contradicts nothing
+        that it has not contradicted before.
         """
         now = self._clock.now()
         poll, _ = await self._ask(now)
-        listed = [end.fingerprint for end in ends if _listed(poll, end.fingerprint, told_end(end, now))]
-        if listed:
-            _log.warning("end_disputed", alerts=len(listed), fingerprints=sorted(listed)[:20])
-        return {fingerprint: poll.alerts[fingerprint].heard_at for fingerprint in listed}
+        found: dict[str, float] = {}
+        for end in ends:
+            fingerprint = end.fingerprint
+            episode = self._state().episodes.get(fingerprint)
+            if _listed(poll, fingerprint, told_end(end, now)):
+                found[fingerprint] = poll.alerts[fingerprint].heard_at
+            elif episode is not None and episode.dispute is not None and not self._over(episode, poll):
+                found[fingerprint] = episode.dispute.heard_at
+        if found:
+            _log.warning("end_disputed", alerts=len(found), fingerprints=sorted(found)[:20])
+        return found
 
     async def run(self) -> None:
         """Ask about what is disputed for as long as it is, until cancelled."""
@@ -128,7 +136,7 @@ class Disputes:
                 if (heard_at := poll.alerts[fingerprint].heard_at) > dispute.heard_at:
                     self._heard[fingerprint] = dispute.heard_at, dispute.since
                     fires.append(_fires(episode, heard_at))
-            elif fingerprint in poll.alerts or self._ended(episode, poll):
+            elif self._over(episode, poll):
                 ended.append(told(episode, dispute))
         try:
             if fires:
@@ -141,9 +149,10 @@ class Disputes:
             return set()
         return {alert.fingerprint for alert in ended}
 
-    def _ended(self, episode: Episode, poll: Poll) -> bool:
-        if poll.verdict(episode.fingerprint) == "ended":
-            return True
+    def _over(self, episode: Episode, poll: Poll) -> bool:
+        """Whether a disputed firing that nobody lists is over: all say so, or whoever listed it is away for too long."""
+        if episode.fingerprint in poll.alerts or poll.verdict(episode.fingerprint) == "ended":
+            return True  # what is listed is the next firing
         if episode.fingerprint in poll.unreadable:
             self._unlisted.pop(episode.id, None)
             return False

@@ -159,6 +159,22 @@ async def test_one_that_cannot_be_asked_any_more_is_believed_for_five_minutes(tm
     await stage.engine.stop()
 
 
+@pytest.mark.parametrize("case", ["unanswered", "just started"])
+async def test_an_end_that_is_told_again_does_not_settle_it(tmp_path: Path, case: str) -> None:
+    """Whoever listed the alert does not answer, or has forgotten it by a restart: what it said counts for its time."""
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    await stage.tell(stage.alert(resolved=True))
+    pair.listed.clear()
+    pair.answered, pair.uptime = case != "unanswered", 5.0
+    await stage.clock.advance(6)
+    await stage.tell(stage.alert(resolved=True))
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    await stage.clock.advance(301)
+    await stage.tell(stage.alert(resolved=True))
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed", "alert_resolved"]
+    await stage.engine.stop()
+
+
 @pytest.mark.parametrize("case", ["an answer is missing", "a restart"])
 async def test_the_five_minutes_begin_when_it_answers_no_more(tmp_path: Path, case: str) -> None:
     """However long the dispute has lasted: neither one answer that fails nor a start before the network ends it."""
