@@ -58,8 +58,8 @@ class Disputes:
         """Since when nobody who answers lists what is disputed, on the monotonic clock, by episode."""
 
     async def contradicted(self, ends: Sequence[Alert]) -> Mapping[str, float]:
-        """Those of the resolved alerts `ends` that an Alertmanager contradicts, by fingerprint, and when it had heard of
-        each: it lists the alert, or has listed it and may do so still. One that does not answer contradicts nothing
+        """Those of the resolved alerts `ends` that an Alertmanager contradicts, by fingerprint, and when it had heard
+        of each: it lists the alert, or has listed it and may do so still. One that does not answer contradicts nothing
         that it has not contradicted before.
         """
         now = self._clock.now()
@@ -150,7 +150,7 @@ class Disputes:
         return {alert.fingerprint for alert in ended}
 
     def _over(self, episode: Episode, poll: Poll) -> bool:
-        """Whether a disputed firing that nobody lists is over: all say so, or whoever listed it is away for too long."""
+        """Whether a disputed firing that nobody lists is over: all say so, or one has been away for too long."""
         if episode.fingerprint in poll.alerts or poll.verdict(episode.fingerprint) == "ended":
             return True  # what is listed is the next firing
         if episode.fingerprint in poll.unreadable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 
@@ -54,8 +53,10 @@ class Reception:
         self._running = running
         self.watch: Watch | None = None
         """What asks Alertmanager; None where there is none to ask."""
-        self._asked: Counter[str] = Counter()
-        """About whose ends others are being asked, by fingerprint."""
+        self._asked: dict[str, list[asyncio.Event]] = {}
+        """About whose ends others are being asked, by fingerprint: one for each notification that tells of it and is
+        not taken in yet, set when it is, or was refused.
+        """
         if alertmanager is not None:
             tell = self._begin_from_api, self._end_from_api, self._note
             self.watch = Watch(alertmanager, clock, lambda: ledger.state, *tell)
@@ -130,20 +131,32 @@ class Reception:
         return ends.union(alert.fingerprint for alert in alerts if alert.fingerprint in self._asked)
 
     async def _take_confirmed(self, alerts: Sequence[Alert], correlation_id: str, actor: str) -> list[str]:
-        """Take `alerts` in once the others were asked about those of them that have ended."""
+        """Take `alerts` in once the others were asked about those of them that have ended, and after what was told of
+        them before.
+        """
         assert self.watch is not None, "nobody else could be asked"
+        ends = [alert for alert in alerts if alert.status is AlertStatus.RESOLVED]
         fingerprints = {alert.fingerprint for alert in alerts}
-        self._asked.update(fingerprints)
+        earlier = {one for fingerprint in fingerprints for one in self._asked.get(fingerprint, ())}
+        done = asyncio.Event()
+        for fingerprint in fingerprints:
+            self._asked.setdefault(fingerprint, []).append(done)
         try:
             # While others are asked the log might give up what was taken of this notification, and then take the rest.
             await self._ledger.settle()
             # Not in `_turn`: others get theirs while we ask.
-            listed = await self.watch.disputes.contradicted([a for a in alerts if a.status is AlertStatus.RESOLVED])
+            listed = await self.watch.disputes.contradicted(ends) if ends else {}
+            # Nothing else keeps the order: what comes later may find its answer there already.
+            for one in earlier:
+                await one.wait()
             async with self._turn:
                 return await self._take(alerts, correlation_id, actor=actor, listed=listed)
         finally:
-            self._asked.subtract(fingerprints)
-            self._asked = +self._asked
+            done.set()
+            for fingerprint in fingerprints:
+                self._asked[fingerprint].remove(done)
+                if not self._asked[fingerprint]:
+                    del self._asked[fingerprint]
 
     async def _take(
         self,

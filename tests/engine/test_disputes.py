@@ -11,7 +11,7 @@ import pytest
 
 from autoheal.engine import Word
 from autoheal.errors import JournalUnavailable, WrongTurn
-from autoheal.model import Alert, By, Kind, Notification, Reason
+from autoheal.model import Alert, By, Draft, Kind, Notification, Reason
 from autoheal.state import fold
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
@@ -47,6 +47,18 @@ async def acted(tmp_path: Path, rules: str = LADDER) -> tuple[Stage, Pair]:
     assert stage.story()[-1] == "action_ok"
     await stage.clock.advance(1)
     return stage, pair
+
+
+def hanging(pair: Pair) -> asyncio.Event:
+    """It answers no question before what is returned is set."""
+    answer, poll = asyncio.Event(), pair.poll
+
+    async def slow(**about: Any) -> Any:
+        await answer.wait()
+        return await poll(**about)
+
+    pair.poll = slow  # type: ignore[method-assign]
+    return answer
 
 
 def kinds(stage: Stage, *of: str) -> list[str]:
@@ -461,6 +473,60 @@ async def test_what_is_told_meanwhile_does_not_overtake_the_end(tmp_path: Path) 
     await stage.engine.stop()
 
 
+@pytest.mark.parametrize("case", ["a slow disk", "a clock set back"])
+async def test_the_next_firing_overtakes_no_end_whatever_that_waits_for(tmp_path: Path, case: str) -> None:
+    """It may find on disk what the end still waits for, and an answer too old for the end that is one for it."""
+    stage, pair = await acted(tmp_path)
+    pair.listed.clear()
+    answer, watch = hanging(pair), stage.engine._reception.watch
+    assert watch is not None
+    if case == "a slow disk":
+        stage.journal.held = True
+        before: asyncio.Future[Any] = asyncio.ensure_future(stage.engine.note(Draft(kind=Kind.LOGOUT)))
+    else:
+        before = asyncio.ensure_future(watch._fresh(stage.clock.now()))
+        await settle()
+        stage.clock.set_now(stage.clock.now() + 1)
+    end = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c2"))
+    await settle()
+    anew = Notification(alerts=(stage.alert(ago=-1.0),))
+    if case == "a slow disk":
+        stage.journal.held = False
+        stage.journal.release()
+    else:
+        stage.clock.set_now(stage.clock.now() - 3600)
+    answer.set()
+    await stage.engine.receive(anew, "c3")
+    await asyncio.gather(before, end)
+    assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
+    await stage.engine.stop()
+
+
+async def test_one_that_is_refused_lets_nothing_pass_either(tmp_path: Path) -> None:
+    """The end is asked about, what was told after it is given up: what comes third waits for the end still."""
+    stage, pair = await acted(tmp_path)
+    pair.listed.clear()
+    answer, anew = hanging(pair), Notification(alerts=(stage.alert(ago=-1.0),))
+    ended = Notification(alerts=(stage.alert(resolved=True),))
+    end = asyncio.ensure_future(stage.engine.receive(ended, "c2"))
+    await settle()
+    second = asyncio.ensure_future(stage.engine.receive(anew, "c3"))
+    await settle()
+    third = asyncio.ensure_future(stage.engine.receive(anew, "c4"))
+    await settle()
+    second.cancel()
+    await settle()
+    assert not third.done()
+    fourth = asyncio.ensure_future(stage.engine.receive(anew, "c5"))
+    await settle()
+    assert not fourth.done()
+    answer.set()
+    await asyncio.gather(end, third, fourth)
+    assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
+    assert stage.engine._reception._asked == {}
+    await stage.engine.stop()
+
+
 async def test_doubted_ends_share_their_questions(tmp_path: Path) -> None:
     """A hundred notifications of ends are two questions: the one under way, and one for all who came too late for it.
 
@@ -538,18 +604,6 @@ async def test_many_are_settled_in_slices(tmp_path: Path) -> None:
     assert many[248].fingerprint not in await settling
     assert set(stage.engine.state.episodes) == {many[248].fingerprint, many[249].fingerprint}
     await stage.engine.stop()
-
-
-def hanging(pair: Pair) -> asyncio.Event:
-    """It answers no question before what is returned is set."""
-    answer, poll = asyncio.Event(), pair.poll
-
-    async def slow(**about: Any) -> Any:
-        await answer.wait()
-        return await poll(**about)
-
-    pair.poll = slow  # type: ignore[method-assign]
-    return answer
 
 
 async def test_nothing_begins_while_an_end_is_asked_about(tmp_path: Path) -> None:
