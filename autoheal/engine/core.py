@@ -37,16 +37,7 @@ from autoheal.engine.upkeep import Upkeep
 from autoheal.engine.watchdog import Watchdog
 from autoheal.engine.world import World
 from autoheal.errors import ConfigError, JournalUnavailable, NoRule
-from autoheal.model import (
-    ALERTMANAGER,
-    By,
-    Draft,
-    Head,
-    Kind,
-    Notification,
-    Receipt,
-    Record,
-)
+from autoheal.model import ALERTMANAGER, By, Draft, Head, Kind, Notification, Receipt, Record
 from autoheal.notify import Channel
 from autoheal.prometheus import Prometheus
 from autoheal.redaction import Redaction
@@ -89,7 +80,6 @@ class Engine:
         self.started_at = clock.now()
         self._load_rules = load_rules
         self._actions = actions
-        self._redaction = redaction
         self._clock = clock
         self._running = False
         self._winding_down = False

@@ -67,7 +67,8 @@ class Reception:
         """Take a notification by `actor` in, also one that is yet to be read; returns once what it changed is durable.
 
         They are read and taken in one after the other, and others get their turn meanwhile: however much is sent at
-        the same time, one is unpacked, and all alerts of each are in before any is decided on.
+        the same time, one is unpacked, beside those of which others are asked about ends; and of each all alerts about
+        which nobody is asked are in before any is decided on.
 
         Raises JournalUnavailable when it is not durable, and TooManyOpen when there is no room for the alerts that
         begin in it (those that end in it do): the sender is to try again, and repeats change nothing. Raises what the
