@@ -49,18 +49,6 @@ async def acted(tmp_path: Path, rules: str = LADDER) -> tuple[Stage, Pair]:
     return stage, pair
 
 
-def hanging(pair: Pair) -> asyncio.Event:
-    """It answers no question before what is returned is set."""
-    answer, poll = asyncio.Event(), pair.poll
-
-    async def slow(**about: Any) -> Any:
-        await answer.wait()
-        return await poll(**about)
-
-    pair.poll = slow  # type: ignore[method-assign]
-    return answer
-
-
 def kinds(stage: Stage, *of: str) -> list[str]:
     return [kind for kind in stage.story() if kind.split()[0] in of]
 
@@ -426,21 +414,13 @@ async def test_an_answer_before_the_dispute_does_not_judge(tmp_path: Path) -> No
 async def test_a_firing_beside_a_doubted_end_does_not_wait(tmp_path: Path) -> None:
     """What begins is decided on while others are asked about what has ended; the sender waits for both."""
     stage, pair = await acted(tmp_path)
-    asked, answer, poll = asyncio.Event(), asyncio.Event(), pair.poll
-
-    async def slow(**about: Any) -> Any:
-        asked.set()
-        await answer.wait()
-        return await poll(**about)
-
-    pair.poll = slow  # type: ignore[method-assign]
+    pair.let.clear()
     both = Notification(alerts=(stage.alert(resolved=True), stage.alert("api-2")))
     receipt = asyncio.ensure_future(stage.engine.receive(both, "c2"))
-    await asked.wait()
     await settle()
     assert kinds(stage, "alert_firing", "alert_disputed") == ["alert_firing", "alert_firing"]
     assert not receipt.done()
-    answer.set()
+    pair.let.set()
     assert (await receipt).accepted == 2
     assert kinds(stage, "alert_disputed") == ["alert_disputed"]
     await stage.engine.stop()
@@ -449,23 +429,15 @@ async def test_a_firing_beside_a_doubted_end_does_not_wait(tmp_path: Path) -> No
 async def test_what_is_told_meanwhile_does_not_overtake_the_end(tmp_path: Path) -> None:
     """The next firing, seconds after the one whose end is asked about: in its place it would be taken for that one."""
     stage, pair = await acted(tmp_path)
-    asked, answer, poll = asyncio.Event(), asyncio.Event(), pair.poll
-
-    async def slow(**about: Any) -> Any:
-        told = await poll(**about)
-        asked.set()
-        await answer.wait()
-        return told
-
     pair.listed.clear()
-    pair.poll = slow  # type: ignore[method-assign]
+    pair.let.clear()
     end = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c2"))
-    await asked.wait()
+    await settle()
     await stage.clock.advance(2)
     anew = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(ago=1.0),)), "c3"))
     await settle()
     assert not anew.done()
-    answer.set()
+    pair.let.set()
     await end
     await anew
     assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
@@ -478,7 +450,8 @@ async def test_the_next_firing_overtakes_no_end_whatever_that_waits_for(tmp_path
     """It may find on disk what the end still waits for, and an answer too old for the end that is one for it."""
     stage, pair = await acted(tmp_path)
     pair.listed.clear()
-    answer, watch = hanging(pair), stage.engine._reception.watch
+    pair.let.clear()
+    watch = stage.engine._reception.watch
     assert watch is not None
     if case == "a slow disk":
         stage.journal.held = True
@@ -495,7 +468,7 @@ async def test_the_next_firing_overtakes_no_end_whatever_that_waits_for(tmp_path
         stage.journal.release()
     else:
         stage.clock.set_now(stage.clock.now() - 3600)
-    answer.set()
+    pair.let.set()
     await stage.engine.receive(anew, "c3")
     await asyncio.gather(before, end)
     assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
@@ -506,7 +479,8 @@ async def test_one_that_is_refused_lets_nothing_pass_either(tmp_path: Path) -> N
     """The end is asked about, what was told after it is given up: what comes third waits for the end still."""
     stage, pair = await acted(tmp_path)
     pair.listed.clear()
-    answer, anew = hanging(pair), Notification(alerts=(stage.alert(ago=-1.0),))
+    pair.let.clear()
+    anew = Notification(alerts=(stage.alert(ago=-1.0),))
     ended = Notification(alerts=(stage.alert(resolved=True),))
     end = asyncio.ensure_future(stage.engine.receive(ended, "c2"))
     await settle()
@@ -520,7 +494,7 @@ async def test_one_that_is_refused_lets_nothing_pass_either(tmp_path: Path) -> N
     fourth = asyncio.ensure_future(stage.engine.receive(anew, "c5"))
     await settle()
     assert not fourth.done()
-    answer.set()
+    pair.let.set()
     await asyncio.gather(end, third, fourth)
     assert kinds(stage, "alert_firing", "alert_resolved") == ["alert_firing", "alert_resolved", "alert_firing"]
     assert stage.engine._reception._asked == {}
@@ -533,14 +507,7 @@ async def test_doubted_ends_share_their_questions(tmp_path: Path) -> None:
     So does an Alertmanager that hangs cost each of them its time twice at most.
     """
     stage, pair = await acted(tmp_path)
-    answer, poll = asyncio.Event(), pair.poll
-
-    async def slow(**about: Any) -> Any:
-        told = await poll(**about)
-        await answer.wait()
-        return told
-
-    pair.poll = slow  # type: ignore[method-assign]
+    pair.let.clear()
     before = len(pair.asked)
     ends = Notification(alerts=(stage.alert(resolved=True),))
     first = asyncio.ensure_future(stage.engine.receive(ends, "c"))
@@ -549,7 +516,7 @@ async def test_doubted_ends_share_their_questions(tmp_path: Path) -> None:
     later = [asyncio.ensure_future(stage.engine.receive(ends, "c")) for _ in range(99)]
     await settle()
     await stage.clock.advance(6)
-    answer.set()
+    pair.let.set()
     await asyncio.gather(first, *later)
     assert len(pair.asked) - before == 2
     await stage.engine.stop()
@@ -613,11 +580,11 @@ async def test_nothing_begins_while_an_end_is_asked_about(tmp_path: Path) -> Non
     await stage.start()
     await stage.tell()
     await stage.clock.advance(48)
-    answer = hanging(pair)
+    pair.let.clear()
     ends = asyncio.ensure_future(stage.engine.receive(Notification(alerts=(stage.alert(resolved=True),)), "c2"))
     await stage.clock.advance(4)
     pair.listed.clear()
-    answer.set()
+    pair.let.set()
     await ends
     await settle()
     assert stage.story()[1:] == ["decision not_yet", "decision act", "alert_resolved", "action_cancelled resolved"]

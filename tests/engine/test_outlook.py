@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -99,18 +97,11 @@ async def test_others_do_not_wait_for_alertmanagers_answer(tmp_path: Path) -> No
     )
     stage = Stage(tmp_path, rules)
     api = stage.alertmanager = Api()
-    answered = asyncio.Event()
-    poll = api.poll
-
-    async def slow(**about: Any) -> Any:
-        await answered.wait()
-        return await poll(**about)
-
-    api.poll = slow  # type: ignore[method-assign]
+    api.let.clear()
     await stage.start()
     await stage.tell(stage.alert("api-1"), stage.alert("api-2"), stage.alert("b", alertname="Note"))
     assert stage.decided() == {"note-b": "act"}
-    answered.set()
+    api.let.set()
     await settle()
     assert stage.decided() == {"note-b": "act", "api-1": "act", "api-2": "act"}
     assert len(api.asked) == 1
@@ -150,18 +141,11 @@ async def test_those_who_wait_for_alertmanagers_answer_are_a_storm_together(tmp_
     """They came one by one while it was being asked: not one of them is acted on once it has answered."""
     stage = Stage(tmp_path, CAREFUL.replace("unless:", "storm: 3/10m\n        unless:"))
     api = stage.alertmanager = Api()
-    answered = asyncio.Event()
-    poll = api.poll
-
-    async def slow(**about: Any) -> Any:
-        await answered.wait()
-        return await poll(**about)
-
-    api.poll = slow  # type: ignore[method-assign]
+    api.let.clear()
     await stage.start()
     for n in range(5):
         await stage.tell(stage.alert(f"api-{n}"))
-    answered.set()
+    api.let.set()
     await settle()
     assert set(stage.decided().values()) == {"storm"}
     assert stage.action.done == []

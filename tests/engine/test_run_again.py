@@ -157,21 +157,16 @@ async def test_a_word_that_comes_first_counts(tmp_path: Path, monkeypatch: pytes
     await stage.tell()
     assert len(stage.action.done) == 1
     await stage.crash()
-    asked, answer, orphans = api.poll, asyncio.Event(), [1]
+    orphans = [1]
     monkeypatch.setattr(runs, "orphan_gone", lambda *_: not orphans)
     await stage.start()
-
-    async def slow(**about: Any) -> Any:
-        await answer.wait()
-        return await asked(**about)
-
-    api.poll = slow  # type: ignore[method-assign]
+    api.let.clear()
     # What start has asked is old by the time at which nothing is left of the command.
     await stage.clock.advance(20)
     orphans.clear()
     await stage.clock.advance(1)
     await stage.engine.control.cancel(stage.action.done[0][0], Word(By("ann", "c")))
-    answer.set()
+    api.let.set()
     await settle()
     assert stage.story(of=lambda record: record.run is not None)[-2:] == [
         "cancel_requested cancelled",

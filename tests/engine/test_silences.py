@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import pytest
 from structlog.testing import capture_logs
 
 from autoheal.alertmanager.client import TIMEOUT_SECONDS
@@ -176,20 +174,14 @@ async def test_after_a_restart_it_goes_on_at_once(tmp_path: Path) -> None:
     await stage.engine.stop()
 
 
-async def test_a_later_word_during_a_look_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_later_word_during_a_look_counts(tmp_path: Path) -> None:
     """What it took the place of is neither extended nor ended any more, and nobody waits for the look to be over."""
     stage, api = await acknowledged(tmp_path)
-    answered, poll = asyncio.Event(), api.poll
-
-    async def slow(**about: Any) -> Any:
-        await answered.wait()
-        return await poll(**about)
-
-    monkeypatch.setattr(api, "poll", slow)
+    api.let.clear()
     await stage.clock.advance(60)
     made = await ack(stage, hours=1)
     assert made.silence_id == "s2"
-    answered.set()
+    api.let.set()
     await settle()
     assert {known for known, _ in api.extended} <= {"s2"}
     assert api.taken_back == []

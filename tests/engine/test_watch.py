@@ -11,7 +11,7 @@ import pytest
 
 from autoheal.engine.watch import Watch
 from autoheal.errors import JournalUnavailable, RecordTooLarge
-from autoheal.model import Alert, Kind, Notification, Rejected
+from autoheal.model import Kind, Notification, Rejected
 from tests.support.clock import settle
 from tests.support.engine import Api, Stage
 from tests.support.rules import ONE_RULE, with_keys
@@ -123,23 +123,11 @@ async def test_a_poll_answers_for_five_seconds(tmp_path: Path, apart: float, pol
     await stage.engine.stop()
 
 
-class Waiting(Api):
-    """An API that answers only when it is let."""
-
-    def __init__(self, *alerts: Alert) -> None:
-        super().__init__(*alerts)
-        self.let = asyncio.Event()
-
-    async def poll(self, **about: Any) -> Any:
-        answer = await super().poll(**about)
-        await self.let.wait()
-        return answer
-
-
 async def test_askers_share_a_poll_that_is_under_way(tmp_path: Path) -> None:
     """A hundred runs that ask before the answer is there are one request; one that gives up does not end it."""
     stage = Stage(tmp_path)
-    api = Waiting(stage.alert())
+    api = Api(stage.alert())
+    api.let.clear()
     await stage.start()
     watch = Watch(api, stage.clock, lambda: stage.engine.state, begin, lambda ended: None, note)
     askers = [asyncio.ensure_future(watch.standing(stage.alert().fingerprint, acted_at=0.0)) for _ in range(100)]
@@ -178,7 +166,8 @@ async def test_what_is_silenced_or_inhibited_is_not_fetched(tmp_path: Path) -> N
 async def test_truncated_notifications_of_one_group_share_their_fetches(tmp_path: Path) -> None:
     """One fetch at a time for a receiver and group, and one more for all that came meanwhile; others have their own."""
     stage = Stage(tmp_path)
-    stage.alertmanager = api = Waiting(stage.alert())
+    stage.alertmanager = api = Api(stage.alert())
+    api.let.clear()
     await stage.start()
     for _ in range(20):
         await stage.engine.receive(truncated(stage, job="a"), "c")

@@ -161,6 +161,9 @@ class Api:
         self.complete = True
         self.uptime = 3600.0
         self.asked: list[dict[str, Any]] = []
+        self.let = asyncio.Event()
+        """While it is clear no question is answered."""
+        self.let.set()
         self.silenced: list[Wanted] = []
         self.refusal: Exception | None = None
         """Raised instead of making a silence."""
@@ -213,6 +216,7 @@ class Api:
 
     async def poll(self, **about: Any) -> Any:
         self.asked.append(about)
+        await self.let.wait()
 
         def verdict(fingerprint: str) -> str:
             if fingerprint in self.listed:
