@@ -41,6 +41,28 @@ class Runs:
         return self.stage.story(of=lambda record: record.kind in kinds)
 
 
+async def opened(tmp_path: Path) -> tuple[Stage, Runs]:
+    """A stage whose rule's breaker two failures have opened."""
+    stage = Stage(tmp_path, BREAKER_RULES)
+    runs = Runs(stage)
+    await stage.start()
+    await runs.fail("api-1", "api-2")
+    assert runs.guards() == ["breaker_opened"]
+    return stage, runs
+
+
+async def demoted(tmp_path: Path) -> tuple[Stage, Runs]:
+    """As `opened`, and two trials have failed, so that the rule is a dry run."""
+    stage, runs = await opened(tmp_path)
+    for instance in ("api-3", "api-4"):
+        await runs.fail(instance)
+        assert runs.last(instance) == "decision breaker_open"
+        await stage.clock.advance(3601)
+        assert "escalated steps_exhausted" in stage.story(of=lambda record, of=instance: record.target == of)
+    assert runs.guards() == ["breaker_opened"] * 3 + ["rule_demoted"]
+    return stage, runs
+
+
 async def test_an_alert_that_comes_and_goes_opens_it(tmp_path: Path) -> None:
     """Each time it fires anew under verification the run has failed, however many steps its ladder has left."""
     stage = Stage(tmp_path, BREAKER_RULES.replace("cooldown: 10m", "cooldown: 0s"))
@@ -57,13 +79,9 @@ async def test_an_alert_that_comes_and_goes_opens_it(tmp_path: Path) -> None:
 
 async def test_a_rule_that_fails_rests_and_then_tries_once(tmp_path: Path) -> None:
     """Two failures open the breaker; after `reset` one run is tried while all others wait; its success closes it."""
-    stage = Stage(tmp_path, BREAKER_RULES)
-    runs = Runs(stage)
-    await stage.start()
-    await runs.fail("api-1", "api-2")
-    assert runs.guards() == ["breaker_opened"]
-    opened = stage.journal.records[-1].detail
-    assert (opened["failures"], opened["opens"]) == (2, 1)
+    stage, runs = await opened(tmp_path)
+    detail = stage.journal.records[-1].detail
+    assert (detail["failures"], detail["opens"]) == (2, 1)
     await stage.tell(stage.alert("api-3"))
     await stage.tell(stage.alert("api-4"))
     assert runs.last("api-3") == runs.last("api-4") == "decision breaker_open"
@@ -81,16 +99,7 @@ async def test_a_rule_that_fails_rests_and_then_tries_once(tmp_path: Path) -> No
 
 async def test_a_trial_that_fails_opens_it_again_and_at_last_demotes_the_rule(tmp_path: Path) -> None:
     """Three openings without a heal: from then on the rule is a dry run, until somebody changes it."""
-    stage = Stage(tmp_path, BREAKER_RULES)
-    runs = Runs(stage)
-    await stage.start()
-    await runs.fail("api-1", "api-2")
-    for instance in ("api-3", "api-4"):
-        await runs.fail(instance)
-        assert runs.last(instance) == "decision breaker_open"
-        await stage.clock.advance(3601)
-        assert "escalated steps_exhausted" in stage.story(of=lambda record, of=instance: record.target == of)
-    assert runs.guards() == ["breaker_opened"] * 3 + ["rule_demoted"]
+    stage, runs = await demoted(tmp_path)
     before = len(stage.action.done)
     await stage.tell(stage.alert("api-5"))
     assert runs.last("api-5") == "action_dry_run dry_run"
@@ -109,10 +118,7 @@ async def test_a_trial_that_fails_opens_it_again_and_at_last_demotes_the_rule(tm
 
 async def test_a_word_of_an_operator_closes_it(tmp_path: Path) -> None:
     """At once and in his name; what waited acts. There is nothing to close afterwards, nor once the service stops."""
-    stage = Stage(tmp_path, BREAKER_RULES)
-    runs = Runs(stage)
-    await stage.start()
-    await runs.fail("api-1", "api-2")
+    stage, runs = await opened(tmp_path)
     await stage.tell(stage.alert("api-3"))
     assert await stage.engine.reset("restart", By("ann", "c9"))
     await settle()
@@ -127,9 +133,7 @@ async def test_a_word_of_an_operator_closes_it(tmp_path: Path) -> None:
 
 async def test_nobody_hears_that_there_is_nothing_to_reset_before_that_is_durable(tmp_path: Path) -> None:
     """The first of two operators has closed it, and the log may give that up: then it is open still."""
-    stage = Stage(tmp_path, BREAKER_RULES)
-    await stage.start()
-    await Runs(stage).fail("api-1", "api-2")
+    stage, _ = await opened(tmp_path)
     stage.journal.held = True
     asked = [asyncio.ensure_future(stage.engine.reset("restart", By(who, "c9"))) for who in ("ann", "bob")]
     await settle()
@@ -145,10 +149,7 @@ async def test_nobody_hears_that_there_is_nothing_to_reset_before_that_is_durabl
 
 async def test_what_a_breaker_has_to_tell_survives_a_crash(tmp_path: Path) -> None:
     """The gateway dies between the second failure and the record of the opening: the next life tells of it."""
-    stage = Stage(tmp_path, BREAKER_RULES)
-    runs = Runs(stage)
-    await stage.start()
-    await runs.fail("api-1", "api-2")
+    stage, runs = await opened(tmp_path)
     await stage.crash()
     kinds = [record.kind for record in stage.journal.records]
     del stage.journal.records[kinds.index(Kind.BREAKER_OPENED) :]
@@ -161,13 +162,7 @@ async def test_what_a_breaker_has_to_tell_survives_a_crash(tmp_path: Path) -> No
 
 async def test_a_demotion_is_told_though_the_gateway_died_before_it(tmp_path: Path) -> None:
     """The third opening is on disk and what follows from it is not: the next life demotes the rule, once."""
-    stage = Stage(tmp_path, BREAKER_RULES)
-    runs = Runs(stage)
-    await stage.start()
-    await runs.fail("api-1", "api-2")
-    for instance in ("api-3", "api-4"):
-        await runs.fail(instance)
-        await stage.clock.advance(3601)
+    stage, runs = await demoted(tmp_path)
     await stage.crash()
     kinds = [record.kind for record in stage.journal.records]
     del stage.journal.records[kinds.index(Kind.RULE_DEMOTED) :]
@@ -180,10 +175,7 @@ async def test_a_demotion_is_told_though_the_gateway_died_before_it(tmp_path: Pa
 
 async def test_a_trial_that_never_began_lets_the_next_one_try(tmp_path: Path) -> None:
     """Its alert resolved before its action: who waited behind it is asked again."""
-    stage = Stage(tmp_path, BREAKER_RULES)
-    runs = Runs(stage)
-    await stage.start()
-    await runs.fail("api-1", "api-2")
+    stage, runs = await opened(tmp_path)
     await stage.tell(stage.alert("api-3"), stage.alert("api-4"))
     stage.engine.wind_down()
     await stage.clock.advance(3601)
