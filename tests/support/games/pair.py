@@ -84,7 +84,11 @@ class Pair(Outages):
 
     def disputable(self, alert: Alert) -> bool:
         api, number = self.alertmanager, int(alert.fingerprint, 16)
-        return api is not None and api.several and (number in self.firing or number in api.stale)
+        if api is None or not api.several:
+            return False
+        # Whoever has contradicted its end before and cannot be asked is believed for a while.
+        away = not api.answered or api.uptime <= 300.0
+        return number in self.firing or number in api.stale or away
 
     def agreed_for(self, fingerprint: str) -> float:
         """For how long nothing has been in the way of settling whether the alert fires, in seconds."""
