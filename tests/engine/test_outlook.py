@@ -59,24 +59,30 @@ async def test_a_silenced_alert_and_ones_own_stand_in_nobodys_way(tmp_path: Path
     await stage.engine.stop()
 
 
-@pytest.mark.parametrize("lack", ["answered", "complete", "url"])
-async def test_what_is_not_known_is_not_acted_on(tmp_path: Path, lack: str) -> None:
+@pytest.mark.parametrize(
+    ("lack", "by", "why"),
+    [
+        ("answered", False, "down"),
+        ("uptime", 10.0, "started less than 300 s ago"),
+        ("url", None, "ALERTMANAGER_URL is not set"),
+    ],
+)
+async def test_what_is_not_known_is_not_acted_on(tmp_path: Path, lack: str, by: float | None, why: str) -> None:
     """Alertmanager does not answer, has just started, or is not configured: `unless`, and the record says why."""
     stage = Stage(tmp_path, CAREFUL)
     if lack != "url":
         stage.alertmanager = Api()
-        setattr(stage.alertmanager, lack, False)
+        setattr(stage.alertmanager, lack, by)
     await stage.start()
     await stage.tell(stage.alert(zone="a"))
     assert stage.story() == ["alert_firing", "decision unless"]
     (guard,) = [guard for guard in stage.journal.records[-1].detail["guards"] if guard["guard"] == "unless"]
     assert guard["known"] is False
-    why = {"answered": "down", "complete": "started less than 300 s ago", "url": "ALERTMANAGER_URL is not set"}
-    assert [error for error in guard["errors"] if why[lack] in error] == guard["errors"] != []
+    assert [error for error in guard["errors"] if why in error] == guard["errors"] != []
     await stage.clock.advance(31)
     assert stage.action.done == []
     if lack != "url":
-        setattr(stage.alertmanager, lack, True)
+        stage.alertmanager.answered, stage.alertmanager.uptime = True, 3600.0
         stage.alertmanager.listed = Api(stage.alert(zone="a")).listed
         await stage.clock.advance(31)
         assert len(stage.action.done) == 1

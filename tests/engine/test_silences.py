@@ -91,7 +91,7 @@ async def test_what_cannot_be_known_ends_nothing(tmp_path: Path) -> None:
     api.listed.clear()
     api.answered = False
     await stage.clock.advance(600)
-    api.answered, api.uptime, api.complete = True, 10, False
+    api.answered, api.uptime = True, 10
     await stage.clock.advance(600)
     assert api.taken_back == []
     assert api.extended

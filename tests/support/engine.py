@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from autoheal.actions import Context, Outcome, Traits
-from autoheal.alertmanager import Post, Silenced, Wanted
+from autoheal.alertmanager import Poll, Post, Seen, Silenced, Wanted
 from autoheal.config import load as load_settings
 from autoheal.engine import Engine
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Notification, Record
@@ -158,7 +158,6 @@ class Api:
         self.denied: set[str] = set()
         """Which of those that are listed one of several does not list."""
         self.answered = True
-        self.complete = True
         self.uptime = 3600.0
         self.asked: list[dict[str, Any]] = []
         self.let = asyncio.Event()
@@ -214,21 +213,14 @@ class Api:
     async def withdrawn(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(self.ended & set(ids))
 
-    async def poll(self, **about: Any) -> Any:
+    async def poll(self, **about: Any) -> Poll:
         self.asked.append(about)
         await self.let.wait()
-
-        def verdict(fingerprint: str) -> str:
-            if fingerprint in self.listed:
-                return "silenced" if self.listed[fingerprint].silenced else "firing"
-            return "ended" if self.answered and self.uptime > 300 else "unknown"
-
-        return SimpleNamespace(
-            alerts=dict(self.listed),
+        # An answer is of its moment, whatever changes while it is looked at.
+        return Poll(
+            alerts={fingerprint: Seen(**vars(seen)) for fingerprint, seen in self.listed.items()},
             answered=self.answered,
-            complete=self.answered and self.complete,
             errors=() if self.answered else ("down",),
-            verdict=verdict,
+            uptime=self.uptime,
             denied=frozenset(self.denied),
-            unreadable=frozenset(),
         )
