@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoheal.actions import Context, Outcome
-from autoheal.alertmanager import Post, Silenced, Wanted
+from autoheal.alertmanager import SETTLED_SECONDS, Post, Silenced, Wanted
 from autoheal.errors import UpstreamError
 from autoheal.journal.record import parse
 from autoheal.model import Alert, AlertStatus, Draft, Head, Kind, Record
@@ -113,6 +113,16 @@ class Firings(Api):
         self.raised: dict[tuple[str | None, ...], float] = {}
         """Rule, target and cause of the alerts that say that people are needed, and when each ends."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether it has been up for long enough to know what fires."""
+        return self.uptime >= SETTLED_SECONDS
+
+    @property
+    def certain(self) -> bool:
+        """Whether what it does not list does not fire."""
+        return self.answered and self.settled
+
     def tell(self, *, telling: bool) -> None:
         """Begin or cease to tell what fires."""
         if telling == (self.telling_since is None):
@@ -183,7 +193,7 @@ class Firings(Api):
             seen.heard_at = self.heard_at()
         for number, (_, heard_at) in stale.items():
             self.listed[f"{number:016x}"].heard_at = heard_at
-        self.denied = {f"{number:016x}" for number in self.forgotten | stale.keys()} if self.uptime > 300 else set()
+        self.denied = {f"{number:016x}" for number in self.forgotten | stale.keys()} if self.settled else set()
         for number in world.firing if telling else ():
             each = self.listed[f"{number:016x}"]
             each.silenced_by = self.covering(number)

@@ -75,7 +75,7 @@ class Pair(Outages):
         api, number = self.alertmanager, int(str(record.fingerprint), 16)
         if record.kind is not Kind.HEAL_FAILED or record.reason != "not_resolved" or api is None:
             return False
-        if number not in api.stale or number in self.firing or api.uptime < 300.0 or api.telling_since is None:
+        if number not in api.stale or number in self.firing or not api.settled or api.telling_since is None:
             return False
         if (number, api.stale[number][0]) in self.doubted:
             return False  # both have gone deaf, one after the other: nobody can tell
@@ -87,13 +87,12 @@ class Pair(Outages):
         if api is None or not api.several:
             return False
         # Whoever has contradicted its end before and cannot be asked is believed for a while.
-        away = not api.answered or api.uptime <= 300.0
-        return number in self.firing or number in api.stale or away
+        return number in self.firing or number in api.stale or not api.certain
 
     def agreed_for(self, fingerprint: str) -> float:
         """For how long nothing has been in the way of settling whether the alert fires, in seconds."""
         api = self.alertmanager
-        settles = api is not None and api.answered and api.uptime > 300.0 and int(fingerprint, 16) not in api.stale
+        settles = api is not None and api.certain and int(fingerprint, 16) not in api.stale
         return self.clock.monotonic() - self.stirred_at if settles else 0.0
 
     def _believe(self, number: int) -> None:

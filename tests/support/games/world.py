@@ -77,7 +77,7 @@ class World(People):
         # Who was seen there is taken to be there until something else is known.
         gone = listed or not self.watchman.seen_minded(run.fingerprint, run.rule)
         nobody = gone and int(run.fingerprint, 16) not in api.minded
-        certain = law.unless is None or api.answered
+        certain = law.unless is None or api.certain
         return nobody and certain and self.clock.monotonic() - self.stirred_at > ASKING_SECONDS
 
     def _hindered(self, run: Seen, law: Law, book: Laws) -> bool:
