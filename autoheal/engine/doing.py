@@ -40,12 +40,13 @@ class Doing:
         finally:
             self._work = None
 
-    async def act(self, action: Action, params: Mapping[str, Any], context: Context) -> Outcome | None:
-        """What the action came to; None when it was cut, or cancelled its own task."""
-        try:
-            return await self.unless_cut(action.run(params, context))
-        except Exception as error:  # noqa: BLE001 an action that breaks its promise must not leave a run open
-            # Where, but not its text: that may quote a secret.
-            where = traceback.format_tb(error.__traceback__)
-            _log.error("action_raised", run=context.run, action=action.name, error=type(error).__name__, where=where)
-            return Outcome(ok=False, detail={"error": f"fault in the action itself: {type(error).__name__}"})
+
+async def act(action: Action, params: Mapping[str, Any], context: Context) -> Outcome:
+    """What the action came to, whatever it raises."""
+    try:
+        return await action.run(params, context)
+    except Exception as error:  # noqa: BLE001 an action that breaks its promise must not leave a run open
+        # Where, but not its text: that may quote a secret.
+        where = traceback.format_tb(error.__traceback__)
+        _log.error("action_raised", run=context.run, action=action.name, error=type(error).__name__, where=where)
+        return Outcome(ok=False, detail={"error": f"fault in the action itself: {type(error).__name__}"})

@@ -20,7 +20,7 @@ from autoheal.actions.probes import probe
 from autoheal.clock import Clock
 from autoheal.engine import endings
 from autoheal.engine.deciding import run_draft
-from autoheal.engine.doing import Doing
+from autoheal.engine.doing import Doing, act
 from autoheal.engine.ledger import Ledger
 from autoheal.engine.observation import observed
 from autoheal.engine.obstacles import crowded, obstacle, overtaken
@@ -249,9 +249,6 @@ class Runner:
             # No record, no action.
             await self._ledger.journal.wait(record.seq)
             await self._look_again()
-            if (why := overtaken(self._world, self.run)) is not None:
-                await self._ledger.insist(lambda: endings.not_run(self.run, action.name, why))
-                return None
             return await self._act(action, params)
         except JournalUnavailable as error:
             _log.error("action_not_started", run=self.run_id, error=str(error))
@@ -292,10 +289,19 @@ class Runner:
         return [] if run is None else obstacle(self._world, run, now=now) or []
 
     async def _act(self, action: Action, params: Mapping[str, Any]) -> ActionOutcome | None:
-        outcome = await self._doing.act(action, params, self._context("action"))
+        outcome = await self._doing.unless_cut(self._unless_overtaken(action, params))
+        if isinstance(outcome, str):
+            await self._ledger.insist(lambda: endings.not_run(self.run, action.name, outcome))
+            return None
         if outcome is None and self.run.state is not RunState.CANCELLING:
             return ActionOutcome(ok=False, detail={"error": "fault in the action itself: it cancelled its own task"})
         return outcome
+
+    async def _unless_overtaken(self, action: Action, params: Mapping[str, Any]) -> ActionOutcome | str:
+        """What the action came to, or why it was not begun after all."""
+        # Asked by the very task that acts: until that has its turn, people's word may still come in.
+        why = overtaken(self._world, self.run)
+        return await act(action, params, self._context("action")) if why is None else why
 
     def _context(self, purpose: str) -> Context:
         run = self.run

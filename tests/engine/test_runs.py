@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from autoheal.actions import Outcome
+from autoheal.engine.runs import Runner
 from autoheal.errors import JournalUnavailable
 from autoheal.model import Kind
 from autoheal.state import RunState, fold
@@ -261,6 +262,26 @@ async def test_a_refusal_that_is_half_written_is_completed(tmp_path: Path) -> No
     await stage.clock.advance(1000)
     assert stage.action.done == []
     assert not [line for line in stage.story() if line.startswith("heal_")]
+    await stage.engine.stop()
+
+
+async def test_what_changes_in_the_last_moment_stops_the_action(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last look at the world another task may have its turn before the action has, with people's word."""
+    stage = Stage(tmp_path)
+    look = Runner._look_again
+
+    async def look_and_change(runner: Runner) -> None:
+        await look(runner)
+        off = rules_from(ONE_RULE.replace("mode: live", 'mode: "off"'))
+        asyncio.get_running_loop().call_soon(lambda: setattr(stage.engine, "rules", off))
+
+    monkeypatch.setattr(Runner, "_look_again", look_and_change)
+    await stage.start()
+    await stage.tell()
+    assert stage.story()[-3:] == ["action_started", "action_interrupted rule_off", "escalated rule_off"]
+    assert stage.action.done == []
     await stage.engine.stop()
 
 
