@@ -247,7 +247,7 @@ class Head(NamedTuple):
     ts: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Draft:
     """A record before it has a place in the log: what happened, to what, and because of whom.
 
@@ -271,7 +271,7 @@ class Draft:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Record(Draft):
     """One line of the log. `line` is its exact bytes without the newline, hash included."""
 

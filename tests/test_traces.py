@@ -7,7 +7,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,7 @@ def spans_of(sent: bytes) -> list[Any]:
 
 def caused(*drafts: Draft, by: str | None = TRACE) -> list[Record]:
     """A log of `drafts`, a second apart, that all follow from one webhook."""
-    fields = [{name: getattr(draft, name) for name in Draft.__slots__} for draft in drafts]
-    return chain([Draft(**{**each, "correlation_id": by}) for each in fields])
+    return chain([replace(draft, correlation_id=by) for draft in drafts])
 
 
 def told(records: Sequence[Record]) -> list[dict[str, Any]]:

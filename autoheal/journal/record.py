@@ -6,8 +6,8 @@ the running program and a fold of the file after a restart see identical values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any
@@ -126,22 +126,17 @@ def _decode(line: bytes) -> Record:
         data: dict[str, Any] = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise JournalDamaged(f"not JSON: {error}") from None
-    shape = (tuple(data), tuple(map(type, data.values())))
-    known = _SHAPES.get(shape)
-    if known is None:
+    names = tuple(data)
+    if tuple(map(type, data.values())) != _SHAPES.get(names):
         _check(data)
-        known = _learn(shape)
+        _learn(names)
     _to_words(data)
-    # What Record(line=line, **data) does, in a third of the time: the slots of a frozen dataclass one by one.
-    present, absent = known
-    record = _new(Record)
-    for put, value in zip(present, data.values(), strict=True):
-        put(record, value)
-    for put in absent:
-        put(record, None)
-    _put_line(record, line)
+    data["line"] = line
     if "detail" not in data:
-        _put_detail(record, {})
+        data["detail"] = {}
+    # What Record(**data) does, without setting the fields of a frozen dataclass one by one; the class has the others.
+    record = _new(Record)
+    _set(record, "__dict__", data)
     return record
 
 
@@ -155,22 +150,20 @@ def _check(data: Mapping[str, Any]) -> None:
         raise JournalDamaged(f"these fields are missing: {', '.join(sorted(_REQUIRED - data.keys()))}")
 
 
-_Put = Callable[[Record, Any], None]
-_new = object.__new__
-_PUTS: dict[str, _Put] = {each.name: getattr(Record, each.name).__set__ for each in fields(Record)}
-_put_line, _put_detail = _PUTS["line"], _PUTS["detail"]
-_SHAPES: dict[tuple[tuple[str, ...], tuple[type, ...]], tuple[tuple[_Put, ...], tuple[_Put, ...]]] = {}
-"""Of checked records: what sets the fields that are there, in their order, and those that are not."""
+_new, _set = object.__new__, object.__setattr__
+_SHAPES: dict[tuple[str, ...], tuple[type, ...]] = {}
+"""Of checked records: their fields in their order, and the type of each."""
 MAX_SHAPES = 10_000
 
 
-def _learn(shape: tuple[tuple[str, ...], tuple[type, ...]]) -> tuple[tuple[_Put, ...], tuple[_Put, ...]]:
-    names = shape[0]
-    puts = tuple(_PUTS[name] for name in names), tuple(_PUTS[name] for name in _OPTIONAL if name not in names)
+def _learn(names: tuple[str, ...]) -> None:
     # A log that somebody else wrote may have its fields in any order.
     if len(_SHAPES) < MAX_SHAPES:
-        _SHAPES[shape] = puts
-    return puts
+        _SHAPES[names] = tuple(_TYPES[name] for name in names)
+
+
+# Records of one batch have the same.
+_moment = lru_cache(maxsize=64)(parse_rfc3339)
 
 
 def _to_words(data: dict[str, Any]) -> None:
@@ -189,6 +182,6 @@ def _to_words(data: dict[str, Any]) -> None:
         if texts and set(map(type, texts.values())) != _ONLY_TEXT:
             raise JournalDamaged(f"{name} holds something that is not text")
     try:
-        data["ts"] = parse_rfc3339(data["ts"])
+        data["ts"] = _moment(data["ts"])
     except (ValueError, OverflowError) as error:
         raise JournalDamaged(f"ts: {error}") from None
