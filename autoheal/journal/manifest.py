@@ -19,7 +19,7 @@ import orjson
 
 from autoheal.disk import Disk, write_whole
 from autoheal.errors import JournalDamaged
-from autoheal.model import ZERO_HASH, Head, Record, parse_rfc3339, rfc3339
+from autoheal.model import ZERO_HASH, Head, Kind, Record, parse_rfc3339, rfc3339
 
 FOLDER_NAME = "manifests"
 VERSION = 1
@@ -90,7 +90,7 @@ class Tally:
         self.first_ts = 0.0
         self.last: Head | Record = Head()
         self.sha256 = hashlib.sha256()
-        self.kinds: Counter[str] = Counter()
+        self.kinds: Counter[Kind] = Counter()
         self.alertnames: set[str] | None = set()
 
     def add(self, record: Record) -> None:
@@ -102,7 +102,7 @@ class Tally:
         self.size += len(record.line) + 1
         self.sha256.update(record.line)
         self.sha256.update(b"\n")
-        self.kinds[record.kind.value] += 1
+        self.kinds[record.kind] += 1
         if self.alertnames is not None and record.alertname is not None:
             self.alertnames.add(record.alertname)
             self._bound()
@@ -114,7 +114,7 @@ class Tally:
         self.last = records[-1].head
         self.size += len(lines)
         self.sha256.update(lines)
-        self.kinds.update([record.kind.value for record in records])
+        self.kinds.update([record.kind for record in records])
         if self.alertnames is not None:
             self.alertnames.update([record.alertname for record in records if record.alertname is not None])
             self._bound()
@@ -143,7 +143,7 @@ class Tally:
             size=self.size,
             sha256=self.sha256.hexdigest(),
             previous=previous,
-            kinds=dict(sorted(self.kinds.items())),
+            kinds={kind.value: count for kind, count in sorted(self.kinds.items())},
             alertnames=None if self.alertnames is None else tuple(sorted(self.alertnames)),
         )
 

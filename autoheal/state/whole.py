@@ -108,7 +108,8 @@ class State:
             if record.kind is Kind.SNAPSHOT:
                 self._collect(record)
         if self.founded:
-            owe(self, record)
+            if "tell" in record.detail:
+                owe(self, record)
             change = CHANGES.get(record.kind)
             if change is not None:
                 change(self, record)
@@ -168,36 +169,38 @@ class State:
     def reserve(self, run_id: str, charge: Charge) -> None:
         """A run was decided: until it begins or ends it counts as spent."""
         self.waiting[run_id] = charge
-        for spent in self._budgets(charge):
-            spent.waiting += 1
+        for key in _budget_keys(charge):
+            self._budget(key).waiting += 1
 
     def release(self, run_id: str) -> Charge | None:
         """A decided run begins or ends: what it reserved, if it still did."""
         charge = self.waiting.pop(run_id, None)
         if charge is not None:
-            for spent in self._budgets(charge):
-                spent.waiting -= 1
-            self._drop_empty(charge)
+            for key in _budget_keys(charge):
+                self._budget(key).waiting -= 1
+                self._drop_empty(key)
         return charge
 
     def charge(self, charge: Charge) -> None:
         """A run's first action begins; charges that no budget can ask for any more are forgotten."""
         self.charges.append(charge)
-        for spent in self._budgets(charge):
-            spent.times.append(charge.ts)
-        while charge.ts - self.charges[0].ts > CHARGES_KEPT:
-            oldest = self.charges.pop(0)
-            for spent in self._budgets(oldest):
-                spent.times.pop(0)
-            self._drop_empty(oldest)
-
-    def _budgets(self, charge: Charge) -> list[Spent]:
-        return [self.spent.setdefault(key, Spent()) for key in _budget_keys(charge)]
-
-    def _drop_empty(self, charge: Charge) -> None:
         for key in _budget_keys(charge):
-            if self.spent.get(key, _NOTHING) == _NOTHING:
-                self.spent.pop(key, None)
+            self._budget(key).times.append(charge.ts)
+        while charge.ts - self.charges[0].ts > CHARGES_KEPT:
+            for key in _budget_keys(self.charges.pop(0)):
+                self._budget(key).times.pop(0)
+                self._drop_empty(key)
+
+    def _budget(self, key: str) -> Spent:
+        spent = self.spent.get(key)
+        if spent is None:
+            spent = self.spent[key] = Spent()
+        return spent
+
+    def _drop_empty(self, key: str) -> None:
+        spent = self.spent[key]
+        if not spent.waiting and not spent.times:
+            del self.spent[key]
 
 
 _NOTHING = Spent()
