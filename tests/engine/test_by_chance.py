@@ -44,6 +44,7 @@ EXPECTED = frozenset(
         *("breaker_opened", "breaker_closed healed", "cancel_requested cancelled", "cancel_requested resolved"),
         *(
             "alert_suspect",
+            "storm_observed",
             "alert_disputed",
             "alert_undisputed",
             "heal_inconclusive disputed",
@@ -177,6 +178,10 @@ async def says_nothing(self: Poster) -> None:
     """People are not called."""
 
 
+async def nobody_looks(self: Runner) -> None:
+    """How a target was when people gave their word is not compared."""
+
+
 async def acts_again(self: Runner) -> None:
     """An action that the life before began is begun again."""
     step = self.run.steps[self.run.step - 1]
@@ -240,6 +245,7 @@ MUTANTS: dict[str, tuple[object, str, object]] = {
     },
     "pauses do not count": (guards, "paused", passes),
     "protection does not count": (decide, "protected", passes),
+    "what people have approved may change": (Runner, "_observed_now", nobody_looks),
     "approval is not needed": (guards, "approved", passes),
     "nobody looks again once the intent is written": (runs, "overtaken", lambda world, run: None),
     "nobody looks again before the step": (runs, "obstacle", lambda world, run, number=None, now=None: None),

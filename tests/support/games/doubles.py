@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoheal.actions import Context, Outcome
@@ -55,10 +55,16 @@ class SlowJournal(MemoryJournal):
 
 
 class Deeds(FakeAction):
-    """An action that does what `next` says, in its order: `ok`, `fail`, `raise`, or `hang` until it is let finish."""
+    """An action that does what `next` says, in its order: `ok`, `fail`, `raise`, or `hang` until it is let finish.
 
-    def __init__(self, watchman: Watchman) -> None:
+    It can tell how a target is: each action on it that was not cut, and whoever else changes it, makes it another.
+    """
+
+    def __init__(self, watchman: Watchman, monotonic: Callable[[], float]) -> None:
         super().__init__()
+        self._monotonic = monotonic
+        self._states: dict[str, tuple[str, float]] = {}
+        """How each target is that was changed, and since when, on the monotonic clock."""
         self.next: list[str] = []
         self.hanging: list[asyncio.Future[bool]] = []
         self._watchman = watchman
@@ -73,11 +79,22 @@ class Deeds(FakeAction):
                 self.hanging.append(asyncio.get_running_loop().create_future())
                 how = "ok" if await self.hanging[-1] else "fail"
             ok = how == "ok"
+            self.change(_target(params))
             if how == "raise":
                 raise RuntimeError("a fault in the action")
             return Outcome(ok=ok)
         finally:
             self._watchman.acted(context.run, context.step, ok=ok)
+
+    async def observe(self, params: Mapping[str, Any], context: Context) -> str | None:
+        return self.state(_target(params))[0]
+
+    def state(self, target: str) -> tuple[str, float]:
+        """How it is, and since when."""
+        return self._states.get(target, ("as it was made", 0.0))
+
+    def change(self, target: str) -> None:
+        self._states[target] = f"changed at {self._monotonic()}", self._monotonic()
 
     def finish(self, *, ok: bool) -> None:
         """All that hang end."""
@@ -85,6 +102,10 @@ class Deeds(FakeAction):
             if not future.done():
                 future.set_result(ok)
         self.hanging.clear()
+
+
+def _target(params: Mapping[str, Any]) -> str:
+    return str(params["do"]).rpartition(" ")[2]
 
 
 class Firings(Api):

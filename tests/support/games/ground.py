@@ -52,7 +52,7 @@ class Ground(Stage):
         self.loop.set_exception_handler(self._unexpected)
         self.journal: SlowJournal = SlowJournal(clock)
         self.journal.watchman = self.watchman
-        self.action: Deeds = Deeds(self.watchman)
+        self.action: Deeds = Deeds(self.watchman, clock.monotonic)
         self.prometheus: Counts = Counts(clock.monotonic)
         self.book = 0
         self.pause_file = folder / PAUSE_FILE

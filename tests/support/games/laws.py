@@ -173,10 +173,10 @@ BOOKS = (
                 rollout=30,
                 rerun_interrupted=False,
             ),
-            replace(_FAIL_OVER, approval=60, unless=None, storm=(3, 300), does=("fail over now",)),
+            replace(_FAIL_OVER, approval=150, unless=None, storm=(3, 300), concurrency=1, does=("fail over now",)),
             replace(_RESTART, mode="off"),
         ),
-        budget=((2, 600), (10, 3600)),
+        budget=((4, 600), (10, 3600)),
     ),
     Laws(
         (replace(_RESTART, mode="approve", concurrency=1, breaker=None, storm=None, rollout=60), _TIDY),

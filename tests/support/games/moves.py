@@ -15,6 +15,7 @@ some = st.lists(alerts, min_size=1, max_size=6, unique=True)
 people = st.sampled_from(["ann", "bob"])
 rules = st.sampled_from([None, "restart", "fail-over", "tidy"])
 which = st.integers(0, 5)
+targets = st.sampled_from("abcd")
 
 
 class Moves(RuleBasedStateMachine):
@@ -161,6 +162,22 @@ class Moves(RuleBasedStateMachine):
         self.world.fire([0, 2, 3, 4])
         self.world.wait(seconds)
         self.world.release("restart", meanwhile)
+
+    @rule(on=targets, dies=st.booleans())
+    def storm_and_change(self, on: str, dies: bool) -> None:
+        self.world.clear_the_way()
+        self.world.reload(1)
+        self.world.fire([0, 2, 3, 4])
+        self.world.wait(2.0)
+        self.world.release("fail-over", [])
+        self.world.change(on)
+        if dies:
+            self.world.die(0, from_snapshot=False)
+        self.world.wait(130.0)
+
+    @rule(on=targets)
+    def change(self, on: str) -> None:
+        self.world.change(on)
 
     @precondition(lambda self: self.world.alertmanager)
     @rule(number=alerts, there=st.booleans())

@@ -111,5 +111,7 @@ def approved(known: Told, run: Seen, law: Law, book: Laws, now: float) -> bool:
     """Whether people said so of the run, or of this plan of this rule with the batch of a storm, and not long ago."""
     if run.granted and run.asked_until is not None:
         return now < run.asked_until + LATE_SECONDS
+    if (run.rule, run.episode) in known.void:
+        return False
     *digests, at = known.released.get((run.rule, run.episode), (0.0,))
     return digests == [run.digest, book.digest(run.rule)] and now < at + law.approval + LATE_SECONDS

@@ -196,6 +196,11 @@ class Outages(Ground):
         at = self.journal.made[record.seq]
         return self.prometheus.most(at - FRESH_SECONDS - MOMENT, at)
 
+    def changed(self, target: str, observed: str, before: Record, *, by_then: bool = False) -> bool:
+        state, since = self.action.state(target)
+        made = self.journal.made[before.seq]
+        return state != observed and (since < made or (by_then and since == made))
+
     def withdrawn(self, silence: str) -> bool:
         return self.alertmanager is not None and silence in self.alertmanager.ended
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autoheal.engine import Ack, Word, batch_digest
 from autoheal.model import Kind
 from autoheal.state import Run, RunState
+from tests.support.games.ground import MOMENT
 from tests.support.games.pair import Pair
 
 
@@ -98,6 +99,11 @@ class People(Pair):
     async def _ack(self, fingerprint: str, seconds: float) -> None:
         made = await self.engine.acknowledge(Ack(fingerprint, (), seconds, "by chance"), "ann", self._request())
         self._promised("ack", kept=made.silence_id in self.watchman.acks)
+
+    def change(self, target: str) -> None:
+        """Somebody changes it, by hand."""
+        self.action.change(target)
+        self.clock.advance(MOMENT)
 
     def unack(self) -> None:
         """Somebody ends all acknowledgements in Alertmanager."""

@@ -48,6 +48,10 @@ class Truth(Protocol):
         """The greatest population that the gateway may have known of when `record` was made; 0 for none."""
         ...
 
+    def changed(self, target: str, observed: str, before: Record, *, by_then: bool = False) -> bool:
+        """Whether a target was not as it was `observed` before that record was made, or `by_then` at least."""
+        ...
+
     def withdrawn(self, silence: str) -> bool:
         """Whether people have ended that silence in Alertmanager."""
         ...
@@ -95,6 +99,8 @@ class Seen:
     """Whether it was to wait for people from the first."""
     asked_until: float | None = None
     granted: bool = False
+    observed: str | None = None
+    """How its target was when people gave their word, or were asked for it."""
     step: int = 0
     again: bool = False
     """Whether its last step was begun a second time."""
@@ -140,6 +146,10 @@ class Told:
         """Fingerprints that storms hold, by rule."""
         self.released: dict[tuple[str, str], tuple[str, str, float]] = {}
         """The digests of plan and rule with which people let go what a storm held, and when, by rule and episode."""
+        self.observed: dict[tuple[str, str], str] = {}
+        """How the targets of those were, where that is told."""
+        self.void: set[tuple[str, str]] = set()
+        """Those whose targets have changed since."""
         self.asked_by: dict[tuple[str, str], str] = {}
         """Who asked last for another run, by rule and episode."""
         self.decided: dict[tuple[str, str], Record] = {}
@@ -300,6 +310,16 @@ class Told:
                 self.fault(f"{record.actor} has let {key} go, and had asked for it")
             self.storms[rule].discard(fingerprint)
             self.released[key] = plans[fingerprint], record.detail["rule_digest"], record.ts
+            self.observed.pop(key, None)
+            self.void.discard(key)
+
+    def _storm_observed(self, record: Record) -> None:
+        rule = str(record.rule)
+        for fingerprint, text in record.detail["observed"].items():
+            key = rule, self.episodes[fingerprint].id
+            if key not in self.released or self.begun(*key):
+                self.fault(f"{key} is told of as let go, and is not, or has begun")
+            self.observed[key] = text
 
     def _storm_ended(self, record: Record) -> None:
         self.storming.discard(str(record.rule))

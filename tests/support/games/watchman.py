@@ -77,6 +77,8 @@ class Watchman(Told):
             self.fault(f"{id_} is another run of {run.rule} on {run.episode}, and nobody has asked for it")
         if self.seen_minded(run.fingerprint, run.rule) and self.truth.untold(record):
             self.fault(f"{id_} was begun on {run.fingerprint}, which somebody minded when that was last known")
+        if run.mode == "approve" and not run.asks:
+            run.observed = self.observed.get((run.rule, run.episode))
 
     def _of_a_run(self, record: Record, run: Seen) -> None:
         id_, kind = str(record.run), record.kind
@@ -90,6 +92,7 @@ class Watchman(Told):
             # A machine whose clock was set back begins a life behind its log.
             behind = 0.0 if law is None else record.ts + law.approval
             run.asked_until = max(parse_rfc3339(record.detail["expires_at"]), behind)
+            run.observed = record.detail.get("observed")
         elif kind is Kind.APPROVAL_GRANTED:
             in_time = run.asked_until is not None and record.ts < run.asked_until
             if run.granted or not in_time or record.detail["plan_digest"] != run.digest or record.actor == "system":
@@ -134,6 +137,8 @@ class Watchman(Told):
             self._after_a_cut(record, run)
         if record.step != run.step + (not run.again):
             self.fault(f"{record.run} took step {record.step} after {run.step}")
+        if record.step == 1 and run.observed is not None and self.truth.changed(run.target, run.observed, record):
+            self.fault(f"{record.run} began on {run.target}, which has changed since people gave their word on it")
         if record.step == 1 and not run.again:
             population = self.truth.counted(record)
             said = [
@@ -185,6 +190,10 @@ class Watchman(Told):
         if record.kind in (Kind.ESCALATED, Kind.APPROVAL_EXPIRED) and (open_ := self.episodes.get(run.fingerprint)):
             about = run.rule, run.target, open_.labels["alertname"], str(record.run)
             self.left[run.fingerprint, run.rule] = about
+        if cut and "approved" in record.detail:
+            if run.observed is None or not self.truth.changed(run.target, run.observed, record, by_then=True):
+                self.fault(f"{record.run} ended because {run.target} had changed, which it had not")
+            self.void.add((run.rule, run.episode))
         # One that a guard stopped before it began may be tried again.
         if run.mode != "dry_run" and (run.step or not cut or record.reason == "cancelled"):
             self.ran.add((run.rule, run.episode))
