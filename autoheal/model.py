@@ -65,6 +65,7 @@ class Kind(StrEnum):
     RULE_DEMOTED = "rule_demoted"
     STORM_BEGAN = "storm_began"
     STORM_RELEASED = "storm_released"
+    STORM_OBSERVED = "storm_observed"
     STORM_ENDED = "storm_ended"
     SILENCE_REQUESTED = "silence_requested"
     SILENCE_CREATED = "silence_created"

@@ -30,9 +30,14 @@ class Release:
     """Somebody's word at `ts` (epoch seconds) that one alert of a storm need not be held any more.
 
     It was given on the plan and the rule of these digests: what they are is approved, another plan or rule is not.
+    `seq` is that of its record. `observed` is how that was just after it which the plan's first step would change,
+    where that is known. Once `void` it approves nothing any more, because that has changed.
     """
 
     plan_digest: str
     rule_digest: str
     ts: float
     by: str
+    seq: int = 0
+    observed: str | None = None
+    void: bool = False

@@ -42,6 +42,16 @@ export function batch(state, rule) {
     .filter((episode) => (episode.decisions[rule]?.plan_digest ?? null) !== null);
 }
 
+/** Somebody's word that a storm of this rule need not hold it. @param {Fields} episode @param {string} rule @returns {Fields | null} */
+export function wordOn({ released }, rule) {
+  return Object.hasOwn(released, rule) ? released[rule] : null;
+}
+
+/** @param {State} state @param {Fields} episode @param {string} rule @param {Fields} word */
+export function letGo(state, episode, rule, word) {
+  state.episodes.set(episode.fingerprint, { ...episode, released: { ...episode.released, [rule]: word } });
+}
+
 /** @param {Fields} storm */
 export function holdsNone({ held }) {
   for (const _ in held) return false;
@@ -76,17 +86,25 @@ export const GUARDS = {
     }
     state.storms.set(rule, { began_at: seconds(ts), over: false, held, escalated_at: null, told: null });
   },
-  storm_released(state, { rule, ts, actor, detail }) {
+  storm_released(state, { seq, rule, ts, actor, detail }) {
     const storm = state.storms.get(rule);
     if (!storm) return;
     // Not listed in the record, which could not hold ten thousand: it was made from this very state.
     for (const episode of batch(state, rule)) {
       const { plan_digest } = episode.decisions[rule];
-      const release = { plan_digest, rule_digest: detail.rule_digest, ts: seconds(ts), by: actor };
-      state.episodes.set(episode.fingerprint, { ...episode, released: { ...episode.released, [rule]: release } });
+      const word = { ts: seconds(ts), by: actor, seq };
+      letGo(state, episode, rule, { plan_digest, rule_digest: detail.rule_digest, ...word, observed: null, void: false });
       delete storm.held[episode.fingerprint];
     }
     if (storm.over && holdsNone(storm)) state.storms.delete(rule);
+  },
+  storm_observed(state, { rule, detail }) {
+    for (const [fingerprint, observed] of Object.entries(detail.observed)) {
+      const episode = state.episodes.get(fingerprint);
+      const release = episode && wordOn(episode, rule);
+      // Another firing of that alert may have been let go since.
+      if (release?.seq === detail.released) letGo(state, /** @type {Fields} */ (episode), rule, { ...release, observed });
+    }
   },
   storm_ended(state, { rule }) {
     const storm = state.storms.get(rule);

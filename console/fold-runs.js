@@ -1,6 +1,6 @@
 // What records of runs change: how far each has come, what it holds, and the breaker of its rule.
 
-import { failed, healed } from './fold-guards.js';
+import { failed, healed, letGo, wordOn } from './fold-guards.js';
 import { leftToPeople, triedAgain } from './fold-people.js';
 import { seconds } from './time.js';
 
@@ -18,7 +18,7 @@ export function begin(state, record) {
   const episode = /** @type {Fields} */ (state.episodes.get(record.fingerprint));
   const waits = reason === 'awaiting_approval';
   // Whoever let it go from a storm has approved it.
-  const word = reason === 'act' && record.mode === 'approve' && Object.hasOwn(episode.released, rule) ? episode.released[rule] : null;
+  const word = reason === 'act' && record.mode === 'approve' ? wordOn(episode, rule) : null;
   state.runs.set(record.run, {
     id: record.run,
     episode: episode.id,
@@ -34,7 +34,7 @@ export function begin(state, record) {
     caused_by: episode.caused_by,
     asked_by: Object.hasOwn(episode.asked_by, rule) ? episode.asked_by[rule] : null,
     state: waits ? 'awaiting_approval' : 'planned',
-    approval: word && { rule_digest: word.rule_digest, requested_at: word.ts, expires_at: word.ts, by: word.by, observed: null },
+    approval: word && { rule_digest: word.rule_digest, requested_at: word.ts, expires_at: word.ts, by: word.by, observed: word.observed },
     step: 0,
     acted_at: null,
     action_ok: null,
@@ -128,7 +128,14 @@ export const RUNS = {
   action_fail: actionEnded,
   action_interrupted: actionEnded,
   action_dry_run: ends('dry_run'),
-  action_cancelled: ends('cancelled'),
+  action_cancelled(state, record) {
+    const run = state.runs.get(record.run);
+    const episode = run && state.episodes.get(run.fingerprint);
+    const word = episode && episode.id === run.episode ? wordOn(episode, run.rule) : null;
+    // Only an end by which what was approved had changed says what that was.
+    if (word && record.detail?.approved !== undefined) letGo(state, /** @type {Fields} */ (episode), run?.rule, { ...word, void: true });
+    ends('cancelled')(state, record);
+  },
   heal_failed: stands('planned'),
   heal_inconclusive: stands('escalating'),
   heal_confirmed(state, record) {

@@ -8,8 +8,8 @@ export const KINDS = (
   'decision approval_requested ' +
   'approval_granted approval_denied approval_expired action_started action_ok action_fail action_dry_run ' +
   'action_interrupted cancel_requested action_cancelled heal_confirmed heal_failed heal_inconclusive escalated notified ' +
-  'notify_failed rerun_requested breaker_opened breaker_closed rule_demoted storm_began storm_released storm_ended ' +
-  'silence_requested silence_created silence_failed silence_extended silence_expired ack_old watchdog_missing ' +
+  'notify_failed rerun_requested breaker_opened breaker_closed rule_demoted storm_began storm_released storm_observed ' +
+  'storm_ended silence_requested silence_created silence_failed silence_extended silence_expired ack_old watchdog_missing ' +
   'watchdog_back paused resumed keys_failed keys_back login logout auth_failed selftest_ok selftest_fail'
 ).split(' ');
 export const REASONS = (

@@ -21,7 +21,7 @@ const KINDS = {
   other: [
     'log_created', 'log_opened', 'snapshot', 'checkpoint', 'service_started', 'service_stopped', 'config_loaded',
     'alert_firing', 'alert_disputed', 'alert_undisputed', 'alert_suspect', 'decision', 'approval_requested', 'approval_granted', 'approval_denied',
-    'action_started', 'cancel_requested', 'action_cancelled', 'rerun_requested', 'storm_released', 'silence_requested',
+    'action_started', 'cancel_requested', 'action_cancelled', 'rerun_requested', 'storm_released', 'storm_observed', 'silence_requested',
     'silence_created', 'silence_extended', 'silence_expired', 'ack_old', 'paused', 'resumed', 'login', 'logout',
   ],
 };

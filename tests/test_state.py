@@ -110,6 +110,9 @@ def legal_runs(state: State) -> list[Draft]:
                 drafts.append(Draft(kind=Kind.ACTION_OK, **about))
         if run.state is RunState.PLANNED:
             drafts.append(Draft(kind=Kind.ACTION_CANCELLED, **about))
+            if run.approval is not None:
+                changed = {"reason": "human_present", "detail": {"approved": "at 1", "observed": "at 2"}}
+                drafts.append(Draft(kind=Kind.ACTION_CANCELLED, **about | changed))
             if run.step < 2:
                 drafts.append(Draft(kind=Kind.ACTION_STARTED, step=run.step + 1, **about))
             else:
@@ -152,7 +155,19 @@ def legal_storms(state: State) -> list[Draft]:
     drafts += [Draft(kind=Kind.ESCALATED, rule=rule, reason="storm") for rule in lasting]
     about: dict[str, Any] = {"actor": "ann", "detail": {"rule_digest": "d"}}
     drafts += [Draft(kind=Kind.STORM_RELEASED, rule=rule, **about) for rule in state.storms if state.batch(rule)]
+    drafts += legal_observations(state)
     return drafts + [Draft(kind=Kind.STORM_ENDED, rule=rule) for rule in lasting]
+
+
+def legal_observations(state: State) -> list[Draft]:
+    """Of what was let go, of what was let go before that, and of what has ended."""
+    words = {release.seq for episode in state.episodes.values() for release in episode.released.values()}
+    observed = dict.fromkeys(("f1", "f2", "f9"), f"at {state.head.seq}")
+    return [
+        Draft(kind=Kind.STORM_OBSERVED, rule=rule, detail={"released": seq, "observed": observed})
+        for rule in ("r", "q")
+        for seq in words
+    ]
 
 
 def legal_notices(state: State) -> list[Draft]:

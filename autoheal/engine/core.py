@@ -17,6 +17,7 @@ from autoheal.clock import Clock
 from autoheal.config import Settings
 from autoheal.engine.acknowledge import Ack, Acknowledged, Acknowledgements, unanswered
 from autoheal.engine.addressing import Addressing
+from autoheal.engine.batch_observation import BatchObservation
 from autoheal.engine.control import Control
 from autoheal.engine.crew import Crew
 from autoheal.engine.decider import Decider
@@ -114,8 +115,6 @@ class Engine:
         """How the last self-tests went."""
         self.control = Control(self._ledger, clock, lambda: self.rules, self._expect_running)
         """People's word on single runs."""
-        self.releases = Releases(self._ledger, lambda: self.rules, self._expect_running)
-        """People's word on what storms hold."""
         turn = asyncio.Lock()
         self._reception = Reception(
             ledger=self._ledger,
@@ -163,6 +162,14 @@ class Engine:
             winding_down=lambda: self._winding_down,
             began=self.started_at,
         )
+        batches = BatchObservation(self._ledger, self._decider.decide_now, world, clock)
+        self.releases = Releases(
+            self._ledger,
+            lambda: self.rules,
+            self._expect_running,
+            observe=lambda *about: self._spawn(batches.record(*about)),
+        )
+        """People's word on what storms hold."""
         self._crew = Crew(self._ledger, clock, self.control, world, running=lambda: self._running, spawn=self._spawn)
 
     @property

@@ -163,7 +163,12 @@ class Decider:
         rule = next((rule for rule in matched if rule.name == run.rule), None)
         if episode is None or rule is None:
             return None
-        return self._decide(episode, rule, run)
+        return self.decide_now(episode, rule, run)
+
+    def decide_now(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
+        """What the guards say now, with what is known; records nothing."""
+        facts = NO_FACTS if rule is None else self._inquiries.facts(rule, episode)
+        return decide(self._state, episode, rule, self._rules(), self._switches(), self._clock.now(), run, facts)
 
     def record_of(self, run: Run, decision: Decision) -> Draft:
         """The record of a decision that stopped `run`."""
@@ -249,7 +254,7 @@ class Decider:
         lacking = False
         for rule in rules or (None,):
             if rule is None or rule.name not in episode.runs:
-                decision = self._decide(episode, rule)
+                decision = self.decide_now(episode, rule)
                 lacking |= self._inquiries.lacking(episode, decision)
                 # Nor by the rules below one that lacks facts: they could take the target from it.
                 if not lacking:
@@ -295,10 +300,6 @@ class Decider:
             self._lines.join(decision.rule if own else None, episode.fingerprint)
         if decision.reason is Reason.BUDGET:
             self._starved.add(episode.fingerprint)
-
-    def _decide(self, episode: Episode, rule: Rule | None, run: Run | None = None) -> Decision:
-        facts = NO_FACTS if rule is None else self._inquiries.facts(rule, episode)
-        return decide(self._state, episode, rule, self._rules(), self._switches(), self._clock.now(), run, facts)
 
     def _switches(self) -> Switches:
         settings = self._settings

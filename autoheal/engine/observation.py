@@ -34,4 +34,5 @@ async def observed(step: Mapping[str, Any], actions: Mapping[str, Action], conte
             "observation_raised", run=context.run, action=step["action"], error=type(error).__name__, where=where
         )
         return None
-    return None if told is None else told[:OBSERVED_CHARACTERS]
+    # A lone surrogate, which JSON may have brought, no record can hold.
+    return None if told is None else told[:OBSERVED_CHARACTERS].encode(errors="replace").decode()

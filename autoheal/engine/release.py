@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from autoheal.engine.ledger import Ledger
 from autoheal.errors import NoRule, OtherBatch, OwnRun, WrongTurn
-from autoheal.model import RESERVED_ACTORS, By, Draft, Kind, plan_digest
+from autoheal.model import RESERVED_ACTORS, By, Draft, Kind, Mode, Record, plan_digest
 from autoheal.rules import Rule, RuleSet
 from autoheal.state import Episode
 
@@ -18,12 +18,22 @@ def batch_digest(rule: Rule, batch: Sequence[Episode]) -> str:
 
 
 class Releases:
-    """Records that people let go. `expect_running` raises JournalUnavailable when the engine does not run."""
+    """Records that people let go. `expect_running` raises JournalUnavailable when the engine does not run.
 
-    def __init__(self, ledger: Ledger, rules: Callable[[], RuleSet], expect_running: Callable[[], None]) -> None:
+    `observe` begins to look, beside, at the targets of those (by fingerprint) that act by people's word alone.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rules: Callable[[], RuleSet],
+        expect_running: Callable[[], None],
+        observe: Callable[[Record, Rule, Sequence[str]], None],
+    ) -> None:
         self._ledger = ledger
         self._rules = rules
         self._expect_running = expect_running
+        self._observe = observe
 
     async def release(self, name: str, digest: str, comment: str, by: By) -> int:
         """Let go what a storm of the rule `name` holds, guards willing; how many alerts. Durable on return.
@@ -57,6 +67,10 @@ class Releases:
         about = Draft(
             kind=Kind.STORM_RELEASED, rule=name, actor=by.actor, correlation_id=by.correlation_id, detail=detail
         )
+        # A live plan is made in the moment before it acts: there is nothing to compare.
+        asked = [one.fingerprint for one in batch if one.decisions[name].mode is Mode.APPROVE]
         (record,) = self._ledger.commit([about])
+        if asked:
+            self._observe(record, rule, asked)
         await self._ledger.journal.wait(record.seq)
         return len(batch)

@@ -150,6 +150,7 @@ def approved(run: Run | None, episode: Episode, rule: Rule, plan_digest: str, no
     release = episode.released.get(rule.name)
     if (
         release is not None
+        and not release.void
         and now < release.ts + rule.approval.expires
         and (release.plan_digest, release.rule_digest) == (plan_digest, rule.digest)
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoheal.breaker import Breaker
@@ -50,10 +51,20 @@ def _storm_released(state: State, record: Record) -> None:
     # Not listed in the record, which could not hold ten thousand: it was made from this very state.
     for episode in state.batch(rule):
         plan = given(episode.decisions[rule].plan_digest)
-        episode.released[rule] = Release(plan, digest, record.ts, record.actor)
+        episode.released[rule] = Release(plan, digest, record.ts, record.actor, record.seq)
         del storm.held[episode.fingerprint]
     if storm.over and not storm.held:
         del state.storms[rule]
+
+
+def _storm_observed(state: State, record: Record) -> None:
+    rule, observed = given(record.rule), record.detail["observed"]
+    for fingerprint, text in observed.items():
+        episode = state.episodes.get(fingerprint)
+        release = None if episode is None else episode.released.get(rule)
+        # Another firing of that alert may have been let go since.
+        if episode is not None and release is not None and release.seq == record.detail["released"]:
+            episode.released[rule] = replace(release, observed=text)
 
 
 def _storm_ended(state: State, record: Record) -> None:
@@ -84,6 +95,7 @@ GUARDS: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.RULE_DEMOTED: _rule_demoted,
     Kind.STORM_BEGAN: _storm_began,
     Kind.STORM_RELEASED: _storm_released,
+    Kind.STORM_OBSERVED: _storm_observed,
     Kind.STORM_ENDED: _storm_ended,
     Kind.PAUSED: _paused,
     Kind.RESUMED: _resumed,

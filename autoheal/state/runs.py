@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoheal.breaker import Breaker
@@ -51,7 +52,8 @@ def _decision(state: State, record: Record) -> None:
         if reason is Reason.ACT:
             state.working[run.id] = rule
             if run.mode is Mode.APPROVE and (release := episode.released.get(rule)) is not None:
-                run.approval = Approval(release.rule_digest, release.ts, release.ts, release.by)
+                word = release.rule_digest, release.ts, release.ts, release.by
+                run.approval = Approval(*word, observed=release.observed)
         state.reserve(run.id, Charge(record.ts, rule, run.target))
 
 
@@ -141,6 +143,16 @@ def _ends(terminal: RunState) -> Callable[[State, Record], None]:
     return change
 
 
+def _action_cancelled(state: State, record: Record) -> None:
+    run = state.runs[given(record.run)]
+    episode = state.episodes.get(run.fingerprint)
+    release = None if episode is None or episode.id != run.episode else episode.released.get(run.rule)
+    # Only an end by which what was approved had changed says what that was.
+    if episode is not None and release is not None and "approved" in record.detail:
+        episode.released[run.rule] = replace(release, void=True)
+    _ends(RunState.CANCELLED)(state, record)
+
+
 def _heal_confirmed(state: State, record: Record) -> None:
     run = state.runs[given(record.run)]
     if (breaker := state.breakers.get(run.rule)) is not None:
@@ -188,7 +200,7 @@ RUNS: Mapping[Kind, Callable[[State, Record], None]] = {
     Kind.ACTION_FAIL: _action_ended,
     Kind.ACTION_INTERRUPTED: _action_ended,
     Kind.ACTION_DRY_RUN: _ends(RunState.DRY_RUN),
-    Kind.ACTION_CANCELLED: _ends(RunState.CANCELLED),
+    Kind.ACTION_CANCELLED: _action_cancelled,
     Kind.HEAL_CONFIRMED: _heal_confirmed,
     Kind.HEAL_FAILED: _heal_failed,
     Kind.HEAL_INCONCLUSIVE: _heal_inconclusive,

@@ -229,6 +229,8 @@ async def test_a_look_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     context = Context("r1", 0, "k", {}, tmp_path, stage.clock)
     action.state = "y" * 1000
     assert await observed(step, {"fake": action}, context) == "y" * 300
+    action.state = "\ud800"
+    assert await observed(step, {"fake": action}, context) == "?"
     assert await observed(step, {"fake": FakeAction()}, context) is None
     assert await observed(step, {}, context) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -124,8 +125,9 @@ def test_what_a_storm_let_go_passes_it_and_needs_no_approval_of_its_own() -> Non
     about.released["restart"] = release
     assert ask(state, episode(), rules=rules).reason is Reason.STORM
     assert ask(State(pauses=[a_pause()]), about, rules=rules).reason is Reason.PAUSED
-    for other in (dataclasses.replace(release, plan_digest="0"), dataclasses.replace(release, rule_digest="0")):
-        about.released["restart"] = other
+    changes: list[dict[str, Any]] = [{"plan_digest": "0"}, {"rule_digest": "0"}, {"void": True}]
+    for change in changes:
+        about.released["restart"] = dataclasses.replace(release, **change)
         assert ask(state, about, rules=rules).reason is Reason.AWAITING_APPROVAL
         assert ask(state, about).reason is Reason.ACT
     about.released = {"dry": release}
