@@ -20,7 +20,7 @@ from autoheal.state import Run, RunState, fold
 from tests.engine.test_release import ANN, digest, held, let_go
 from tests.support.clock import settle
 from tests.support.engine import Api, FakeAction, Stage
-from tests.support.rules import with_keys
+from tests.support.rules import rules_from, with_keys
 
 ASKING = with_keys("storm: 3/10m", "concurrency: 1").replace("mode: live", "mode: approve")
 """One at a time: of four that were let go one begins at once, and three wait."""
@@ -569,4 +569,16 @@ async def test_what_is_seen_before_its_run_begins_is_compared(tmp_path: Path, re
     assert "restart api-0" not in acted(stage)
     assert [record.target for record in voided(stage)] == ["api-0"]
     assert stage.engine.state == fold(stage.journal.replay())
+    await stage.engine.stop()
+
+
+async def test_a_rule_that_has_come_to_ask_people_is_one_that_asks(tmp_path: Path) -> None:
+    """By a reload after which its alerts are yet to be decided on anew."""
+    stage, targets = await a_storm(tmp_path, ASKING.replace("mode: approve", "mode: live"))
+    stage.engine.rules = rules_from(ASKING)
+    await let_go(stage)
+    assert told(stage).keys() == fingerprints(stage, 1, 2, 3)
+    targets.now["api-1"] = "replaced by hand"
+    await make_room(stage)
+    assert acted(stage) == ["restart api-0", "restart api-2"]
     await stage.engine.stop()
