@@ -103,7 +103,11 @@ export const GUARDS = {
       const episode = state.episodes.get(fingerprint);
       const release = episode && wordOn(episode, rule);
       // Another firing of that alert may have been let go since.
-      if (release?.seq === detail.released) letGo(state, /** @type {Fields} */ (episode), rule, { ...release, observed });
+      if (!episode || release?.seq !== detail.released) continue;
+      letGo(state, episode, rule, { ...release, observed });
+      const run = Object.hasOwn(episode.runs, rule) && state.runs.get(episode.runs[rule]);
+      const aboutToBegin = run && run.state === 'planned' && run.reason === 'act';
+      if (aboutToBegin && run.approval) state.runs.set(run.id, { ...run, approval: { ...run.approval, observed } });
     }
   },
   storm_ended(state, { rule }) {

@@ -88,12 +88,15 @@ class BatchObservation:
         return await observed(decision.plan["steps"][0], self._world.actions, self._context(released, fingerprint))
 
     def _waiting(self, released: Record, rule: Rule, fingerprint: str) -> Episode | None:
-        """The episode, if it was let go by that very record and no run on it has been decided on since."""
+        """The episode, if it was let go by that very record and nothing was done on it since."""
         episode = self._ledger.state.episodes.get(fingerprint)
         release = None if episode is None else episode.released.get(rule.name)
         if episode is None or release is None or release.seq != released.seq:
             return None
-        return None if rule.name in episode.runs or rule.name in episode.ran else episode
+        run = self._ledger.state.runs.get(episode.runs.get(rule.name, ""))
+        # One that was decided on may be stopped yet, by somebody who goes on to change the target.
+        begun = rule.name in episode.ran or (run is not None and not run.about_to_begin)
+        return None if begun else episode
 
     def _context(self, released: Record, fingerprint: str) -> Context:
         about = f"release-{released.seq}-{fingerprint}"

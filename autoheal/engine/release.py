@@ -8,6 +8,7 @@ from autoheal.engine.ledger import Ledger
 from autoheal.errors import NoRule, OtherBatch, OwnRun, WrongTurn
 from autoheal.model import RESERVED_ACTORS, By, Draft, Kind, Mode, Record, plan_digest
 from autoheal.rules import Rule, RuleSet
+from autoheal.rules.decide import demoted_to
 from autoheal.state import Episode
 
 
@@ -20,7 +21,7 @@ def batch_digest(rule: Rule, batch: Sequence[Episode]) -> str:
 class Releases:
     """Records that people let go. `expect_running` raises JournalUnavailable when the engine does not run.
 
-    `observe` begins to look, beside, at the targets of those (by fingerprint) that act by people's word alone.
+    `observe` begins to look, beside, at the targets of those (by fingerprint) that may act by people's word alone.
     """
 
     def __init__(
@@ -67,10 +68,10 @@ class Releases:
         about = Draft(
             kind=Kind.STORM_RELEASED, rule=name, actor=by.actor, correlation_id=by.correlation_id, detail=detail
         )
-        # A live plan is made in the moment before it acts: there is nothing to compare.
-        asked = [one.fingerprint for one in batch if one.decisions[name].mode is Mode.APPROVE]
         (record,) = self._ledger.commit([about])
-        if asked:
-            self._observe(record, rule, asked)
+        # A live plan is made in the moment before it acts: there is nothing to compare. What the rule may be now
+        # counts, not what it was when its alerts were last decided on.
+        if Mode.APPROVE in (rule.mode, demoted_to(rule)):
+            self._observe(record, rule, [one.fingerprint for one in batch])
         await self._ledger.journal.wait(record.seq)
         return len(batch)

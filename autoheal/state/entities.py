@@ -164,6 +164,11 @@ class Run:
         return self.state in TERMINAL
 
     @property
+    def about_to_begin(self) -> bool:
+        """Whether it acts as soon as the guards have been asked again, and nothing was asked of people."""
+        return self.state is RunState.PLANNED and self.reason == Reason.ACT
+
+    @property
     def steps(self) -> list[dict[str, Any]]:
         """The ladder as planned."""
         steps: list[dict[str, Any]] = self.plan["steps"]

@@ -65,6 +65,9 @@ def _storm_observed(state: State, record: Record) -> None:
         # Another firing of that alert may have been let go since.
         if episode is not None and release is not None and release.seq == record.detail["released"]:
             episode.released[rule] = replace(release, observed=text)
+            run = state.runs.get(episode.runs.get(rule, ""))
+            if run is not None and run.about_to_begin and run.approval is not None:
+                run.approval.observed = text
 
 
 def _storm_ended(state: State, record: Record) -> None:

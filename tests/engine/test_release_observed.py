@@ -19,8 +19,8 @@ from autoheal.model import MAX_RECORD_BYTES, By, Draft, Kind, Notification, Reco
 from autoheal.state import Run, RunState, fold
 from tests.engine.test_release import ANN, digest, held, let_go
 from tests.support.clock import settle
-from tests.support.engine import FakeAction, Stage
-from tests.support.rules import with_keys
+from tests.support.engine import Api, FakeAction, Stage
+from tests.support.rules import rules_from, with_keys
 
 ASKING = with_keys("storm: 3/10m", "concurrency: 1").replace("mode: live", "mode: approve")
 """One at a time: of four that were let go one begins at once, and three wait."""
@@ -515,4 +515,70 @@ async def test_what_an_older_version_let_go_is_not_compared(tmp_path: Path) -> N
     await stage.start()
     await make_room(stage)
     assert acted(stage) == ["restart api-0", "restart api-1"]
+    await stage.engine.stop()
+
+
+async def test_what_did_not_begin_after_all_is_compared(tmp_path: Path) -> None:
+    """A run was decided on at once and stopped by a guard before it began: the next one by that word is compared."""
+    stage = Stage(tmp_path, ASKING)
+    targets = stage.action = Targets()
+    firing = [stage.alert(f"api-{n}") for n in range(4)]
+    api = stage.alertmanager = Api(*firing)
+    await stage.start()
+    await stage.tell(*firing)
+    api.let.clear()
+    await let_go(stage)
+    assert acted(stage) == []
+    assert told(stage).keys() == fingerprints(stage, 0, 1, 2, 3)
+    seen = api.listed[firing[0].fingerprint]
+    seen.silenced, seen.silenced_by = True, frozenset({"by hand"})
+    api.let.set()
+    await settle()
+    (stopped,) = voided(stage)
+    assert (stopped.target, stopped.detail) == ("api-0", {})
+    targets.now["api-0"] = "replaced by hand"
+    seen.silenced, seen.silenced_by = False, frozenset()
+    for number in (1, 2, 3):
+        await stage.clock.advance(60)
+        await make_room(stage, number)
+    await stage.clock.advance(60)
+    assert "restart api-0" not in acted(stage)
+    assert [record.target for record in of(stage, Kind.APPROVAL_REQUESTED)] == ["api-0"]
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_is_seen_before_its_run_begins_is_compared(tmp_path: Path, restarted: bool) -> None:
+    """That was decided on before: it asks Alertmanager first, which may take long, or outlast this life."""
+    stage = Stage(tmp_path, ASKING)
+    targets = stage.action = Targets()
+    firing = [stage.alert(f"api-{n}") for n in range(4)]
+    api = stage.alertmanager = Api(*firing)
+    await stage.start()
+    await stage.tell(*firing)
+    api.let.clear()
+    await let_go(stage)
+    assert last_run(stage, "api-0").state is RunState.PLANNED
+    targets.now["api-0"] = "replaced by hand"
+    if restarted:
+        await stage.crash()
+    api.let.set()
+    if restarted:
+        await stage.start()
+    await settle()
+    assert "restart api-0" not in acted(stage)
+    assert [record.target for record in voided(stage)] == ["api-0"]
+    assert stage.engine.state == fold(stage.journal.replay())
+    await stage.engine.stop()
+
+
+async def test_a_rule_that_has_come_to_ask_people_is_one_that_asks(tmp_path: Path) -> None:
+    """By a reload after which its alerts are yet to be decided on anew."""
+    stage, targets = await a_storm(tmp_path, ASKING.replace("mode: approve", "mode: live"))
+    stage.engine.rules = rules_from(ASKING)
+    await let_go(stage)
+    assert told(stage).keys() == fingerprints(stage, 1, 2, 3)
+    targets.now["api-1"] = "replaced by hand"
+    await make_room(stage)
+    assert acted(stage) == ["restart api-0", "restart api-2"]
     await stage.engine.stop()
