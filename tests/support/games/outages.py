@@ -79,10 +79,10 @@ class Outages(Ground):
         for number in numbers:
             if number in self.firing:
                 alert = self.alert(number)
-                now = self.clock.wall
-                alerts.append(
-                    Alert(AlertStatus.RESOLVED, alert.fingerprint, alert.labels, {}, alert.starts_at, ends_at=now)
-                )
+                about = alert.fingerprint, alert.labels, {}, alert.starts_at
+                # By Prometheus' clock, which nobody has set: nothing ends before it began.
+                ends_at = self.clock.wall if self.clock.wall > alert.starts_at else alert.starts_at + 61.0
+                alerts.append(Alert(AlertStatus.RESOLVED, *about, ends_at=ends_at))
                 self._ended_at[number] = self.firing.pop(number)
                 if self.alertmanager is not None:
                     self.alertmanager.forgotten.discard(number)

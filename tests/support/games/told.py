@@ -317,9 +317,12 @@ class Told:
         rule = str(record.rule)
         for fingerprint, text in record.detail["observed"].items():
             key = rule, self.episodes[fingerprint].id
-            if key not in self.released or self.begun(*key):
+            known = [run for run in self.open_runs().values() if (run.rule, run.episode) == key]
+            if key not in self.released or key in self.ran or any(run.step for run in known):
                 self.fault(f"{key} is told of as let go, and is not, or has begun")
             self.observed[key] = text
+            for run in known:
+                run.observed = text
 
     def _storm_ended(self, record: Record) -> None:
         self.storming.discard(str(record.rule))
