@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import structlog
 
-from autoheal.alertmanager import Poll
+from autoheal.alertmanager import SETTLED_SECONDS, Poll
 from autoheal.clock import Clock
 from autoheal.engine.intake import told_end
 from autoheal.engine.verification import Standing
@@ -151,7 +151,12 @@ class Disputes:
 
     def _over(self, episode: Episode, poll: Poll) -> bool:
         """Whether a disputed firing that nobody lists is over: all say so, or one has been away for too long."""
-        if episode.fingerprint in poll.alerts or poll.verdict(episode.fingerprint) == "ended":
+        assert episode.dispute is not None, "only disputed ones are over"
+        lasted = self._clock.now() - episode.dispute.since
+        # Who has been up since before the dispute has listed it, or told its end, and has forgotten nothing. By its own
+        # clock that is told to the second; and where ours was set back nobody knows how long the dispute has lasted.
+        settled = min(SETTLED_SECONDS, lasted + 1.0) if lasted >= 0.0 else SETTLED_SECONDS
+        if episode.fingerprint in poll.alerts or poll.verdict(episode.fingerprint, settled) == "ended":
             return True  # what is listed is the next firing
         if episode.fingerprint in poll.unreadable:
             self._unlisted.pop(episode.id, None)

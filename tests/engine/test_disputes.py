@@ -181,6 +181,18 @@ async def test_an_end_that_is_told_again_does_not_settle_it(tmp_path: Path, case
     await stage.engine.stop()
 
 
+async def test_who_has_been_up_since_before_it_has_forgotten_nothing(tmp_path: Path) -> None:
+    """A pair that has started a minute ago, less than the five it takes to know all that fires: nobody lists it now."""
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    await stage.tell(stage.alert(resolved=True))
+    pair.listed.clear()
+    pair.uptime = 60.0
+    await stage.clock.advance(6)
+    await stage.tell(stage.alert(resolved=True))
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed", "alert_resolved"]
+    await stage.engine.stop()
+
+
 @pytest.mark.parametrize("case", ["an answer is missing", "a restart"])
 async def test_the_five_minutes_begin_when_it_answers_no_more(tmp_path: Path, case: str) -> None:
     """However long the dispute has lasted: neither one answer that fails nor a start before the network ends it."""
