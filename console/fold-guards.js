@@ -42,9 +42,9 @@ export function batch(state, rule) {
     .filter((episode) => (episode.decisions[rule]?.plan_digest ?? null) !== null);
 }
 
-/** Somebody's word that a storm of this rule need not hold it. @param {Fields} episode @param {string} rule @returns {Fields | null} */
-export function wordOn({ released }, rule) {
-  return Object.hasOwn(released, rule) ? released[rule] : null;
+/** Somebody's word that a storm of this rule need not hold it. @param {Fields | undefined} episode @param {string} rule */
+export function wordOn(episode, rule) {
+  return episode && Object.hasOwn(episode.released, rule) ? episode.released[rule] : null;
 }
 
 /** @param {State} state @param {Fields} episode @param {string} rule @param {Fields} word */
@@ -92,8 +92,8 @@ export const GUARDS = {
     // Not listed in the record, which could not hold ten thousand: it was made from this very state.
     for (const episode of batch(state, rule)) {
       const { plan_digest } = episode.decisions[rule];
-      const word = { ts: seconds(ts), by: actor, seq };
-      letGo(state, episode, rule, { plan_digest, rule_digest: detail.rule_digest, ...word, observed: null, void: false });
+      const word = { ts: seconds(ts), by: actor, seq, observed: null, void: false };
+      letGo(state, episode, rule, { plan_digest, rule_digest: detail.rule_digest, ...word });
       delete storm.held[episode.fingerprint];
     }
     if (storm.over && holdsNone(storm)) state.storms.delete(rule);
@@ -101,13 +101,12 @@ export const GUARDS = {
   storm_observed(state, { rule, detail }) {
     for (const [fingerprint, observed] of Object.entries(detail.observed)) {
       const episode = state.episodes.get(fingerprint);
-      const release = episode && wordOn(episode, rule);
-      // Another firing of that alert may have been let go since.
-      if (!episode || release?.seq !== detail.released) continue;
-      letGo(state, episode, rule, { ...release, observed });
+      const word = wordOn(episode, rule);
+      if (!episode || word?.seq !== detail.released) continue;
+      letGo(state, episode, rule, { ...word, observed });
       const run = Object.hasOwn(episode.runs, rule) && state.runs.get(episode.runs[rule]);
-      const aboutToBegin = run && run.state === 'planned' && run.reason === 'act';
-      if (aboutToBegin && run.approval) state.runs.set(run.id, { ...run, approval: { ...run.approval, observed } });
+      if (run && run.state === 'planned' && run.reason === 'act' && run.approval)
+        state.runs.set(run.id, { ...run, approval: { ...run.approval, observed } });
     }
   },
   storm_ended(state, { rule }) {

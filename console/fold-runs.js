@@ -131,9 +131,10 @@ export const RUNS = {
   action_cancelled(state, record) {
     const run = state.runs.get(record.run);
     const episode = run && state.episodes.get(run.fingerprint);
-    const word = episode && episode.id === run.episode ? wordOn(episode, run.rule) : null;
+    const word = wordOn(episode, run?.rule);
     // Only an end by which what was approved had changed says what that was.
-    if (word && record.detail?.approved !== undefined) letGo(state, /** @type {Fields} */ (episode), run?.rule, { ...word, void: true });
+    if (episode?.id === run?.episode && episode && word && record.detail?.approved !== undefined)
+      letGo(state, episode, run?.rule, { ...word, void: true });
     ends('cancelled')(state, record);
   },
   heal_failed: stands('planned'),

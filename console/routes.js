@@ -25,7 +25,7 @@ import { count } from './waiting.js';
 export const ROUTES = [
   { name: 'now', view: now },
   { name: 'live', view: live },
-  { name: 'approvals', view: later('Approvals', () => import('./view-approvals.js'), { count }) },
+  { name: 'approvals', view: later('Approvals', () => import('./view-approvals.js'), { count, sheet: 'answered.css' }) },
   { name: 'audit', view: later('Audit', () => import('./view-audit.js'), { sheet: 'audit.css' }) },
   { name: 'rules', view: later('Rules', () => import('./view-rules.js'), { sheet: 'rules.css' }) },
   { name: 'pictures', view: later('Pictures', () => import('./view-pictures.js'), { sheet: 'pictures.css' }) },

@@ -6,29 +6,21 @@ import { s } from './dom.js';
 
 /** @typedef {'failure' | 'success' | 'dry' | 'other'} Tone */
 
-/** Every kind of the log stands here once. @type {Record<Tone, string[]>} */
+/** The kinds that are not merely told; the rest is other. */
 const KINDS = {
-  failure: [
-    'action_fail', 'action_interrupted', 'heal_failed', 'heal_inconclusive', 'escalated', 'approval_expired',
-    'breaker_opened', 'rule_demoted', 'storm_began', 'silence_failed', 'notify_failed', 'watchdog_missing', 'space_low',
-    'keys_failed', 'log_repaired', 'config_rejected', 'alert_rejected', 'auth_failed', 'selftest_fail',
-  ],
-  success: [
-    'action_ok', 'heal_confirmed', 'alert_resolved', 'breaker_closed', 'storm_ended', 'watchdog_back', 'space_ok', 'keys_back',
-    'notified', 'selftest_ok',
-  ],
-  dry: ['action_dry_run'],
-  other: [
-    'log_created', 'log_opened', 'snapshot', 'checkpoint', 'service_started', 'service_stopped', 'config_loaded',
-    'alert_firing', 'alert_disputed', 'alert_undisputed', 'alert_suspect', 'decision', 'approval_requested', 'approval_granted', 'approval_denied',
-    'action_started', 'cancel_requested', 'action_cancelled', 'rerun_requested', 'storm_released', 'storm_observed', 'silence_requested',
-    'silence_created', 'silence_extended', 'silence_expired', 'ack_old', 'paused', 'resumed', 'login', 'logout',
-  ],
+  failure:
+    'action_fail action_interrupted heal_failed heal_inconclusive escalated approval_expired breaker_opened ' +
+    'rule_demoted storm_began silence_failed notify_failed watchdog_missing space_low keys_failed log_repaired ' +
+    'config_rejected alert_rejected auth_failed selftest_fail',
+  success:
+    'action_ok heal_confirmed alert_resolved breaker_closed storm_ended watchdog_back space_ok keys_back notified ' +
+    'selftest_ok',
+  dry: 'action_dry_run',
 };
 
-/** The tone of each kind, where nothing else of a record says otherwise. */
+/** The tone of each of them, where nothing else of a record says otherwise. @type {Map<string, Tone>} */
 export const TONE_OF = new Map(
-  /** @type {Tone[]} */ (Object.keys(KINDS)).flatMap((tone) => KINDS[tone].map((kind) => /** @type {const} */ ([kind, tone]))),
+  Object.entries(KINDS).flatMap(([tone, kinds]) => kinds.split(' ').map((kind) => [kind, /** @type {Tone} */ (tone)])),
 );
 
 /** In the order in which they are offered, with their names and shapes (in a box of 16). */
