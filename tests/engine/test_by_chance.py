@@ -47,7 +47,6 @@ EXPECTED = frozenset(
             "storm_observed",
             "alert_disputed",
             "alert_undisputed",
-            "heal_inconclusive disputed",
             "snapshot",
             "silence_created",
             "paused",
@@ -60,7 +59,7 @@ EXPECTED = frozenset(
     )
 )
 """Kinds of records, with their reasons where they have one."""
-SELDOM = frozenset(("rule_demoted", "heal_inconclusive silenced"))
+SELDOM = frozenset(("rule_demoted", "heal_inconclusive silenced", "heal_inconclusive disputed"))
 """More of them, for which a few games are not enough."""
 
 
