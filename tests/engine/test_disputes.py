@@ -193,6 +193,24 @@ async def test_who_has_been_up_since_before_it_has_forgotten_nothing(tmp_path: P
     await stage.engine.stop()
 
 
+@pytest.mark.parametrize(
+    ("after", "moved", "uptime", "ended"), [(6, -3600, 5.0, False), (500, 0, 400.0, True), (6, 3600, 5.0, False)]
+)
+async def test_who_has_started_since_is_believed_after_five_minutes(
+    tmp_path: Path, after: float, moved: float, uptime: float, *, ended: bool
+) -> None:
+    """However long the dispute has lasted, and wherever the clock was set meanwhile."""
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    await stage.tell(stage.alert(resolved=True))
+    await stage.clock.advance(after)
+    stage.clock.set_now(stage.clock.now() + moved)
+    pair.listed.clear()
+    pair.uptime = uptime
+    await stage.clock.advance(16)
+    assert kinds(stage, "alert_disputed", "alert_resolved")[1:] == ["alert_resolved"] * ended
+    await stage.engine.stop()
+
+
 @pytest.mark.parametrize("case", ["an answer is missing", "a restart"])
 async def test_the_five_minutes_begin_when_it_answers_no_more(tmp_path: Path, case: str) -> None:
     """However long the dispute has lasted: neither one answer that fails nor a start before the network ends it."""
