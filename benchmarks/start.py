@@ -2,13 +2,15 @@
 
     .venv/bin/python benchmarks/start.py [DIRECTORY]
 
-The log is one file that was never rotated, so that all of it is read, checked and folded; DIRECTORY is where it is
-written (a temporary one when absent). Ready is the first 200 of /readyz, from the start of the process on; the time on
-the processor is what of that does not depend on what else the machine does.
+The log is one file that was never rotated, written through the service's own journal and ending where the next
+snapshot would come: as much as can be stands behind the last one. The same records without any snapshot are read
+whole. DIRECTORY is where both are written (a temporary one when absent). Ready is the first 200 of /readyz, from the
+start of the process on; the time on the processor is what of that does not depend on what else the machine does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -19,16 +21,18 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from itertools import count, islice
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from statistics import median
 
 from autoheal.actions import Command
 from autoheal.engine.deciding import decision_draft, run_draft
 from autoheal.engine.intake import take_in
+from autoheal.engine.ledger import Ledger
+from autoheal.journal import FileJournal, snapshots
+from autoheal.journal.checkpoint import Signer
 from autoheal.journal.files import FILE_NAME
-from autoheal.journal.record import seal
 from autoheal.model import Alert, AlertStatus, Draft, Kind, Record
 from autoheal.rules import RuleSet, load
 from autoheal.rules.decide import Switches, decide
@@ -57,35 +61,76 @@ rules:
 """
 
 
-def records(rules: RuleSet) -> Iterator[Record]:
+class SetClock:
+    """Stands where it was set."""
+
+    def __init__(self) -> None:
+        self.time = BEGIN
+
+    def now(self) -> float:
+        """See `Clock.now`."""
+        return self.time
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        self.time += seconds
+
+
+def outages(ledger: Ledger, rules: RuleSet, clock: SetClock) -> Iterator[None]:
     """What the gateway writes where every two minutes one of a hundred endpoints goes down and is restarted."""
-    state = State()
 
-    def told(draft: Draft, now: float) -> Record:
-        record = seal(draft, state.head, now)
-        state.apply(record)
-        return record
+    def told(*drafts: Draft) -> None:
+        ledger.refresh()
+        ledger.commit(drafts)
 
-    yield told(Draft(kind=Kind.LOG_CREATED), BEGIN)
     for number in count():
-        now = BEGIN + number * 120.0
+        now = clock.time = BEGIN + number * 120.0
         labels = {"alertname": "TcpEndpointDown", "job": "web", "instance": f"10.0.0.{number % 100}:8080"}
         told_of = {"summary": "The endpoint refuses connections.", "runbook_url": "https://runbooks.example/tcp"}
         alert = Alert(AlertStatus.FIRING, f"{number % 100:016x}", labels, told_of, now - 15.0)
-        yield from [told(draft, now) for draft in take_in(state, [alert], now=now, how="webhook").drafts]
-        episode = state.episodes[alert.fingerprint]
-        decision = decide(state, episode, rules.rules[0], rules, SWITCHES, now)
-        run_id = f"r{state.head.seq + 1}"
-        yield told(decision_draft(episode, decision, SWITCHES, rules.digest, run_id), now)
-        run = state.runs[run_id]
+        told(*take_in(ledger.state, [alert], now=now, how="webhook").drafts)
+        episode = ledger.state.episodes[alert.fingerprint]
+        decision = decide(ledger.state, episode, rules.rules[0], rules, SWITCHES, now)
+        ledger.refresh()
+        run_id = f"r{ledger.state.head.seq + 1}"
+        told(decision_draft(episode, decision, SWITCHES, rules.digest, run_id))
+        run = ledger.state.runs[run_id]
         step = run.steps[0]
         started = {"action": "command", "description": "/bin/true", "plan": step, "plan_digest": run.plan_digest}
-        yield told(run_draft(Kind.ACTION_STARTED, run, step=1, **started), now)
+        told(run_draft(Kind.ACTION_STARTED, run, step=1, **started))
+        yield
         ended = {"action": "command", "exit_code": 0, "duration_ms": 1234, "stdout": "restarted\n"}
-        yield told(run_draft(Kind.ACTION_OK, run, **ended), now + 1.0)
+        clock.time = now + 1.0
+        told(run_draft(Kind.ACTION_OK, run, **ended))
+        clock.time = now + 60.0
         end = Alert(AlertStatus.RESOLVED, alert.fingerprint, labels, told_of, alert.starts_at, ends_at=now + 60.0)
-        yield from [told(draft, now + 60.0) for draft in take_in(state, [end], now=now + 60.0, how="webhook").drafts]
-        yield told(run_draft(Kind.HEAL_CONFIRMED, run, reason="resolved", resolved="webhook"), now + 60.0)
+        told(*take_in(ledger.state, [end], now=now + 60.0, how="webhook").drafts)
+        told(run_draft(Kind.HEAL_CONFIRMED, run, reason="resolved", resolved="webhook"))
+
+
+async def write(folder: Path, rules: RuleSet, every: int) -> int:
+    """A log in `folder` with a snapshot after `every` records, that ends just before one is due; its last seq."""
+    snapshots.EVERY = every
+    clock, state = SetClock(), State()
+    put_down = 0
+
+    def changed(records: Sequence[Record]) -> None:
+        nonlocal put_down
+        put_down = max([put_down, *(record.seq for record in records if record.kind is Kind.SNAPSHOT)])
+
+    signer = Signer.load(folder / "keys")
+    journal = FileJournal.open(folder, clock, on_durable=lambda _: None, on_replay=state.apply)
+    ledger = Ledger(journal, state, clock, changed=changed, refolded=lambda: None, sign=signer.draft)
+    for _ in outages(ledger, rules, clock):
+        await ledger.settle()
+        if journal.head.seq >= RECORDS and journal.head.seq - put_down >= every - 10:
+            break
+    await journal.close()
+    return journal.head.seq
 
 
 def ready(folder: Path, data_dir: Path) -> tuple[float, float]:
@@ -132,11 +177,15 @@ def main() -> None:
         folder = Path(name)
         (folder / "rules.yaml").write_text(RULES)
         rules = load(folder / "rules.yaml", actions={Command.name: Command.Params})
-        whole = folder / FILE_NAME
-        with whole.open("wb") as file:
-            file.writelines(record.line + b"\n" for record in islice(records(rules), RECORDS))
-        print(f"{RECORDS:,} records, {whole.stat().st_size / 1e6:.0f} MB; ready after (the median of {ROUNDS} starts)")
-        for what, log in (("an empty log", None), ("that log", whole)):
+        logs: dict[str, Path | None] = {"an empty log": None}
+        for what, every in (("that log", snapshots.EVERY), ("read whole", RECORDS)):
+            logs[what] = folder / what / FILE_NAME
+            (folder / what).mkdir()
+            records = asyncio.run(write(folder / what, rules, every))
+            size = (folder / what / FILE_NAME).stat().st_size
+            print(f"{what}: {records:,} records, {size / 1e6:.0f} MB")
+        print(f"ready after (the median of {ROUNDS} starts)")
+        for what, log in logs.items():
             seconds, busy = [], []
             for number in range(ROUNDS):
                 data_dir = folder / f"{what}-{number}"
@@ -145,7 +194,7 @@ def main() -> None:
                     shutil.copyfile(log, data_dir / FILE_NAME)
                 for times, spent in zip((seconds, busy), ready(folder, data_dir), strict=True):
                     times.append(spent)
-            reach = f" (to reach: {REACH:g} s)" if log is not None else ""
+            reach = f" (to reach: {REACH:g} s)" if what == "that log" else ""
             print(
                 f"  {what:<13} {median(seconds):5.2f} s, at best {min(seconds):5.2f} s, at worst {max(seconds):5.2f} s;"
                 f" on the processor {median(busy):5.2f} s{reach}"

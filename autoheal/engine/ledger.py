@@ -45,11 +45,13 @@ class Journal(Protocol):
         """Bytes that the log's disk has left; None when it is not this machine's to know."""
         ...
 
-    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+    def turn(
+        self, snapshot: Callable[[], Sequence[Draft]], expected: Head, *, large: bool = False
+    ) -> tuple[Record, ...]:
         """Append what follows from something done to the log behind its back: a fresh file after a rotation, say.
 
-        A fresh file begins with the records of `snapshot`. The answer is as a rule nothing; raises
-        JournalUnavailable.
+        A fresh file begins with the records of `snapshot`; they may come in between, too, unless the state is
+        `large`. The answer is as a rule nothing; raises JournalUnavailable.
         """
         ...
 
@@ -119,10 +121,11 @@ class Ledger:
             except OSError as error:
                 raise JournalUnavailable(f"the log cannot be read again now: {error}") from error
             self._refolded()
-        if records := self.journal.turn(self.state.snapshot, self.state.head):
+        if records := self.journal.turn(self.state.snapshot, self.state.head, large=self.state.large):
             first = records[0]
-            tell = _log.info if first.detail.get("how") == "renamed" else _log.warning
-            tell(first.kind.value, seq=first.seq, **first.detail)
+            if first.kind is not Kind.SNAPSHOT:
+                tell = _log.info if first.detail.get("how") == "renamed" else _log.warning
+                tell(first.kind.value, seq=first.seq, **first.detail)
             self._fold(records)
             if any(record.kind is Kind.SNAPSHOT for record in records):
                 self.checkpoint()

@@ -12,7 +12,7 @@ from autoheal.age import Identities
 from autoheal.clock import Clock
 from autoheal.disk import Disk
 from autoheal.errors import JournalUnavailable
-from autoheal.journal import rotation, start
+from autoheal.journal import rotation, snapshots, start
 from autoheal.journal.acks import Acks, Batch
 from autoheal.journal.files import FILE_NAME
 from autoheal.journal.history import History
@@ -45,6 +45,7 @@ class FileJournal:
         clock: Clock,
         acks: Acks,
         writer: Writer,
+        snapshot: int = 0,
         identities: Identities | None = None,
     ) -> None:
         self.log_id = log_id
@@ -53,6 +54,8 @@ class FileJournal:
         self._clock = clock
         self._acks = acks
         self._writer = writer
+        # The seq of the last snapshot's last record, or where the last one was tried that came to nothing.
+        self._snapshot = snapshot
         self._history = History(data_dir, writer.open_current, identities)
         self._closed = False
 
@@ -64,6 +67,7 @@ class FileJournal:
         *,
         on_durable: Callable[[Sequence[Record]], object],
         on_replay: Callable[[Record], object] = _ignore,
+        on_snapshot: start.OnSnapshot | None = None,
         observe: Callable[[float], object] = _ignore,
         on_error: Callable[[OSError], object] = _ignore,
         accept_damage: str | None = None,
@@ -76,7 +80,9 @@ class FileJournal:
 
         Blocks; needs no running event loop. `on_replay` gets the records in order, each once, from the beginning of
         the log or from a file that holds a whole snapshot on; those that opening itself added included (a new log's
-        `log_created`, `log_repaired` for a torn end). The other callbacks run on the event loop: `on_durable` with
+        `log_created`, `log_repaired` for a torn end). `on_snapshot` may get the parts of a whole snapshot first: then
+        `on_replay` gets what follows that. It is asked for an older one when it raises JournalDamaged; without it every
+        record of the file is replayed. The other callbacks run on the event loop: `on_durable` with
         each group of later records once it is durable, `observe` with the seconds from hand-over to durable of each
         append, `on_error` with each failed write, fdatasync and probe. `accept_damage` is the reason why the log may
         go on before a line that was changed. `identities` open rotated files that are encrypted. A disk in trouble is
@@ -90,7 +96,7 @@ class FileJournal:
             try:
                 lock = Lock(data_dir)
                 undo.callback(lock.release)
-                begun = start.begin(data_dir, clock, disk, on_replay, accept_damage, identities)
+                begun = start.begin(data_dir, clock, disk, on_replay, on_snapshot, accept_damage, identities)
             except OSError as error:
                 raise JournalUnavailable(f"the audit log in {data_dir} cannot be opened: {error}") from error
             undo.pop_all()
@@ -107,7 +113,16 @@ class FileJournal:
             queue_bytes=queue_bytes,
             retry_after=retry_after,
         )
-        return cls(data_dir, begun.log_id, lock=lock, clock=clock, acks=acks, writer=writer, identities=identities)
+        return cls(
+            data_dir,
+            begun.log_id,
+            lock=lock,
+            clock=clock,
+            acks=acks,
+            writer=writer,
+            snapshot=begun.snapshot,
+            identities=identities,
+        )
 
     @property
     def head(self) -> Head:
@@ -148,13 +163,17 @@ class FileJournal:
         self._writer.check(expected)
         return self._hand_over([*drafts, *self._acks.repairs()], expected)
 
-    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+    def turn(
+        self, snapshot: Callable[[], Sequence[Draft]], expected: Head, *, large: bool = False
+    ) -> tuple[Record, ...]:
         """Look whether somebody renamed, truncated or deleted the current file, and record what follows from it.
 
         A file that was renamed is left behind: a fresh one begins with `log_opened` and the records of `snapshot`,
         the state at `expected`; batches handed over before still go to the old one. The same two follow in a file
-        that was truncated. A `log_repaired` that is due is appended by itself. To be called before every look at the
-        head, and once a second: it costs a microsecond when nothing has happened.
+        that was truncated. A `log_repaired` that is due is appended by itself. 20,000 records behind a snapshot comes
+        the next, so that a start need not read all of a long file; not while the state is `large`, which would hold
+        up others. To be called before every look at the head, and once a second: it costs a microsecond when nothing
+        has happened.
 
         The answer are the records appended, none as a rule. Nothing is done while the log is not healthy, or when
         `expected` is not its head. Raises JournalUnavailable when the records cannot be taken.
@@ -168,7 +187,7 @@ class FileJournal:
                 previous = rotation.previous_digest(self._data_dir, tally.first_seq)
                 before = tally.manifest(self.log_id, previous)
                 drafts = [rotation.renamed(self.log_id, expected, before), *snapshot()]
-                return self._hand_over(drafts, expected, before)
+                return self._founding(self._hand_over(drafts, expected, before))
         except OSError as error:
             self._writer.look(error)
             return ()
@@ -178,10 +197,20 @@ class FileJournal:
             return ()
         if cuts := self._acks.truncations:
             drafts = [rotation.truncated(self.log_id, expected, *cut) for cut in cuts]
-            return self._hand_over([*drafts, *snapshot()], expected)
+            return self._founding(self._hand_over([*drafts, *snapshot()], expected))
         if repairs := self._acks.repairs():
             return self._hand_over(repairs, expected)
+        if standing is Standing.SAME and not large and expected.seq - self._snapshot >= snapshots.EVERY:
+            # Should it come to nothing, nobody is to wait for the next try: nothing depends on it.
+            self._snapshot = expected.seq
+            with contextlib.suppress(JournalUnavailable):
+                described = snapshots.describing(snapshot(), self._ahead(), self.log_id)
+                return self._founding(self._hand_over(described, expected))
         return ()
+
+    def _founding(self, records: tuple[Record, ...]) -> tuple[Record, ...]:
+        self._snapshot = records[-1].seq
+        return records
 
     async def wait(self, seq: int) -> None:
         """Return once `seq` is durable. Raises JournalUnavailable when its append failed.

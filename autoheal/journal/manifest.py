@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,14 +57,16 @@ class Manifest:
     @cached_property
     def data(self) -> bytes:
         """Its exact bytes: one JSON object, one line."""
-        return orjson.dumps(self._object(), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self.content, option=orjson.OPT_APPEND_NEWLINE)
 
     @property
     def digest(self) -> str:
         """The SHA-256 of its bytes, by which `log_opened` and the next manifest name it."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def _object(self) -> dict[str, Any]:
+    @property
+    def content(self) -> dict[str, Any]:
+        """What it says, as JSON has it."""
         return {
             "version": VERSION,
             "log": self.log,
@@ -123,6 +125,25 @@ class Tally:
         if self.alertnames is not None and len(self.alertnames) > MAX_ALERTNAMES:
             self.alertnames = None
 
+    @classmethod
+    def of(cls, told: Manifest, lines: Iterable[bytes]) -> Self:
+        """What a file holds that begins with `lines`, of which `told` is the description.
+
+        Raises JournalDamaged when these are other bytes, or records of a kind that is unknown to this version.
+        """
+        found = cls()
+        for each in lines:
+            found.sha256.update(each)
+        if found.sha256.hexdigest() != told.sha256:
+            raise JournalDamaged(f"the first {told.size} bytes are not those that were described")
+        try:
+            found.kinds = Counter({Kind(name): count for name, count in told.kinds.items()})
+        except ValueError as error:
+            raise JournalDamaged(f"a description of other records: {error}") from None
+        found.first_seq, found.size, found.first_ts, found.last = told.first_seq, told.size, told.first_ts, told.last
+        found.alertnames = None if told.alertnames is None else set(told.alertnames)
+        return found
+
     def copy(self) -> Self:
         """One that goes its own way from here."""
         twin = type(self)()
@@ -169,9 +190,9 @@ def read(path: Path) -> Manifest:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES)
-        manifest = _decode(data)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise JournalDamaged(f"{path} is no manifest: {type(error).__name__}: {error}") from None
+        manifest = parse(orjson.loads(data))
+    except (OSError, ValueError, JournalDamaged) as error:
+        raise JournalDamaged(f"{path} is no manifest: {error}") from None
     # An edit that means the same is an edit too: its SHA-256 would not be the one that log_opened names.
     if manifest.data != data:
         raise JournalDamaged(f"{path} is no manifest as autoheal writes it")
@@ -185,8 +206,15 @@ def read_all(folder: Path) -> list[Manifest]:
     return [read(path) for path in paths(folder)]
 
 
-def _decode(data: bytes) -> Manifest:
-    found = orjson.loads(data)
+def parse(content: Any) -> Manifest:
+    """The manifest that says `content`. Raises JournalDamaged when that is none."""
+    try:
+        return _parse(content)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise JournalDamaged(f"{type(error).__name__}: {error}") from None
+
+
+def _parse(found: Any) -> Manifest:
     if found["version"] != VERSION:
         raise ValueError(f"its version is {found['version']!r}; this autoheal knows {VERSION}")
     first, last, names = found["first"], found["last"], found["alertnames"]

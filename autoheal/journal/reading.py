@@ -20,15 +20,21 @@ BLOCK_BYTES = 1024 * 1024
 
 
 def replay(
-    path: Path, end: int | None = None, *, stream: BinaryIO | None = None, last: Record | None = None
+    path: Path,
+    end: int | None = None,
+    *,
+    stream: BinaryIO | None = None,
+    last: Record | None = None,
+    number: int = 0,
 ) -> Iterator[Record]:
     """Every record from the beginning; with no `end`, up to a last line that has no newline.
 
-    `last` is the record before the file; without it the file may begin anywhere in the chain. Raises JournalDamaged,
+    `last` is the record before the file; without it the file may begin anywhere in the chain. With `number`, so many
+    lines stand before the place where `stream` is, and `last` is the last of them. Raises JournalDamaged,
     naming file, line and seq, at the first line that is not what was sealed or does not follow the one before, and
     when the file stops before `end`.
     """
-    offset = number = 0
+    offset = 0
     with stream or path.open("rb", buffering=BLOCK_BYTES) as file:
         while (end is None or offset < end) and (line := file.readline(MAX_RECORD_BYTES)).endswith(b"\n"):
             offset += len(line)

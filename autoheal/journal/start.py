@@ -15,7 +15,7 @@ from autoheal.age import Identities
 from autoheal.clock import Clock
 from autoheal.disk import Disk, sync_directory, write_all
 from autoheal.errors import JournalDamaged
-from autoheal.journal import manifest
+from autoheal.journal import manifest, snapshots
 from autoheal.journal.files import FILE_NAME, LogFile, Storage, Strays, open_again
 from autoheal.journal.history import distinct, founded
 from autoheal.journal.manifest import Tally
@@ -25,6 +25,9 @@ from autoheal.journal.rotation import OPEN_FLAGS
 from autoheal.journal.writer import End
 from autoheal.model import MAX_RECORD_BYTES, Draft, Head, Kind, Record
 
+OnSnapshot = Callable[[Sequence[str]], object]
+"""Takes the parts of a whole snapshot, before the records behind it; raises JournalDamaged when they are no state."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -33,13 +36,15 @@ class Begun:
     """A log that has been read through: its last record, its id, and its newest file.
 
     `fd` is open for writing at the end of that file, of which `tally` tells the content; -1 when the file is
-    compressed, or the log's name belongs to none. `reports` are repairs that no record tells of yet.
+    compressed, or the log's name belongs to none. `snapshot` is the seq of the last record of a snapshot, 0 without
+    one. `reports` are repairs that no record tells of yet.
     """
 
     last: Record
     log_id: str
     fd: int
     tally: Tally
+    snapshot: int
     reports: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -53,10 +58,13 @@ def begin(
     clock: Clock,
     disk: Disk,
     on_replay: Callable[[Record], object],
+    on_snapshot: OnSnapshot | None = None,
     accept_damage: str | None = None,
     identities: Identities | None = None,
 ) -> Begun:
     """Read what a state needs, checking every line; mend a torn end; begin a new log when there is none.
+
+    With `on_snapshot`, what stands in the newest file before its last snapshot is checked as a whole and not read.
 
     Raises JournalDamaged for any other line that is not what was sealed: nothing is changed then. With
     `accept_damage`, the reason that somebody gave, the log ends before that line instead: it and all that follows
@@ -73,7 +81,7 @@ def begin(
             raise next(iter(strays.values()))
         _refuse_lost(data_dir)
         return _new(data_dir / FILE_NAME, clock, disk, on_replay)
-    folding = _Folding(data_dir, on_replay, accept_damage, identities)
+    folding = _Folding(data_dir, on_replay, on_snapshot, accept_damage, identities)
     repair = None
     try:
         folding.fold(files)
@@ -121,22 +129,27 @@ class _Folding:
         self,
         data_dir: Path,
         on_replay: Callable[[Record], object],
+        on_snapshot: OnSnapshot | None,
         reason: str | None,
         identities: Identities | None,
     ) -> None:
         """`reason` is why damage is accepted; what was accepted comes to stand in `accepted`."""
         self.data_dir = data_dir
         self.on_replay = on_replay
+        self.on_snapshot = on_snapshot
         self.reason = reason
         self.identities = identities
         self.accepted: list[str] = []
         self.last: Record | None = None
         self.log_id = ""
+        self.snapshot = 0
         self.begun: list[tuple[LogFile, Tally]] = []
         self.left: list[LogFile] = []
 
     def fold(self, files: Sequence[LogFile]) -> None:
         """Read the newest of `files` that found a state, checking the chain, also across files."""
+        if self.on_snapshot is not None and self._resume(files, self.on_snapshot):
+            return
         self.left = founded(self.data_dir, files, self.identities)
         before = files[: len(files) - len(self.left)]
         while self.left:
@@ -144,15 +157,43 @@ class _Folding:
             tally = Tally()
             self.begun.append((file, tally))
             for record in replay(file.path, stream=stream, last=self.last):
-                if before and _rotated(record):
-                    try:
-                        _check_follows(self.data_dir, before[-1], file, record)
-                    except JournalDamaged as error:
-                        # Nothing of that file is needed: it stays where it is.
-                        self.accept(error)
+                self._join(before, file, record)
                 before = []
                 tally.add(record)
                 self.take(record)
+
+    def _resume(self, files: Sequence[LogFile], on_snapshot: OnSnapshot) -> bool:
+        """Read the newest file from its last snapshot on; False, and nothing is done, where that cannot be."""
+        file, stream = open_again(self.data_dir, files[-1], self.identities)
+        with stream:
+            if file.storage is not Storage.PLAIN:
+                return False
+            for found in snapshots.newest_first(file, stream):
+                try:
+                    on_snapshot(found.parts)
+                except JournalDamaged as error:
+                    _log.warning("snapshot_passed_over", file=file.path.name, after=found.last.seq, error=str(error))
+                    continue
+                stream.seek(0)
+                first = parse(stream.readline(MAX_RECORD_BYTES)[:-1])
+                self.begun.append((file, found.tally))
+                self._join(files[:-1], file, first)
+                self.last, self.log_id = found.last, found.log_id
+                stream.seek(found.tally.size)
+                for record in replay(file.path, stream=stream, last=found.last, number=found.lines):
+                    found.tally.add(record)
+                    self.take(record)
+                return True
+        return False
+
+    def _join(self, before: Sequence[LogFile], file: LogFile, first: Record) -> None:
+        """Hold `first`, the first record of `file`, against the last of the files `before`, of which none is read."""
+        if before and _rotated(first):
+            try:
+                _check_follows(self.data_dir, before[-1], file, first)
+            except JournalDamaged as error:
+                # Nothing of that file is needed: it stays where it is.
+                self.accept(error)
 
     def accept(self, error: JournalDamaged) -> None:
         """Go on in spite of `error`, or raise it with the way out."""
@@ -167,6 +208,8 @@ class _Folding:
             self.log_id = record.hash[:16]
         elif record.kind is Kind.LOG_OPENED:
             self.log_id = record.detail["log"]
+        elif record.kind is Kind.SNAPSHOT:
+            self.snapshot = record.seq
         self.on_replay(record)
         self.last = record
 
@@ -223,7 +266,8 @@ def _end(folding: _Folding, clock: Clock, disk: Disk, repair: dict[str, Any] | N
     file, stream = open_again(folding.data_dir, newest, folding.identities)
     with stream:
         if file.storage is not Storage.PLAIN:
-            return Begun(folding.last, folding.log_id, -1, tally, [] if repair is None else [repair])
+            reports = [] if repair is None else [repair]
+            return Begun(folding.last, folding.log_id, -1, tally, folding.snapshot, reports)
         # By this name it is the same file, should it be renamed meanwhile.
         path = Path(f"/proc/self/fd/{stream.fileno()}")
         if repair is None and (torn := os.fstat(stream.fileno()).st_size - tally.size):
@@ -242,7 +286,7 @@ def _end(folding: _Folding, clock: Clock, disk: Disk, repair: dict[str, Any] | N
                 folding.take(record)
         finally:
             os.close(fd)
-        return Begun(folding.last, folding.log_id, disk.open(path, OPEN_FLAGS), tally)
+        return Begun(folding.last, folding.log_id, disk.open(path, OPEN_FLAGS), tally, folding.snapshot)
 
 
 def _new(path: Path, clock: Clock, disk: Disk, on_replay: Callable[[Record], object]) -> Begun:
@@ -264,7 +308,7 @@ def _new(path: Path, clock: Clock, disk: Disk, on_replay: Callable[[Record], obj
     for record in records:
         tally.add(record)
         on_replay(record)
-    return Begun(records[-1], records[0].hash[:16], disk.open(path, OPEN_FLAGS), tally)
+    return Begun(records[-1], records[0].hash[:16], disk.open(path, OPEN_FLAGS), tally, 0)
 
 
 def _write_over(disk: Disk, fd: int, offset: int, records: Sequence[Record]) -> None:

@@ -120,6 +120,7 @@ async def _serve(
         clock,
         on_durable=durable,
         on_replay=replayed,
+        on_snapshot=state.restore,
         observe=metrics.journal_append.observe,
         on_error=lambda error: _journal_error(metrics, error),
         accept_damage=accept_damage,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 
@@ -35,6 +35,9 @@ from autoheal.state.people import PEOPLE
 from autoheal.state.runs import RUNS
 from autoheal.state.selftests import SELFTESTS
 from autoheal.storm import Storm
+
+LARGE_OPEN, LARGE_ENDED = 2_000, 25_000
+"""Alerts that fire, and ends that are remembered, up to which a snapshot holds up nobody for long (10 and 35 ms)."""
 
 CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {**ALERTS, **RUNS, **GUARDS, **PEOPLE, **SELFTESTS}
 """What each kind changes; one that is not here only moves the head."""
@@ -114,6 +117,11 @@ class State:
             if change is not None:
                 change(self, record)
 
+    @property
+    def large(self) -> bool:
+        """Whether a snapshot would take longer than others should wait on the event loop without need."""
+        return len(self.episodes) + len(self.suspects) > LARGE_OPEN or len(self.ends) > LARGE_ENDED
+
     def snapshot(self) -> list[Draft]:
         """The records from which a state that knows nothing becomes this one. Call it for a founded state only."""
         known = {name: getattr(self, name) for name in _SNAPSHOT_FIELDS}
@@ -121,16 +129,20 @@ class State:
 
     def _collect(self, record: Record) -> None:
         self.snapshot_parts, whole = snapshot.collect(self.snapshot_parts, record.detail)
-        if not whole:
-            return
+        if whole:
+            self.restore(self.snapshot_parts)
+            self.snapshot_parts = []
+
+    def restore(self, parts: Sequence[str]) -> None:
+        """Become what a whole snapshot's `parts` say; the head stays. Raises JournalDamaged for what is no state."""
         try:
-            known = _adapter().validate_python(orjson.loads(snapshot.text(self.snapshot_parts)))
+            known = _adapter().validate_python(orjson.loads(snapshot.text(parts)))
         except (orjson.JSONDecodeError, ValidationError):
             # pydantic's text would quote labels.
-            raise JournalDamaged(f"the snapshot that ends with seq {record.seq} is no state") from None
+            raise JournalDamaged("a snapshot is no state") from None
         for name in _SNAPSHOT_FIELDS:
             setattr(self, name, getattr(known, name))
-        self.founded, self.snapshot_parts = True, []
+        self.founded = True
 
     def at_work(self, rule: str | None = None) -> set[str]:
         """The live runs that have not ended, of all rules or of one; without those that people have not let begin."""

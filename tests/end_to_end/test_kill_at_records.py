@@ -80,6 +80,7 @@ RECORDS = (
     (Kind.APPROVAL_DENIED, 1),
     (Kind.CANCEL_REQUESTED, 1),
     (Kind.ACTION_CANCELLED, 1),
+    (Kind.SNAPSHOT, 1),
 )
 WHEN = ("after", "within", "before")
 ENDS = (Kind.ACTION_OK, Kind.ACTION_FAIL, Kind.ACTION_INTERRUPTED)

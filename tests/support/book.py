@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from autoheal.journal import FileJournal, files
 from autoheal.journal.checkpoint import Signer
 from autoheal.journal.reading import replay
 from autoheal.model import Draft, Kind, Record, rfc3339
-from autoheal.state import fold
+from autoheal.state import State
 from tests.support.clock import FakeClock
 from tests.support.faults import FaultyDisk, until
 
@@ -33,11 +34,18 @@ class Book:
         self.folded: list[Record] = []
         self.errors: list[OSError] = []
         self.signer = Signer.load(data_dir.parent / "keys")
+        state = State()
+
+        def replayed(record: Record) -> None:
+            self.folded.append(record)
+            state.apply(record)
+
         self.journal = FileJournal.open(
             data_dir,
             self.clock,
             on_durable=self._durable,
-            on_replay=self.folded.append,
+            on_replay=replayed,
+            on_snapshot=state.restore,
             on_error=self.errors.append,
             disk=self.disk,
             retry_after=0.002,
@@ -45,7 +53,7 @@ class Book:
         )
         self.ledger = Ledger(
             self.journal,
-            fold(self.folded),
+            state,
             self.clock,
             changed=lambda _: None,
             refolded=lambda: None,
@@ -65,6 +73,14 @@ class Book:
         """Open an episode for each name, durably."""
         self.ledger.refresh()
         self.ledger.commit([firing(name) for name in names])
+        await self.ledger.settle()
+
+    async def end(self, name: str) -> None:
+        """End the episode that `put` opened, durably."""
+        self.ledger.refresh()
+        end = Draft(kind=Kind.ALERT_RESOLVED, detail={"how": "webhook", "ends_at": rfc3339(1_790_000_001.0)})
+        about = firing(name)
+        self.ledger.commit([replace(end, alertname=name, fingerprint=about.fingerprint, episode=about.episode)])
         await self.ledger.settle()
 
     async def insist(self, name: str) -> None:

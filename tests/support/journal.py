@@ -48,7 +48,9 @@ class MemoryJournal:
             asyncio.get_running_loop().call_soon(self.release)
         return sealed
 
-    def turn(self, snapshot: Callable[[], Sequence[Draft]], expected: Head) -> tuple[Record, ...]:
+    def turn(
+        self, snapshot: Callable[[], Sequence[Draft]], expected: Head, *, large: bool = False
+    ) -> tuple[Record, ...]:
         """As a rotation does, once `rotated` is set."""
         if not (self.rotated and self.healthy):
             return ()

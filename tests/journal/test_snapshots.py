@@ -1,0 +1,514 @@
+"""Snapshots between rotations, and starts that go on behind the last one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoheal import snapshot
+from autoheal.disk import Disk
+from autoheal.errors import JournalDamaged
+from autoheal.journal import manifest, snapshots, start
+from autoheal.journal.checkpoint import load_public_keys
+from autoheal.journal.manifest import MAX_ALERTNAMES, Tally
+from autoheal.journal.reading import replay
+from autoheal.journal.record import seal_all
+from autoheal.journal.verify import verify
+from autoheal.model import Draft, Head, Kind, Record
+from autoheal.state import State, fold
+from autoheal.state.whole import LARGE_ENDED, LARGE_OPEN
+from tests.support.book import Book, assert_unbroken, everything, firing
+from tests.support.clock import FakeClock
+
+EVERY = 10
+
+
+@pytest.fixture
+def every(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "EVERY", EVERY)
+
+
+def places(path: Path) -> list[int]:
+    """The seqs of the records that begin a snapshot."""
+    found = [record for record in replay(path) if record.kind is Kind.SNAPSHOT and record.detail["part"] == 1]
+    return [record.seq for record in found]
+
+
+async def grown(data_dir: Path, names: int, **more: Any) -> Book:
+    """A log of so many episodes, put down one by one, and closed."""
+    async with Book(data_dir, **more) as book:
+        for number in range(names):
+            await book.put(f"a{number}")
+    return book
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_comes_with_every_so_many_records(tmp_path: Path) -> None:
+    """So many records behind the last one the next look at the log puts the state down, with a signed checkpoint, and
+    tells of the file before it what a manifest would.
+    """
+    book = await grown(tmp_path / "data", 3 * EVERY)
+    seqs = places(book.path)
+    assert [later - earlier for earlier, later in pairwise(seqs)] == [EVERY + 1] * (len(seqs) - 1)
+    assert seqs[0] == EVERY + 1
+    records = {record.seq: record for record in replay(book.path)}
+    assert [records[seq + 1].kind for seq in seqs] == [Kind.CHECKPOINT] * len(seqs)
+    assert_unbroken(everything(book.dir))
+    for seq in seqs:
+        told = manifest.parse(records[seq].detail["file"])
+        before = [records[each] for each in range(1, seq)]
+        content = b"".join(record.line + b"\n" for record in before)
+        assert (told.log, told.first_seq, told.last) == (book.journal.log_id, 1, before[-1].head)
+        assert (told.size, told.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert sum(told.kinds.values()) == seq - 1
+        assert set(told.alertnames or ()) == {record.alertname for record in before if record.alertname is not None}
+        founded = State()
+        founded.restore([records[seq].detail["data"]])
+        whole = fold(before)
+        founded.head = whole.head
+        assert founded == whole
+    assert not verify(book.dir, load_public_keys(tmp_path / "keys/checkpoint.pub.pem")).problems
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_start_reads_what_stands_behind_the_last_snapshot(tmp_path: Path) -> None:
+    """The state is that of the whole log, the log goes on unbroken, and the manifest of the file, once it is rotated,
+    is that of one whose every record was read.
+    """
+    book = await grown(tmp_path / "data", 3 * EVERY + 4)
+    last = places(book.path)[-1]
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == last
+        assert again.ledger.state == fold(replay(book.path))
+        assert again.journal.log_id == book.journal.log_id
+        await again.put("b")
+        old = again.rename()
+        await again.put("c")
+        assert_unbroken(everything(book.dir))
+        (told,) = manifest.read_all(book.dir / "manifests")
+    tally = Tally()
+    for record in replay(old):
+        tally.add(record)
+    assert told == tally.manifest(book.journal.log_id)
+    assert told.sha256 == hashlib.sha256(old.read_bytes()).hexdigest()
+
+
+@pytest.mark.usefixtures("every")
+async def test_snapshots_keep_their_distance_over_starts(tmp_path: Path) -> None:
+    """A start counts on from the last snapshot: neither does each life put the state down anew, nor do short lives
+    never come to it.
+    """
+    for number in range(2 * EVERY):
+        async with Book(tmp_path / "data") as book:
+            await book.put(f"a{number}")
+    seqs = places(book.path)
+    assert len(seqs) == 2
+    assert seqs[1] - seqs[0] == EVERY + 1
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_rotation_counts_as_a_snapshot(tmp_path: Path) -> None:
+    """The state with which a fresh file begins is the last one put down; the next one in that file describes it."""
+    async with Book(tmp_path / "data") as book:
+        for number in range(EVERY // 2):
+            await book.put(f"a{number}")
+        book.rename()
+        for number in range(EVERY):
+            await book.put(f"b{number}")
+    first, second = places(book.path)
+    assert second - first == EVERY + 1
+    records = {record.seq: record for record in replay(book.path)}
+    assert "file" not in records[first].detail
+    assert records[second].detail["file"]["first"]["seq"] == min(records)
+    async with Book(tmp_path / "data") as again:
+        assert again.folded[0].seq == second
+        assert again.ledger.state == book.ledger.state
+
+
+async def test_a_log_that_was_never_put_down_is_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older version's long file is read whole once."""
+    book = await grown(tmp_path / "data", 3 * EVERY)
+    assert not places(book.path)
+    monkeypatch.setattr(snapshots, "EVERY", EVERY)
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == 1
+        await again.turn()
+    (seq,) = places(book.path)
+    async with Book(book.dir) as third:
+        assert third.folded[0].seq == seq
+        assert third.episodes() == book.episodes()
+
+
+@pytest.mark.usefixtures("every")
+@pytest.mark.parametrize("many", ["open", "ended"])
+async def test_a_large_state_is_not_put_down_without_need(
+    tmp_path: Path, many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold up the event loop in a storm, of all times. What a fresh file needs is put down all the same."""
+    from autoheal.state import whole
+
+    monkeypatch.setattr(whole, "LARGE_OPEN" if many == "open" else "LARGE_ENDED", EVERY + 1)
+    async with Book(tmp_path / "data") as book:
+        for number in range(2 * EVERY):
+            await book.put(f"a{number}")
+            if many == "ended":
+                await book.end(f"a{number}")
+        before = places(book.path)
+        assert book.ledger.state.large
+        await book.turn()
+        assert places(book.path) == before
+        book.rename()
+        await book.turn()
+        assert len(places(book.path)) == 1
+    assert (LARGE_OPEN, LARGE_ENDED) == (2_000, 25_000)
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_that_is_refused_refuses_nothing_else(tmp_path: Path) -> None:
+    """No room in the queue, of all times: who looked at the log is not told of it, and the log goes on."""
+    async with Book(tmp_path / "data", queue_bytes=3000) as book:
+        for number in range(3 * EVERY):
+            await book.put(f"{number:0300d}")
+        assert places(book.path) == []
+        assert book.journal.healthy
+        assert len(book.episodes()) == 3 * EVERY
+
+
+@pytest.mark.usefixtures("every")
+async def test_many_alertnames_are_left_out(tmp_path: Path) -> None:
+    """A description must fit beside a part of the state: without the names a search looks into the file itself."""
+    async with Book(tmp_path / "data") as book:
+        await book.put(*(f"{number:05d}{'x' * 100}" for number in range(MAX_ALERTNAMES - 1)))
+        await book.put("last")
+    (record,) = [each for each in replay(book.path) if each.kind is Kind.SNAPSHOT and each.detail["part"] == 1]
+    assert record.detail["file"]["alertnames"] is None
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == record.seq
+        again.rename()
+        await again.put("b")
+        (told,) = manifest.read_all(book.dir / "manifests")
+        assert told.alertnames is None
+        assert again.ledger.state == fold(everything(book.dir))
+
+
+@pytest.mark.usefixtures("every")
+async def test_what_only_looks_like_a_snapshot_is_none(tmp_path: Path) -> None:
+    """A record may hold any text and any object, also one that a search for snapshots comes upon."""
+    async with Book(tmp_path / "data") as book:
+        await book.put("a")
+        hostile = {"kind": "snapshot", "version": snapshot.VERSION, "part": 1, "parts": 1, "data": "", "file": {}}
+        book.ledger.commit([Draft(kind=Kind.CONFIG_LOADED, detail={**hostile, "more": hostile})])
+        await book.ledger.settle()
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == 1
+        assert again.episodes() == {"a"}
+
+
+def resealed(path: Path, change: Callable[[Draft], Draft]) -> None:
+    """The same records after `change`, sealed anew: the chain is whole, as if another version had written it."""
+    records = list(replay(path))
+    head = Head(records[0].seq - 1, records[0].prev, 0.0)
+    lines = []
+    for record in records:
+        draft = Draft(**{name: getattr(record, name) for name in Draft.__dataclass_fields__})
+        (sealed,) = seal_all([change(draft)], head, record.ts)
+        head = sealed.head
+        lines.append(sealed.line + b"\n")
+    path.write_bytes(b"".join(lines))
+
+
+def other_version(detail: dict[str, Any]) -> dict[str, Any]:
+    return {**detail, "version": 99}
+
+
+def no_state(detail: dict[str, Any]) -> dict[str, Any]:
+    (text,) = snapshot.drafts(b'{"episodes":7}')
+    return {**detail, "data": text.detail["data"]}
+
+
+def no_zlib(detail: dict[str, Any]) -> dict[str, Any]:
+    return {**detail, "data": "AAAA"}
+
+
+def told(key: str, value: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda detail: {**detail, "file": {**detail["file"], key: value}}
+
+
+def nothing_told(detail: dict[str, Any]) -> dict[str, Any]:
+    return {**detail, "file": None}
+
+
+@pytest.mark.usefixtures("every")
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_version,
+        no_state,
+        no_zlib,
+        nothing_told,
+        told("version", 99),
+        told("bytes", 7),
+        told("first", {"seq": 2, "ts": "2026-11-22T00:00:00.000000Z"}),
+        told("sha256", "0" * 64),
+        told("kinds", {"from_the_future": 1}),
+        told("log", "nonsense"),
+    ],
+)
+async def test_a_snapshot_that_founds_nothing_costs_time_alone(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """One that this version cannot read, or that says anything else of the file than is there, is passed over: all is
+    read, as if there were none.
+    """
+    book = await grown(tmp_path / "data", 2 * EVERY)
+    assert places(book.path)
+
+    def changed(draft: Draft) -> Draft:
+        if draft.kind is not Kind.SNAPSHOT:
+            return draft
+        return Draft(kind=Kind.SNAPSHOT, detail=change(dict(draft.detail)))
+
+    resealed(book.path, changed)
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == 1
+        assert again.episodes() == book.episodes()
+
+
+@pytest.mark.usefixtures("every")
+async def test_an_older_snapshot_serves_where_the_newest_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot of which the end was torn away with the gateway is left; the one before it is good."""
+    monkeypatch.setattr(snapshot, "PART_BYTES", 200)
+    book = await grown(tmp_path / "data", 3 * EVERY)
+    seqs = places(book.path)
+    lines = book.path.read_bytes().splitlines(keepends=True)
+    assert orjson.loads(lines[seqs[-1]])["detail"]["part"] == 2
+    # Part 1 is whole, part 2 torn.
+    book.path.write_bytes(b"".join(lines[: seqs[-1]]) + lines[seqs[-1]][:50])
+    whole = fold(replay(book.path))
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == seqs[-2]
+        assert again.folded[-1].kind is Kind.LOG_REPAIRED
+        assert again.episodes() == {episode.alertname for episode in whole.episodes.values()}
+        await again.put("b")
+        assert_unbroken(everything(book.dir))
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_truncated_file_is_put_down_anew(tmp_path: Path) -> None:
+    """Copytruncate takes the snapshots with it; what follows in the file is described as it is then."""
+    async with Book(tmp_path / "data") as book:
+        for number in range(2 * EVERY):
+            await book.put(f"a{number}")
+        shutil.copyfile(book.path, book.dir / "audit.jsonl-1")
+        book.path.write_bytes(b"")
+        await book.mended(lambda: places(book.path))
+        for number in range(EVERY):
+            await book.put(f"b{number}")
+    opened, described = places(book.path)
+    first = next(iter(replay(book.path)))
+    assert first.detail["how"] == "truncated"
+    assert described - opened == EVERY + 1
+    async with Book(tmp_path / "data") as again:
+        assert again.folded[0].seq == described
+        assert again.ledger.state == book.ledger.state
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_compressed_file_is_read_whole(tmp_path: Path) -> None:
+    """Where only packed files are left there is no end to begin from."""
+    book = await grown(tmp_path / "data", 2 * EVERY)
+    book.gzip(book.rename())
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == 1
+        await again.put("b")
+        assert again.episodes() == {*book.episodes(), "b"}
+
+
+# Whatever is wrong with a log, a start says of it what one says that reads every line.
+
+
+def outcome(data_dir: Path, resume: bool, reason: str | None) -> tuple[object, ...]:
+    """What a start makes of it: the error, or the state, what was found to go on with, and all that was written."""
+    state = State()
+    seen: list[Record] = []
+
+    def replayed(record: Record) -> None:
+        seen.append(record)
+        state.apply(record)
+
+    try:
+        begun = start.begin(
+            data_dir, FakeClock(), Disk(), replayed, state.restore if resume else None, accept_damage=reason
+        )
+    except JournalDamaged as error:
+        return ("damaged", str(error).replace(str(data_dir), "DIR"), files(data_dir))
+    described = begun.tally.manifest(begun.log_id)
+    assert begun.snapshot <= begun.last.seq
+    return (
+        "begun",
+        state,
+        begun.last,
+        begun.log_id,
+        begun.fd >= 0,
+        begun.reports,
+        described,
+        begun.snapshot,
+        files(data_dir),
+        seen[-1],
+    )
+
+
+def files(data_dir: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(data_dir)): path.read_bytes() for path in sorted(data_dir.rglob("*")) if path.is_file()
+    }
+
+
+async def _two_files(folder: Path) -> Path:
+    async with Book(folder / "data") as book:
+        for number in range(EVERY // 2):
+            await book.put(f"a{number}")
+        book.rename()
+        for number in range(3 * EVERY):
+            await book.put(f"b{number}")
+    return book.dir
+
+
+def _flipped(content: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(content))
+    return content[:at] + bytes([content[at] ^ (1 << chance.randrange(8))]) + content[at + 1 :]
+
+
+def _cut(content: bytes, chance: random.Random) -> bytes:
+    return content[: chance.randrange(len(content))]
+
+
+def _line_taken(content: bytes, chance: random.Random) -> bytes:
+    lines = content.splitlines(keepends=True)
+    del lines[chance.randrange(len(lines))]
+    return b"".join(lines)
+
+
+def _lines_exchanged(content: bytes, chance: random.Random) -> bytes:
+    lines = content.splitlines(keepends=True)
+    at = chance.randrange(len(lines) - 1)
+    lines[at : at + 2] = reversed(lines[at : at + 2])
+    return b"".join(lines)
+
+
+def _line_twice(content: bytes, chance: random.Random) -> bytes:
+    lines = content.splitlines(keepends=True)
+    at = chance.randrange(len(lines))
+    return b"".join([*lines[:at], lines[at], *lines[at:]])
+
+
+def _bytes_put_in(content: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(content))
+    return content[:at] + chance.choice([b"\n", b"x", b"{}\n", b"\0" * 70_000]) + content[at:]
+
+
+def _begun_elsewhere(content: bytes, chance: random.Random) -> bytes:
+    """The first lines are gone."""
+    lines = content.splitlines(keepends=True)
+    return b"".join(lines[chance.randrange(1, len(lines)) :])
+
+
+HARMS: Sequence[Callable[[bytes, random.Random], bytes]] = (
+    _flipped,
+    _cut,
+    _line_taken,
+    _lines_exchanged,
+    _line_twice,
+    _bytes_put_in,
+    _begun_elsewhere,
+)
+
+
+@pytest.fixture
+async def whole(tmp_path: Path, every: None) -> Path:
+    return await _two_files(tmp_path)
+
+
+@pytest.mark.parametrize("reason", [None, "ticket 42"])
+@pytest.mark.parametrize("harm", HARMS)
+def test_damage_is_found_as_by_reading_every_line(
+    tmp_path: Path, whole: Path, harm: Callable[[bytes, random.Random], bytes], reason: str | None
+) -> None:
+    """Wherever the current file or the one before it was harmed, in front of the last snapshot, in it or behind it: the
+    start's error, the repair that `--accept-damage` makes, and the state, are the same as without any snapshot.
+    """
+    contents = {path.name: path.read_bytes() for path in sorted(whole.glob("audit.jsonl*"))}
+    endings = set()
+    chance = random.Random(f"{harm.__name__}{reason}")
+    for _ in range(60):
+        name = chance.choice(["audit.jsonl", "audit.jsonl", "audit.jsonl", *contents])
+        harmed = harm(contents[name], chance)
+        outcomes = []
+        for resume in (True, False):
+            # By the same name: repairs tell of it.
+            data_dir = tmp_path / "harmed"
+            shutil.copytree(whole, data_dir)
+            (data_dir / name).write_bytes(harmed)
+            outcomes.append(outcome(data_dir, resume, reason))
+            shutil.rmtree(data_dir)
+        assert outcomes[0] == outcomes[1]
+        endings.add(outcomes[0][0])
+    assert "begun" in endings
+    if reason is None:
+        assert harm is _cut or "damaged" in endings
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(st.sampled_from(["put", "put", "put", "end", "rename", "restart", "crash"]), max_size=60))
+def test_every_life_finds_the_state_of_the_whole_log(
+    tmp_path_factory: pytest.TempPathFactory, steps: Sequence[str]
+) -> None:
+    """Whatever becomes of the log between its snapshots, a state that was resumed is that of all records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshots, "EVERY", 4)
+        asyncio.run(_live(tmp_path_factory.mktemp("lives"), steps))
+
+
+async def _live(folder: Path, steps: Sequence[str]) -> None:
+    book = Book(folder / "data")
+    for number, step in enumerate(steps):
+        if step == "put":
+            await book.put(f"a{number}")
+        elif step == "end" and book.episodes():
+            await book.end(min(book.episodes()))
+        elif step == "rename" and book.path.exists():
+            book.rename(number)
+        elif step in ("restart", "crash"):
+            await book.journal.close()
+            if step == "crash" and book.path.exists():
+                with book.path.open("ab") as file:
+                    file.write(b'{"seq":')
+            book = Book(folder / "data")
+        assert book.ledger.state == fold(everything(book.dir))
+    await book.journal.close()
+
+
+def test_the_seal_of_a_description_is_the_line_that_ends_it() -> None:
+    """`describing` keeps the parts in their order, and tells of the file in the first alone."""
+    tally = Tally()
+    for record in seal_all([Draft(kind=Kind.LOG_CREATED), firing("a")], Head(), 1_790_000_000.0):
+        tally.add(record)
+    parts = [Draft(kind=Kind.SNAPSHOT, detail={"part": number}) for number in (1, 2, 3)]
+    found = snapshots.describing(parts, tally, "0" * 16)
+    assert [draft.detail["part"] for draft in found] == [1, 2, 3]
+    assert ["file" in draft.detail for draft in found] == [True, False, False]
