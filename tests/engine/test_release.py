@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from autoheal.actions import Outcome
-from autoheal.engine import batch_digest
 from autoheal.errors import JournalUnavailable, NoRule, OtherBatch, OwnRun, WrongTurn
 from autoheal.model import By, Kind, Notification
 from autoheal.snapshot import text
@@ -17,29 +16,9 @@ from autoheal.state import RunState, fold
 from tests.support.clock import settle
 from tests.support.engine import Stage
 from tests.support.rules import with_keys
+from tests.support.storms import ANN, STORM, digest, held, let_go
 
-STORM = with_keys("storm: 3/10m")
 ASKING = STORM.replace("mode: live", "mode: approve")
-ANN = By("ann", "c-ann")
-
-
-async def held(tmp_path: Path, rules: str = STORM, count: int = 4) -> Stage:
-    """An engine with a storm that holds so many alerts."""
-    stage = Stage(tmp_path, rules)
-    await stage.start()
-    await stage.tell(*(stage.alert(f"api-{n}") for n in range(count)))
-    return stage
-
-
-def digest(stage: Stage) -> str:
-    """Of the batch as it is now."""
-    return batch_digest(stage.engine.rules.rules[0], stage.engine.state.batch("restart"))
-
-
-async def let_go(stage: Stage, by: By = ANN) -> int:
-    released = await stage.engine.releases.release("restart", digest(stage), "it was the switch", by)
-    await settle()
-    return released
 
 
 async def test_what_was_looked_at_is_let_go(tmp_path: Path) -> None:
