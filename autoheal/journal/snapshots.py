@@ -80,7 +80,8 @@ def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str]
         if group and group[0].seq != record.seq + 1:
             group = []
         group.insert(0, record)
-        if record.detail["part"] == 1:
+        # Another version's may have no such key.
+        if record.detail.get("part") == 1:
             parts: list[str] = []
             for each in group:
                 parts, whole = snapshot.collect(parts, each.detail)

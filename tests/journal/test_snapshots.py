@@ -234,6 +234,10 @@ def other_version(detail: dict[str, Any]) -> dict[str, Any]:
     return {**detail, "version": 99}
 
 
+def other_shape(_: dict[str, Any]) -> dict[str, Any]:
+    return {"version": 99, "state": "of another shape"}
+
+
 def no_state(detail: dict[str, Any]) -> dict[str, Any]:
     (text,) = snapshot.drafts(b'{"episodes":7}')
     return {**detail, "data": text.detail["data"]}
@@ -256,6 +260,7 @@ def nothing_told(detail: dict[str, Any]) -> dict[str, Any]:
     "change",
     [
         other_version,
+        other_shape,
         no_state,
         no_zlib,
         nothing_told,
