@@ -18,7 +18,7 @@ from autoheal.journal.backward import Backward, CutShort
 from autoheal.journal.files import LogFile
 from autoheal.journal.manifest import Tally
 from autoheal.journal.reading import BLOCK_BYTES
-from autoheal.journal.record import parse
+from autoheal.journal.record import follow, parse
 from autoheal.journal.sources import OnDisk
 from autoheal.model import MAX_RECORD_BYTES, Draft, Kind, Record
 
@@ -60,15 +60,15 @@ def newest_first(file: LogFile, stream: BinaryIO) -> Iterator[Found]:
     What is wrong with the file is left to whoever reads all of it: this raises OSError alone.
     """
     try:
-        for offset, parts, first in _whole(file, stream):
-            if (found := _founding(file, stream, offset, parts, first)) is not None:
+        for offset, parts, records in _whole(file, stream):
+            if (found := _founding(file, stream, offset, parts, records)) is not None:
                 yield found
     except (JournalDamaged, CutShort):
         return
 
 
-def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str], Record]]:
-    """Whole snapshots, newest first: where each begins, its parts, and its first record."""
+def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str], Sequence[Record]]]:
+    """Whole snapshots, newest first: where each begins, its parts, and the records that hold them."""
     backward = Backward(file.path, OnDisk(stream.fileno()), bytearray(BLOCK_BYTES))
     group: list[Record] = []
     for offset, line in backward.lines(0, backward.whole_end(), [_NEEDLE]):
@@ -83,25 +83,32 @@ def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str]
         # Another version's may have no such key.
         if record.detail.get("part") == 1:
             parts: list[str] = []
-            for each in group:
+            for number, each in enumerate(group, 1):
                 parts, whole = snapshot.collect(parts, each.detail)
                 if whole:
-                    yield offset, parts, record
+                    yield offset, parts, group[:number]
                     break
             group = []
 
 
-def _founding(file: LogFile, stream: BinaryIO, offset: int, parts: Sequence[str], first: Record) -> Found | None:
-    if "file" not in first.detail:
+def _founding(
+    file: LogFile, stream: BinaryIO, offset: int, parts: Sequence[str], records: Sequence[Record]
+) -> Found | None:
+    if "file" not in records[0].detail:
         return None
-    told = manifest.parse(first.detail["file"])
+    told = manifest.parse(records[0].detail["file"])
     if (told.first_seq, told.size) != (file.first, offset):
         return None
     stream.seek(0)
     tally = Tally.of(told, _blocks(stream, offset))
     stream.seek(max(0, offset - MAX_RECORD_BYTES))
-    last = parse(stream.read(offset - stream.tell())[:-1].rpartition(b"\n")[2])
-    return Found(parts, told.log, tally, last) if last.head == told.last else None
+    before = last = parse(stream.read(offset - stream.tell())[:-1].rpartition(b"\n")[2])
+    if last.head != told.last:
+        return None
+    # A state that is taken from a line is not to be found out as damage later.
+    for record in records:
+        last = follow(record.line, last)
+    return Found(parts, told.log, tally, before)
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:

@@ -478,6 +478,42 @@ def test_damage_is_found_as_by_reading_every_line(
         assert harm is _cut or "damaged" in endings
 
 
+@pytest.mark.parametrize("reason", [None, "ticket 42"])
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_snapshot_that_is_no_part_of_the_chain_founds_nothing(
+    tmp_path: Path, whole: Path, broken: int, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first or its second line does not continue the one before: what is damage is no state, also where somebody
+    accepts the damage, which cuts it away.
+    """
+    path = whole / "audit.jsonl"
+    seq = places(path)[-1]
+    records = [record for record in replay(path) if record.seq < seq]
+    last = records[-1]
+    monkeypatch.setattr(snapshot, "PART_BYTES", 100)
+    drafts = State(founded=True).snapshot()
+    assert len(drafts) > 1
+    tally = Tally()
+    for record in records:
+        tally.add(record)
+    told = snapshots.describing(drafts, tally, last.hash[:16])
+    foreign = Head(last.seq, "f" * 64, last.ts)
+    if broken == 1:
+        forged = seal_all(told, foreign, last.ts)
+    else:
+        first = seal_all(told[:1], last.head, last.ts)
+        forged = (*first, *seal_all(told[1:], Head(first[0].seq, "f" * 64, last.ts), last.ts))
+    path.write_bytes(b"".join(record.line + b"\n" for record in (*records, *forged)))
+    outcomes = []
+    for resume in (True, False):
+        data_dir = tmp_path / "forged"
+        shutil.copytree(whole, data_dir)
+        outcomes.append(outcome(data_dir, resume, reason))
+        shutil.rmtree(data_dir)
+    assert outcomes[0][0] == ("damaged" if reason is None else "begun")
+    assert outcomes[0] == outcomes[1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(st.sampled_from(["put", "put", "put", "end", "rename", "restart", "crash"]), max_size=60))
 def test_every_life_finds_the_state_of_the_whole_log(
