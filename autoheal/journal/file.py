@@ -203,9 +203,11 @@ class FileJournal:
         if standing is Standing.SAME and not large and expected.seq - self._snapshot >= snapshots.EVERY:
             # Should it come to nothing, nobody is to wait for the next try: nothing depends on it.
             self._snapshot = expected.seq
-            with contextlib.suppress(JournalUnavailable):
-                described = snapshots.describing(snapshot(), self._ahead(), self.log_id)
-                return self._founding(self._hand_over(described, expected))
+            # Nothing is in a file that the writer's thread has found truncated a moment ago, and is yet to tell of.
+            if (tally := self._ahead()).first_seq:
+                with contextlib.suppress(JournalUnavailable):
+                    described = snapshots.describing(snapshot(), tally, self.log_id)
+                    return self._founding(self._hand_over(described, expected))
         return ()
 
     def _founding(self, records: tuple[Record, ...]) -> tuple[Record, ...]:

@@ -16,7 +16,7 @@ from autoheal.errors import JournalDamaged
 from autoheal.journal import manifest
 from autoheal.journal.backward import Backward, CutShort
 from autoheal.journal.files import LogFile
-from autoheal.journal.manifest import Tally
+from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.reading import BLOCK_BYTES
 from autoheal.journal.record import follow, parse
 from autoheal.journal.sources import OnDisk
@@ -97,7 +97,7 @@ def _founding(
     if "file" not in records[0].detail:
         return None
     told = manifest.parse(records[0].detail["file"])
-    if (told.first_seq, told.size) != (file.first, offset):
+    if (told.first_seq, told.size) != (file.first, offset) or _cut_in_part(told):
         return None
     stream.seek(0)
     tally = Tally.of(told, _blocks(stream, offset))
@@ -109,6 +109,13 @@ def _founding(
     for record in records:
         last = follow(record.line, last)
     return Found(parts, told.log, tally, before)
+
+
+def _cut_in_part(told: Manifest) -> bool:
+    """Whether somebody truncated that file and left some of it: what was left was described and not checked."""
+    seqs = told.last.seq - told.first_seq + 1
+    # A fresh file begins with `log_opened`; a second one came in between.
+    return sum(told.kinds.values()) != seqs or told.kinds.get(Kind.LOG_OPENED, 0) > (told.first_seq > 1)
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ from autoheal.journal.checkpoint import load_public_keys
 from autoheal.journal.manifest import MAX_ALERTNAMES, Tally
 from autoheal.journal.reading import replay
 from autoheal.journal.record import seal_all
+from autoheal.journal.rotation import Standing
 from autoheal.journal.verify import verify
 from autoheal.model import Draft, Head, Kind, Record
 from autoheal.state import State, fold
@@ -331,6 +332,74 @@ async def test_a_truncated_file_is_put_down_anew(tmp_path: Path) -> None:
     async with Book(tmp_path / "data") as again:
         assert again.folded[0].seq == described
         assert again.ledger.state == book.ledger.state
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_truncation_that_is_yet_to_be_told_of_comes_first(tmp_path: Path) -> None:
+    """A snapshot is due when the writer's thread has mended a truncated file, and before the event loop was told: there
+    is nothing to describe, and the fresh beginning holds the state.
+    """
+    async with Book(tmp_path / "data") as book:
+        for number in range(EVERY):
+            await book.put(f"a{number}")
+            if book.journal.head.seq == EVERY:
+                break
+        book.path.write_bytes(b"")
+        book.look()
+        # The event loop gets no turn meanwhile.
+        while book.journal._writer.standing() is not Standing.SAME:
+            pass
+        book.look()
+        await book.mended(lambda: book.told[-1].kind is Kind.CHECKPOINT)
+        assert [record.kind for record in replay(book.path)] == [Kind.LOG_OPENED, Kind.SNAPSHOT, Kind.CHECKPOINT]
+
+
+@pytest.mark.usefixtures("every")
+@pytest.mark.parametrize("left", ["lines that are whole", "a line that was sealed anew", "all lines, sealed anew"])
+async def test_what_a_truncation_left_is_not_taken_for_checked(tmp_path: Path, left: str) -> None:
+    """The service goes on behind what somebody left of a file and describes that, whatever it holds. A start says of it
+    what it says without any snapshot.
+    """
+    async with Book(tmp_path / "data") as book:
+        for number in range(EVERY - 2):
+            await book.put(f"a{number}")
+        records = list(replay(book.path))
+        if left != "lines that are whole":
+            records[3] = seal_all([Draft(kind=Kind.CONFIG_LOADED)], records[2].head, records[3].ts)[0]
+        if left != "all lines, sealed anew":
+            records.pop()
+        # In place, as copytruncate does.
+        book.path.write_bytes(b"".join(record.line + b"\n" for record in records))
+        await book.mended(lambda: book.told[-1].kind is Kind.CHECKPOINT)
+        for number in range(EVERY + 1):
+            await book.put(f"b{number}")
+    described = list(book.path.read_bytes().splitlines())
+    assert [b'"file":{' in line and b'"snapshot"' in line for line in described].count(True) == 1
+    outcomes = [outcome(book.dir, resume, None) for resume in (True, False)]
+    assert outcomes[0][0] == "damaged"
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_gap_that_no_record_tells_of_yet_is_found(tmp_path: Path) -> None:
+    """A record, and a snapshot that is due, get into a truncated file before the `log_opened` that tells of it."""
+    async with Book(tmp_path / "data") as book:
+        for number in range(EVERY - 2):
+            await book.put(f"a{number}")
+        path, lines = book.path, book.path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:-1]))
+        book.look()
+        # The event loop gets no turn meanwhile.
+        while book.journal._writer.standing() is not Standing.SAME:
+            pass
+        book.ledger.commit([firing("b"), firing("c")])
+        book.look()
+        await book.mended(lambda: book.told[-1].kind is Kind.CHECKPOINT and book.told[-2].kind is Kind.SNAPSHOT)
+    kinds = [record.kind for record in book.told[-6:]]
+    assert kinds.index(Kind.SNAPSHOT) < kinds.index(Kind.LOG_OPENED)
+    outcomes = [outcome(book.dir, resume, None) for resume in (True, False)]
+    assert outcomes[0][0] == "damaged"
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.usefixtures("every")
