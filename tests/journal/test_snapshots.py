@@ -178,6 +178,50 @@ async def test_a_large_state_is_not_put_down_without_need(
 
 
 @pytest.mark.usefixtures("every")
+async def test_a_long_text_is_not_put_down_without_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few alerts with much to say, long plans, many targets: to compress them would hold up the event loop."""
+    from autoheal.state import whole
+
+    packed: list[int] = []
+    drafts = snapshot.drafts
+
+    def packing(text: bytes) -> list[Draft]:
+        packed.append(len(text))
+        return drafts(text)
+
+    monkeypatch.setattr(snapshot, "drafts", packing)
+    monkeypatch.setattr(whole, "LARGE_BYTES", 2000)
+    async with Book(tmp_path / "data") as book:
+        await book.put("x" * 1000)
+        assert not book.ledger.state.large
+        for _ in range(2 * EVERY):
+            book.ledger.refresh()
+            book.ledger.commit([Draft(kind=Kind.CONFIG_LOADED)])
+        await book.ledger.settle()
+        assert packed == []
+        assert places(book.path) == []
+        book.rename()
+        await book.turn()
+        assert len(places(book.path)) == 1
+    assert packed[0] > 2000
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_long_text_is_made_once_in_so_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find out how long it is takes time as well."""
+    tried: list[int] = []
+
+    def nothing(state: State) -> list[Draft]:
+        tried.append(state.head.seq)
+        return []
+
+    monkeypatch.setattr(State, "small_snapshot", nothing)
+    await grown(tmp_path / "data", 3 * EVERY)
+    assert [later - earlier for earlier, later in pairwise(tried)] == [EVERY] * (len(tried) - 1)
+    assert len(tried) == 3
+
+
+@pytest.mark.usefixtures("every")
 async def test_a_snapshot_that_is_refused_refuses_nothing_else(tmp_path: Path) -> None:
     """No room in the queue, of all times: who looked at the log is not told of it, and the log goes on."""
     async with Book(tmp_path / "data", queue_bytes=3000) as book:
