@@ -77,8 +77,6 @@ def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str]
         record = parse(line)
         if record.kind is not Kind.SNAPSHOT:
             continue
-        if group and group[0].seq != record.seq + 1:
-            group = []
         group.insert(0, record)
         # Another version's may have no such key.
         if record.detail.get("part") == 1:

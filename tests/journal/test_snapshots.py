@@ -7,6 +7,7 @@ import hashlib
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -249,17 +250,22 @@ async def test_many_alertnames_are_left_out(tmp_path: Path) -> None:
         assert again.ledger.state == fold(everything(book.dir))
 
 
-@pytest.mark.usefixtures("every")
-async def test_what_only_looks_like_a_snapshot_is_none(tmp_path: Path) -> None:
-    """A record may hold any text and any object, also one that a search for snapshots comes upon."""
+@pytest.mark.parametrize("kind", [Kind.CONFIG_LOADED, Kind.SNAPSHOT])
+async def test_what_only_looks_like_a_snapshot_is_none(tmp_path: Path, kind: Kind) -> None:
+    """A record may hold any text and any object, also one that a search for snapshots comes upon, and that says all
+    that a snapshot would say: its kind alone makes it one.
+    """
     async with Book(tmp_path / "data") as book:
         await book.put("a")
-        hostile = {"kind": "snapshot", "version": snapshot.VERSION, "part": 1, "parts": 1, "data": "", "file": {}}
-        book.ledger.commit([Draft(kind=Kind.CONFIG_LOADED, detail={**hostile, "more": hostile})])
+        tally = Tally()
+        for record in replay(book.path):
+            tally.add(record)
+        (like,) = snapshots.describing(State(founded=True).snapshot(), tally, book.journal.log_id)
+        book.ledger.commit([Draft(kind=kind, labels={"kind": "snapshot"}, detail={**like.detail, "kind": "snapshot"})])
         await book.ledger.settle()
     async with Book(book.dir) as again:
-        assert again.folded[0].seq == 1
-        assert again.episodes() == {"a"}
+        assert again.folded[0].seq == (1 if kind is Kind.CONFIG_LOADED else tally.last.seq + 1)
+        assert again.episodes() == ({"a"} if kind is Kind.CONFIG_LOADED else set())
 
 
 def resealed(path: Path, change: Callable[[Draft], Draft]) -> None:
@@ -296,6 +302,12 @@ def told(key: str, value: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda detail: {**detail, "file": {**detail["file"], key: value}}
 
 
+def begun_later(detail: dict[str, Any]) -> dict[str, Any]:
+    file = detail["file"]
+    kinds = {kind: count for kind, count in file["kinds"].items() if kind != "log_created"}
+    return {**detail, "file": {**file, "kinds": kinds, "first": {**file["first"], "seq": 2}}}
+
+
 def nothing_told(detail: dict[str, Any]) -> dict[str, Any]:
     return {**detail, "file": None}
 
@@ -311,7 +323,7 @@ def nothing_told(detail: dict[str, Any]) -> dict[str, Any]:
         nothing_told,
         told("version", 99),
         told("bytes", 7),
-        told("first", {"seq": 2, "ts": "2026-11-22T00:00:00.000000Z"}),
+        begun_later,
         told("sha256", "0" * 64),
         told("kinds", {"from_the_future": 1}),
         told("log", "nonsense"),
@@ -356,6 +368,25 @@ async def test_an_older_snapshot_serves_where_the_newest_does_not(
         assert again.episodes() == {episode.alertname for episode in whole.episodes.values()}
         await again.put("b")
         assert_unbroken(everything(book.dir))
+
+
+@pytest.mark.usefixtures("every")
+@pytest.mark.parametrize("change", [other_version, other_shape])
+async def test_an_older_snapshot_serves_where_the_newest_is_of_another_version(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Who goes back a version waits no longer than for what stands behind the last snapshot of that version."""
+    book = await grown(tmp_path / "data", 3 * EVERY)
+    *_, older, newest = places(book.path)
+    (newer,) = [record for record in replay(book.path) if record.seq == newest]
+
+    def changed(draft: Draft) -> Draft:
+        return replace(draft, detail=change(dict(draft.detail))) if draft.detail == newer.detail else draft
+
+    resealed(book.path, changed)
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == older
+        assert again.ledger.state == fold(replay(book.path))
 
 
 @pytest.mark.usefixtures("every")
