@@ -63,7 +63,8 @@ def newest_first(file: LogFile, stream: BinaryIO) -> Iterator[Found]:
         for offset, parts, records in _whole(file, stream):
             if (found := _founding(file, stream, offset, parts, records)) is not None:
                 yield found
-    except (JournalDamaged, CutShort):
+    except (JournalDamaged, CutShort, KeyError):
+        # What somebody else sealed may lack what a snapshot has.
         return
 
 

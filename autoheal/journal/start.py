@@ -210,6 +210,9 @@ class _Folding:
             self.log_id = record.detail["log"]
         elif record.kind is Kind.SNAPSHOT:
             self.snapshot = record.seq
+            # The file was truncated, and its `log_opened` lost with the process that had that still to write.
+            if not self.log_id and "file" in record.detail:
+                self.log_id = manifest.parse(record.detail["file"]).log
         self.on_replay(record)
         self.last = record
 

@@ -24,7 +24,7 @@ from autoheal.journal import manifest, snapshots, start
 from autoheal.journal.checkpoint import load_public_keys
 from autoheal.journal.manifest import MAX_ALERTNAMES, Tally
 from autoheal.journal.reading import replay
-from autoheal.journal.record import seal_all
+from autoheal.journal.record import parse, seal_all
 from autoheal.journal.rotation import Standing
 from autoheal.journal.verify import verify
 from autoheal.model import Draft, Head, Kind, Record
@@ -655,6 +655,41 @@ def test_a_snapshot_that_is_no_part_of_the_chain_founds_nothing(
         outcomes.append(outcome(data_dir, resume, reason))
         shutil.rmtree(data_dir)
     assert outcomes[0][0] == ("damaged" if reason is None else "begun")
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("reason", [None, "ticket 42"])
+def test_a_line_that_only_its_kind_makes_a_snapshot_is_damage(tmp_path: Path, whole: Path, reason: str | None) -> None:
+    """Somebody put it there: the start says where, and no more than that."""
+    path = whole / "audit.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = parse(lines[-1][:-1])
+    (forged,) = seal_all([Draft(kind=Kind.SNAPSHOT, detail={"part": 1})], Head(last.seq, "f" * 64, last.ts), last.ts)
+    path.write_bytes(b"".join([*lines, forged.line + b"\n"]))
+    outcomes = []
+    for resume in (True, False):
+        data_dir = tmp_path / "forged"
+        shutil.copytree(whole, data_dir)
+        outcomes.append(outcome(data_dir, resume, reason))
+        shutil.rmtree(data_dir)
+    assert outcomes[0][0] == ("damaged" if reason is None else "begun")
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_file_without_its_beginning_has_its_log_id_from_a_snapshot(tmp_path: Path) -> None:
+    """A batch gets into a truncated file before the `log_opened` that tells of it, and that is lost with the process:
+    a later snapshot is the first to tell the log's id.
+    """
+    tally, state = Tally(), State(founded=True)
+    records = list(seal_all([firing("a"), firing("b")], Head(7, "a" * 64, 1_790_000_000.0), 1_790_000_000.0))
+    for record in records:
+        state.apply(record)
+        tally.add(record)
+    drafts = snapshots.describing(state.snapshot(), tally, "0123456789abcdef")
+    records += seal_all([*drafts, firing("c")], records[-1].head, 1_790_000_000.0)
+    (tmp_path / "audit.jsonl").write_bytes(b"".join(record.line + b"\n" for record in records))
+    outcomes = [outcome(tmp_path, resume, None) for resume in (True, False)]
+    assert outcomes[0][3] == "0123456789abcdef"
     assert outcomes[0] == outcomes[1]
 
 
