@@ -81,8 +81,8 @@ class FileJournal:
         Blocks; needs no running event loop. `on_replay` gets the records in order, each once, from the beginning of
         the log or from a file that holds a whole snapshot on; those that opening itself added included (a new log's
         `log_created`, `log_repaired` for a torn end). `on_snapshot` may get the parts of a whole snapshot first: then
-        `on_replay` gets what follows that. It is asked for an older one when it raises JournalDamaged; without it every
-        record of the file is replayed. The other callbacks run on the event loop: `on_durable` with
+        `on_replay` gets what follows that. When it raises JournalDamaged, as without it, every record of the file is
+        replayed. The other callbacks run on the event loop: `on_durable` with
         each group of later records once it is durable, `observe` with the seconds from hand-over to durable of each
         append, `on_error` with each failed write, fdatasync and probe. `accept_damage` is the reason why the log may
         go on before a line that was changed. `identities` open rotated files that are encrypted. A disk in trouble is

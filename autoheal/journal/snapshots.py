@@ -7,6 +7,7 @@ checked before: one pass of the hash takes the place of parsing every line.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -54,18 +55,17 @@ def describing(drafts: Sequence[Draft], tally: Tally, log_id: str) -> list[Draft
     return [replace(first, detail={**first.detail, "file": told.content}), *others]
 
 
-def newest_first(file: LogFile, stream: BinaryIO) -> Iterator[Found]:
-    """The snapshots in a plain file from which a start can go on; none where anything speaks against them.
+def newest(file: LogFile, stream: BinaryIO) -> Found | None:
+    """The last snapshot in a plain file from which a start can go on; none where anything speaks against it.
 
     What is wrong with the file is left to whoever reads all of it: this raises OSError alone.
     """
-    try:
+    # What somebody else sealed may lack what a snapshot has.
+    with contextlib.suppress(JournalDamaged, CutShort, KeyError):
         for offset, parts, records in _whole(file, stream):
             if (found := _founding(file, stream, offset, parts, records)) is not None:
-                yield found
-    except (JournalDamaged, CutShort, KeyError):
-        # What somebody else sealed may lack what a snapshot has.
-        return
+                return found
+    return None
 
 
 def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str], Sequence[Record]]]:

@@ -350,6 +350,23 @@ async def test_a_snapshot_that_founds_nothing_costs_time_alone(
 
 
 @pytest.mark.usefixtures("every")
+async def test_a_state_that_cannot_be_read_is_tried_once(tmp_path: Path) -> None:
+    """Each try hashes the file: in a long one with many snapshots that would take minutes."""
+    book = await grown(tmp_path / "data", 5 * EVERY)
+    assert len(places(book.path)) > 3
+    tried: list[Sequence[str]] = []
+    replayed: list[int] = []
+
+    def unreadable(parts: Sequence[str]) -> None:
+        tried.append(parts)
+        raise JournalDamaged("a snapshot is no state")
+
+    begun = start.begin(book.dir, FakeClock(), Disk(), lambda record: replayed.append(record.seq), unreadable)
+    assert len(tried) == 1
+    assert replayed == list(range(1, begun.last.seq + 1))
+
+
+@pytest.mark.usefixtures("every")
 async def test_an_older_snapshot_serves_where_the_newest_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
