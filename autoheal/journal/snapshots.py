@@ -118,6 +118,6 @@ def _cut_in_part(told: Manifest) -> bool:
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    while size and (block := stream.read(min(BLOCK_BYTES, size))):
+    while block := stream.read(min(BLOCK_BYTES, size)):
         size -= len(block)
         yield block
