@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import random
@@ -17,10 +18,11 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from autoheal import snapshot
 from autoheal.disk import Disk
-from autoheal.errors import JournalDamaged
+from autoheal.errors import JournalDamaged, JournalUnavailable
 from autoheal.journal import manifest, snapshots, start
 from autoheal.journal.backward import Backward
 from autoheal.journal.checkpoint import load_public_keys
@@ -32,6 +34,7 @@ from autoheal.journal.rotation import Standing
 from autoheal.journal.verify import verify
 from autoheal.model import Draft, Head, Kind, Record
 from autoheal.state import State, fold
+from autoheal.state.entities import Suspect
 from autoheal.state.whole import LARGE_ENDED, LARGE_OPEN
 from tests.support.book import Book, assert_unbroken, everything, firing
 from tests.support.clock import FakeClock
@@ -172,14 +175,68 @@ async def test_a_large_state_is_not_put_down_without_need(
             await book.put(f"a{number}")
             if many == "ended":
                 await book.end(f"a{number}")
-        before = places(book.path)
         assert book.ledger.state.large
         await book.turn()
-        assert places(book.path) == before
+        assert book.journal.head.seq - places(book.path)[-1] > EVERY + 1, "it is overdue"
         book.rename()
         await book.turn()
         assert len(places(book.path)) == 1
     assert (LARGE_OPEN, LARGE_ENDED) == (2_000, 25_000)
+
+
+def test_suspects_make_a_state_large_as_alerts_do() -> None:
+    """They hold as much."""
+    suspect = Suspect(labels={}, annotations={}, starts_at=1.0, seen_at=1.0, correlation_id=None)
+    state = State(suspects={str(number): suspect for number in range(LARGE_OPEN)})
+    assert not state.large
+    state.suspects["one more"] = suspect
+    assert state.large
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_describes_what_is_still_under_way(tmp_path: Path) -> None:
+    """Its batch stands behind all that was handed over before it."""
+    async with Book(tmp_path / "data") as book:
+        book.disk.gate.clear()
+        for number in range(EVERY):
+            book.ledger.refresh()
+            book.ledger.commit([firing(f"a{number}")])
+        book.ledger.refresh()
+        assert book.journal.durable.seq == 1
+        book.disk.gate.set()
+        await book.ledger.settle()
+    (seq,) = places(book.path)
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == seq
+        assert again.ledger.state == book.ledger.state
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_that_cannot_be_written_is_not_in_the_log(tmp_path: Path) -> None:
+    """The disk refuses it: the log goes on without, and the next comes so many records later."""
+    async with Book(tmp_path / "data") as book:
+        while book.journal.head.seq < EVERY:
+            await book.put(f"a{book.journal.head.seq}")
+        book.disk.bad_writes = [errno.ENOSPC]
+        book.look()
+        with pytest.raises(JournalUnavailable):
+            await book.ledger.settle()
+        for number in range(EVERY + 2):
+            await book.insist(f"b{number}")
+        assert len(places(book.path)) == 1
+        assert_unbroken(everything(book.dir))
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == places(book.path)[0]
+        assert again.ledger.state == fold(replay(book.path))
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_is_nothing_to_tell_an_operator_of(tmp_path: Path) -> None:
+    """Other than what was done to the log behind its back."""
+    with capture_logs() as logs:
+        book = await grown(tmp_path / "data", 2 * EVERY)
+    assert places(book.path)
+    assert logs == []
 
 
 @pytest.mark.usefixtures("every")
