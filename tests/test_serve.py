@@ -21,7 +21,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from autoheal.config import load as load_settings
+from autoheal.journal import snapshots
+from autoheal.journal.manifest import Tally
+from autoheal.journal.record import seal_all
+from autoheal.model import Draft, Head, Kind
 from autoheal.serve import server
+from autoheal.state import State
+from autoheal.state.entities import Pause
 from tests.support import signalled
 from tests.support.certificates import certified
 from tests.support.monitoring import answers
@@ -329,3 +335,21 @@ def test_the_real_process_bounds_heads_and_believes_no_header(tmp_path: Path) ->
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
             client.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 70_000)
             assert client.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_start_goes_on_behind_the_last_snapshot(tmp_path: Path) -> None:
+    """What only the log's last snapshot tells is so: what stands before it is not folded."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    (tmp_path / "data").mkdir()
+    (created,) = seal_all([Draft(kind=Kind.LOG_CREATED)], Head(), 1_790_000_000.0)
+    tally = Tally()
+    tally.add(created)
+    paused = State(founded=True, pauses=[Pause(None, "api", "ann", "tests", 1_790_000_000.0, None)])
+    drafts = snapshots.describing(paused.snapshot(), tally, created.hash[:16])
+    lines = [record.line for record in (created, *seal_all(drafts, created.head, created.ts))]
+    (tmp_path / "data" / "audit.jsonl").write_bytes(b"\n".join([*lines, b""]))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(SERVE, lambda: answers(f"{url}/readyz"), tmp_path / "log", env=environment(tmp_path, port)):
+        metrics = httpx.get(f"{url}/metrics", trust_env=False).text
+    assert 'autoheal_paused{rule=""} 1.0' in metrics

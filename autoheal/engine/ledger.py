@@ -46,12 +46,15 @@ class Journal(Protocol):
         ...
 
     def turn(
-        self, snapshot: Callable[[], Sequence[Draft]], expected: Head, *, large: bool = False
+        self,
+        snapshot: Callable[[], Sequence[Draft]],
+        expected: Head,
+        small: Callable[[], Sequence[Draft]] | None = None,
     ) -> tuple[Record, ...]:
         """Append what follows from something done to the log behind its back: a fresh file after a rotation, say.
 
-        A fresh file begins with the records of `snapshot`; they may come in between, too, unless the state is
-        `large`. The answer is as a rule nothing; raises JournalUnavailable.
+        A fresh file begins with the records of `snapshot`. Those of `small`, the same or none where they would take
+        long, may come in between, too. The answer is as a rule nothing; raises JournalUnavailable.
         """
         ...
 
@@ -121,7 +124,8 @@ class Ledger:
             except OSError as error:
                 raise JournalUnavailable(f"the log cannot be read again now: {error}") from error
             self._refolded()
-        if records := self.journal.turn(self.state.snapshot, self.state.head, large=self.state.large):
+        small = None if self.state.large else self.state.small_snapshot
+        if records := self.journal.turn(self.state.snapshot, self.state.head, small):
             first = records[0]
             if first.kind is not Kind.SNAPSHOT:
                 tell = _log.info if first.detail.get("how") == "renamed" else _log.warning

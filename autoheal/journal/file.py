@@ -81,8 +81,8 @@ class FileJournal:
         Blocks; needs no running event loop. `on_replay` gets the records in order, each once, from the beginning of
         the log or from a file that holds a whole snapshot on; those that opening itself added included (a new log's
         `log_created`, `log_repaired` for a torn end). `on_snapshot` may get the parts of a whole snapshot first: then
-        `on_replay` gets what follows that. It is asked for an older one when it raises JournalDamaged; without it every
-        record of the file is replayed. The other callbacks run on the event loop: `on_durable` with
+        `on_replay` gets what follows that. When it raises JournalDamaged, as without it, every record of the file is
+        replayed. The other callbacks run on the event loop: `on_durable` with
         each group of later records once it is durable, `observe` with the seconds from hand-over to durable of each
         append, `on_error` with each failed write, fdatasync and probe. `accept_damage` is the reason why the log may
         go on before a line that was changed. `identities` open rotated files that are encrypted. A disk in trouble is
@@ -164,16 +164,19 @@ class FileJournal:
         return self._hand_over([*drafts, *self._acks.repairs()], expected)
 
     def turn(
-        self, snapshot: Callable[[], Sequence[Draft]], expected: Head, *, large: bool = False
+        self,
+        snapshot: Callable[[], Sequence[Draft]],
+        expected: Head,
+        small: Callable[[], Sequence[Draft]] | None = None,
     ) -> tuple[Record, ...]:
         """Look whether somebody renamed, truncated or deleted the current file, and record what follows from it.
 
         A file that was renamed is left behind: a fresh one begins with `log_opened` and the records of `snapshot`,
         the state at `expected`; batches handed over before still go to the old one. The same two follow in a file
         that was truncated. A `log_repaired` that is due is appended by itself. 20,000 records behind a snapshot comes
-        the next, so that a start need not read all of a long file; not while the state is `large`, which would hold
-        up others. To be called before every look at the head, and once a second: it costs a microsecond when nothing
-        has happened.
+        the next, so that a start need not read all of a long file: the records of `small`, which makes none where that
+        would hold up others. To be called before every look at the head, and once a second: it costs a microsecond when
+        nothing has happened.
 
         The answer are the records appended, none as a rule. Nothing is done while the log is not healthy, or when
         `expected` is not its head. Raises JournalUnavailable when the records cannot be taken.
@@ -200,12 +203,14 @@ class FileJournal:
             return self._founding(self._hand_over([*drafts, *snapshot()], expected))
         if repairs := self._acks.repairs():
             return self._hand_over(repairs, expected)
-        if standing is Standing.SAME and not large and expected.seq - self._snapshot >= snapshots.EVERY:
+        if standing is Standing.SAME and small is not None and expected.seq - self._snapshot >= snapshots.EVERY:
             # Should it come to nothing, nobody is to wait for the next try: nothing depends on it.
             self._snapshot = expected.seq
-            with contextlib.suppress(JournalUnavailable):
-                described = snapshots.describing(snapshot(), self._ahead(), self.log_id)
-                return self._founding(self._hand_over(described, expected))
+            # Nothing is in a file that the writer's thread has found truncated a moment ago, and is yet to tell of.
+            if (tally := self._ahead()).first_seq and (state := small()):
+                with contextlib.suppress(JournalUnavailable):
+                    described = snapshots.describing(state, tally, self.log_id)
+                    return self._founding(self._hand_over(described, expected))
         return ()
 
     def _founding(self, records: tuple[Record, ...]) -> tuple[Record, ...]:

@@ -191,6 +191,6 @@ def _founds(stream: BinaryIO) -> bool:
         elif record.kind is Kind.LOG_OPENED:
             rotated = record.detail["how"] == "renamed"
         elif rotated:
-            # After a rotation the snapshot comes at once, or not at all.
+            # After a rotation the snapshot comes at once. One that comes later is not worth reading the file for.
             return False
     return False

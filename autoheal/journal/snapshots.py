@@ -7,6 +7,7 @@ checked before: one pass of the hash takes the place of parsing every line.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -16,9 +17,9 @@ from autoheal.errors import JournalDamaged
 from autoheal.journal import manifest
 from autoheal.journal.backward import Backward, CutShort
 from autoheal.journal.files import LogFile
-from autoheal.journal.manifest import Tally
+from autoheal.journal.manifest import Manifest, Tally
 from autoheal.journal.reading import BLOCK_BYTES
-from autoheal.journal.record import parse
+from autoheal.journal.record import follow, parse
 from autoheal.journal.sources import OnDisk
 from autoheal.model import MAX_RECORD_BYTES, Draft, Kind, Record
 
@@ -54,21 +55,21 @@ def describing(drafts: Sequence[Draft], tally: Tally, log_id: str) -> list[Draft
     return [replace(first, detail={**first.detail, "file": told.content}), *others]
 
 
-def newest_first(file: LogFile, stream: BinaryIO) -> Iterator[Found]:
-    """The snapshots in a plain file from which a start can go on; none where anything speaks against them.
+def newest(file: LogFile, stream: BinaryIO) -> Found | None:
+    """The last snapshot in a plain file from which a start can go on; none where anything speaks against it.
 
     What is wrong with the file is left to whoever reads all of it: this raises OSError alone.
     """
-    try:
-        for offset, parts, first in _whole(file, stream):
-            if (found := _founding(file, stream, offset, parts, first)) is not None:
-                yield found
-    except (JournalDamaged, CutShort):
-        return
+    # What somebody else sealed may lack what a snapshot has.
+    with contextlib.suppress(JournalDamaged, CutShort, KeyError):
+        for offset, parts, records in _whole(file, stream):
+            if (found := _founding(file, stream, offset, parts, records)) is not None:
+                return found
+    return None
 
 
-def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str], Record]]:
-    """Whole snapshots, newest first: where each begins, its parts, and its first record."""
+def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str], Sequence[Record]]]:
+    """Whole snapshots, newest first: where each begins, its parts, and the records that hold them."""
     backward = Backward(file.path, OnDisk(stream.fileno()), bytearray(BLOCK_BYTES))
     group: list[Record] = []
     for offset, line in backward.lines(0, backward.whole_end(), [_NEEDLE]):
@@ -77,33 +78,46 @@ def _whole(file: LogFile, stream: BinaryIO) -> Iterator[tuple[int, Sequence[str]
         record = parse(line)
         if record.kind is not Kind.SNAPSHOT:
             continue
-        if group and group[0].seq != record.seq + 1:
-            group = []
         group.insert(0, record)
-        if record.detail["part"] == 1:
+        # Another version's may have no such key.
+        if record.detail.get("part") == 1:
             parts: list[str] = []
-            for each in group:
+            for number, each in enumerate(group, 1):
                 parts, whole = snapshot.collect(parts, each.detail)
                 if whole:
-                    yield offset, parts, record
+                    yield offset, parts, group[:number]
                     break
             group = []
 
 
-def _founding(file: LogFile, stream: BinaryIO, offset: int, parts: Sequence[str], first: Record) -> Found | None:
-    if "file" not in first.detail:
+def _founding(
+    file: LogFile, stream: BinaryIO, offset: int, parts: Sequence[str], records: Sequence[Record]
+) -> Found | None:
+    if "file" not in records[0].detail:
         return None
-    told = manifest.parse(first.detail["file"])
-    if (told.first_seq, told.size) != (file.first, offset):
+    told = manifest.parse(records[0].detail["file"])
+    if (told.first_seq, told.size) != (file.first, offset) or _cut_in_part(told):
         return None
     stream.seek(0)
     tally = Tally.of(told, _blocks(stream, offset))
     stream.seek(max(0, offset - MAX_RECORD_BYTES))
-    last = parse(stream.read(offset - stream.tell())[:-1].rpartition(b"\n")[2])
-    return Found(parts, told.log, tally, last) if last.head == told.last else None
+    before = last = parse(stream.read(offset - stream.tell())[:-1].rpartition(b"\n")[2])
+    if last.head != told.last:
+        return None
+    # A state that is taken from a line is not to be found out as damage later.
+    for record in records:
+        last = follow(record.line, last)
+    return Found(parts, told.log, tally, before)
+
+
+def _cut_in_part(told: Manifest) -> bool:
+    """Whether somebody truncated that file and left some of it: what was left was described and not checked."""
+    seqs = told.last.seq - told.first_seq + 1
+    # A fresh file begins with `log_opened`; a second one came in between.
+    return sum(told.kinds.values()) != seqs or told.kinds.get(Kind.LOG_OPENED, 0) > (told.first_seq > 1)
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    while size and (block := stream.read(min(BLOCK_BYTES, size))):
+    while block := stream.read(min(BLOCK_BYTES, size)):
         size -= len(block)
         yield block

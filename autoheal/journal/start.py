@@ -166,25 +166,24 @@ class _Folding:
         """Read the newest file from its last snapshot on; False, and nothing is done, where that cannot be."""
         file, stream = open_again(self.data_dir, files[-1], self.identities)
         with stream:
-            if file.storage is not Storage.PLAIN:
+            if file.storage is not Storage.PLAIN or (found := snapshots.newest(file, stream)) is None:
                 return False
-            for found in snapshots.newest_first(file, stream):
-                try:
-                    on_snapshot(found.parts)
-                except JournalDamaged as error:
-                    _log.warning("snapshot_passed_over", file=file.path.name, after=found.last.seq, error=str(error))
-                    continue
-                stream.seek(0)
-                first = parse(stream.readline(MAX_RECORD_BYTES)[:-1])
-                self.begun.append((file, found.tally))
-                self._join(files[:-1], file, first)
-                self.last, self.log_id = found.last, found.log_id
-                stream.seek(found.tally.size)
-                for record in replay(file.path, stream=stream, last=found.last, number=found.lines):
-                    found.tally.add(record)
-                    self.take(record)
-                return True
-        return False
+            try:
+                on_snapshot(found.parts)
+            except JournalDamaged as error:
+                # Those before it will be no better, and to look at each means to hash the file again.
+                _log.warning("snapshot_passed_over", file=file.path.name, after=found.last.seq, error=str(error))
+                return False
+            stream.seek(0)
+            first = parse(stream.readline(MAX_RECORD_BYTES)[:-1])
+            self.begun.append((file, found.tally))
+            self._join(files[:-1], file, first)
+            self.last, self.log_id = found.last, found.log_id
+            stream.seek(found.tally.size)
+            for record in replay(file.path, stream=stream, last=found.last, number=found.lines):
+                found.tally.add(record)
+                self.take(record)
+        return True
 
     def _join(self, before: Sequence[LogFile], file: LogFile, first: Record) -> None:
         """Hold `first`, the first record of `file`, against the last of the files `before`, of which none is read."""
@@ -210,6 +209,9 @@ class _Folding:
             self.log_id = record.detail["log"]
         elif record.kind is Kind.SNAPSHOT:
             self.snapshot = record.seq
+            # The file was truncated, and its `log_opened` lost with the process that had that still to write.
+            if not self.log_id and "file" in record.detail:
+                self.log_id = manifest.parse(record.detail["file"]).log
         self.on_replay(record)
         self.last = record
 

@@ -38,6 +38,8 @@ from autoheal.storm import Storm
 
 LARGE_OPEN, LARGE_ENDED = 2_000, 25_000
 """Alerts that fire, and ends that are remembered, up to which a snapshot holds up nobody for long (10 and 35 ms)."""
+LARGE_BYTES = 3_000_000
+"""Of the text, whatever it is made of. What repeats nothing takes 80 ms to compress and to seal."""
 
 CHANGES: Mapping[Kind, Callable[[State, Record], None]] = {**ALERTS, **RUNS, **GUARDS, **PEOPLE, **SELFTESTS}
 """What each kind changes; one that is not here only moves the head."""
@@ -124,8 +126,15 @@ class State:
 
     def snapshot(self) -> list[Draft]:
         """The records from which a state that knows nothing becomes this one. Call it for a founded state only."""
-        known = {name: getattr(self, name) for name in _SNAPSHOT_FIELDS}
-        return snapshot.drafts(orjson.dumps(known))
+        return snapshot.drafts(self._text())
+
+    def small_snapshot(self) -> list[Draft]:
+        """`snapshot`, or nothing where its text is so long that others would wait for it."""
+        text = self._text()
+        return [] if len(text) > LARGE_BYTES else snapshot.drafts(text)
+
+    def _text(self) -> bytes:
+        return orjson.dumps({name: getattr(self, name) for name in _SNAPSHOT_FIELDS})
 
     def _collect(self, record: Record) -> None:
         self.snapshot_parts, whole = snapshot.collect(self.snapshot_parts, record.detail)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,18 +18,23 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from autoheal import snapshot
 from autoheal.disk import Disk
-from autoheal.errors import JournalDamaged
+from autoheal.errors import JournalDamaged, JournalUnavailable
 from autoheal.journal import manifest, snapshots, start
+from autoheal.journal.backward import Backward
 from autoheal.journal.checkpoint import load_public_keys
+from autoheal.journal.files import log_files
 from autoheal.journal.manifest import MAX_ALERTNAMES, Tally
 from autoheal.journal.reading import replay
-from autoheal.journal.record import seal_all
+from autoheal.journal.record import parse, seal_all
+from autoheal.journal.rotation import Standing
 from autoheal.journal.verify import verify
 from autoheal.model import Draft, Head, Kind, Record
 from autoheal.state import State, fold
+from autoheal.state.entities import Suspect
 from autoheal.state.whole import LARGE_ENDED, LARGE_OPEN
 from tests.support.book import Book, assert_unbroken, everything, firing
 from tests.support.clock import FakeClock
@@ -49,6 +57,7 @@ async def grown(data_dir: Path, names: int, **more: Any) -> Book:
     """A log of so many episodes, put down one by one, and closed."""
     async with Book(data_dir, **more) as book:
         for number in range(names):
+            book.clock.set_now(book.clock.now() + 1.0)
             await book.put(f"a{number}")
     return book
 
@@ -166,14 +175,112 @@ async def test_a_large_state_is_not_put_down_without_need(
             await book.put(f"a{number}")
             if many == "ended":
                 await book.end(f"a{number}")
-        before = places(book.path)
         assert book.ledger.state.large
         await book.turn()
-        assert places(book.path) == before
+        assert book.journal.head.seq - places(book.path)[-1] > EVERY + 1, "it is overdue"
         book.rename()
         await book.turn()
         assert len(places(book.path)) == 1
     assert (LARGE_OPEN, LARGE_ENDED) == (2_000, 25_000)
+
+
+def test_suspects_make_a_state_large_as_alerts_do() -> None:
+    """They hold as much."""
+    suspect = Suspect(labels={}, annotations={}, starts_at=1.0, seen_at=1.0, correlation_id=None)
+    state = State(suspects={str(number): suspect for number in range(LARGE_OPEN)})
+    assert not state.large
+    state.suspects["one more"] = suspect
+    assert state.large
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_describes_what_is_still_under_way(tmp_path: Path) -> None:
+    """Its batch stands behind all that was handed over before it."""
+    async with Book(tmp_path / "data") as book:
+        book.disk.gate.clear()
+        for number in range(EVERY):
+            book.ledger.refresh()
+            book.ledger.commit([firing(f"a{number}")])
+        book.ledger.refresh()
+        assert book.journal.durable.seq == 1
+        book.disk.gate.set()
+        await book.ledger.settle()
+    (seq,) = places(book.path)
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == seq
+        assert again.ledger.state == book.ledger.state
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_that_cannot_be_written_is_not_in_the_log(tmp_path: Path) -> None:
+    """The disk refuses it: the log goes on without, and the next comes so many records later."""
+    async with Book(tmp_path / "data") as book:
+        while book.journal.head.seq < EVERY:
+            await book.put(f"a{book.journal.head.seq}")
+        book.disk.bad_writes = [errno.ENOSPC]
+        book.look()
+        with pytest.raises(JournalUnavailable):
+            await book.ledger.settle()
+        for number in range(EVERY + 2):
+            await book.insist(f"b{number}")
+        assert len(places(book.path)) == 1
+        assert_unbroken(everything(book.dir))
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == places(book.path)[0]
+        assert again.ledger.state == fold(replay(book.path))
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_snapshot_is_nothing_to_tell_an_operator_of(tmp_path: Path) -> None:
+    """Other than what was done to the log behind its back."""
+    with capture_logs() as logs:
+        book = await grown(tmp_path / "data", 2 * EVERY)
+    assert places(book.path)
+    assert logs == []
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_long_text_is_not_put_down_without_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few alerts with much to say, long plans, many targets: to compress them would hold up the event loop."""
+    from autoheal.state import whole
+
+    packed: list[int] = []
+    drafts = snapshot.drafts
+
+    def packing(text: bytes) -> list[Draft]:
+        packed.append(len(text))
+        return drafts(text)
+
+    monkeypatch.setattr(snapshot, "drafts", packing)
+    monkeypatch.setattr(whole, "LARGE_BYTES", 2000)
+    async with Book(tmp_path / "data") as book:
+        await book.put("x" * 1000)
+        assert not book.ledger.state.large
+        for _ in range(2 * EVERY):
+            book.ledger.refresh()
+            book.ledger.commit([Draft(kind=Kind.CONFIG_LOADED)])
+        await book.ledger.settle()
+        assert packed == []
+        assert places(book.path) == []
+        book.rename()
+        await book.turn()
+        assert len(places(book.path)) == 1
+    assert packed[0] > 2000
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_long_text_is_made_once_in_so_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find out how long it is takes time as well."""
+    tried: list[int] = []
+
+    def nothing(state: State) -> list[Draft]:
+        tried.append(state.head.seq)
+        return []
+
+    monkeypatch.setattr(State, "small_snapshot", nothing)
+    await grown(tmp_path / "data", 3 * EVERY)
+    assert [later - earlier for earlier, later in pairwise(tried)] == [EVERY] * (len(tried) - 1)
+    assert len(tried) == 3
 
 
 @pytest.mark.usefixtures("every")
@@ -204,17 +311,22 @@ async def test_many_alertnames_are_left_out(tmp_path: Path) -> None:
         assert again.ledger.state == fold(everything(book.dir))
 
 
-@pytest.mark.usefixtures("every")
-async def test_what_only_looks_like_a_snapshot_is_none(tmp_path: Path) -> None:
-    """A record may hold any text and any object, also one that a search for snapshots comes upon."""
+@pytest.mark.parametrize("kind", [Kind.CONFIG_LOADED, Kind.SNAPSHOT])
+async def test_what_only_looks_like_a_snapshot_is_none(tmp_path: Path, kind: Kind) -> None:
+    """A record may hold any text and any object, also one that a search for snapshots comes upon, and that says all
+    that a snapshot would say: its kind alone makes it one.
+    """
     async with Book(tmp_path / "data") as book:
         await book.put("a")
-        hostile = {"kind": "snapshot", "version": snapshot.VERSION, "part": 1, "parts": 1, "data": "", "file": {}}
-        book.ledger.commit([Draft(kind=Kind.CONFIG_LOADED, detail={**hostile, "more": hostile})])
+        tally = Tally()
+        for record in replay(book.path):
+            tally.add(record)
+        (like,) = snapshots.describing(State(founded=True).snapshot(), tally, book.journal.log_id)
+        book.ledger.commit([Draft(kind=kind, labels={"kind": "snapshot"}, detail={**like.detail, "kind": "snapshot"})])
         await book.ledger.settle()
     async with Book(book.dir) as again:
-        assert again.folded[0].seq == 1
-        assert again.episodes() == {"a"}
+        assert again.folded[0].seq == (1 if kind is Kind.CONFIG_LOADED else tally.last.seq + 1)
+        assert again.episodes() == ({"a"} if kind is Kind.CONFIG_LOADED else set())
 
 
 def resealed(path: Path, change: Callable[[Draft], Draft]) -> None:
@@ -234,6 +346,10 @@ def other_version(detail: dict[str, Any]) -> dict[str, Any]:
     return {**detail, "version": 99}
 
 
+def other_shape(_: dict[str, Any]) -> dict[str, Any]:
+    return {"version": 99, "state": "of another shape"}
+
+
 def no_state(detail: dict[str, Any]) -> dict[str, Any]:
     (text,) = snapshot.drafts(b'{"episodes":7}')
     return {**detail, "data": text.detail["data"]}
@@ -247,6 +363,23 @@ def told(key: str, value: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda detail: {**detail, "file": {**detail["file"], key: value}}
 
 
+def begun_later(detail: dict[str, Any]) -> dict[str, Any]:
+    file = detail["file"]
+    kinds = {kind: count for kind, count in file["kinds"].items() if kind != "log_created"}
+    return {**detail, "file": {**file, "kinds": kinds, "first": {**file["first"], "seq": 2}}}
+
+
+def kind_unknown(detail: dict[str, Any]) -> dict[str, Any]:
+    file = detail["file"]
+    kinds = {"from_the_future" if kind == "log_created" else kind: count for kind, count in file["kinds"].items()}
+    return {**detail, "file": {**file, "kinds": kinds}}
+
+
+def last_changed(detail: dict[str, Any]) -> dict[str, Any]:
+    file = detail["file"]
+    return {**detail, "file": {**file, "last": {**file["last"], "hash": "f" * 64}}}
+
+
 def nothing_told(detail: dict[str, Any]) -> dict[str, Any]:
     return {**detail, "file": None}
 
@@ -256,14 +389,16 @@ def nothing_told(detail: dict[str, Any]) -> dict[str, Any]:
     "change",
     [
         other_version,
+        other_shape,
         no_state,
         no_zlib,
         nothing_told,
         told("version", 99),
         told("bytes", 7),
-        told("first", {"seq": 2, "ts": "2026-11-22T00:00:00.000000Z"}),
+        begun_later,
         told("sha256", "0" * 64),
-        told("kinds", {"from_the_future": 1}),
+        kind_unknown,
+        last_changed,
         told("log", "nonsense"),
     ],
 )
@@ -273,8 +408,9 @@ async def test_a_snapshot_that_founds_nothing_costs_time_alone(
     """One that this version cannot read, or that says anything else of the file than is there, is passed over: all is
     read, as if there were none.
     """
-    book = await grown(tmp_path / "data", 2 * EVERY)
-    assert places(book.path)
+    book = await grown(tmp_path / "data", EVERY + 2)
+    # What changes one changes what a later one describes.
+    assert len(places(book.path)) == 1
 
     def changed(draft: Draft) -> Draft:
         if draft.kind is not Kind.SNAPSHOT:
@@ -285,6 +421,23 @@ async def test_a_snapshot_that_founds_nothing_costs_time_alone(
     async with Book(book.dir) as again:
         assert again.folded[0].seq == 1
         assert again.episodes() == book.episodes()
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_state_that_cannot_be_read_is_tried_once(tmp_path: Path) -> None:
+    """Each try hashes the file: in a long one with many snapshots that would take minutes."""
+    book = await grown(tmp_path / "data", 5 * EVERY)
+    assert len(places(book.path)) > 3
+    tried: list[Sequence[str]] = []
+    replayed: list[int] = []
+
+    def unreadable(parts: Sequence[str]) -> None:
+        tried.append(parts)
+        raise JournalDamaged("a snapshot is no state")
+
+    begun = start.begin(book.dir, FakeClock(), Disk(), lambda record: replayed.append(record.seq), unreadable)
+    assert len(tried) == 1
+    assert replayed == list(range(1, begun.last.seq + 1))
 
 
 @pytest.mark.usefixtures("every")
@@ -309,6 +462,44 @@ async def test_an_older_snapshot_serves_where_the_newest_does_not(
 
 
 @pytest.mark.usefixtures("every")
+@pytest.mark.parametrize("change", [other_version, other_shape])
+async def test_an_older_snapshot_serves_where_the_newest_is_of_another_version(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Who goes back a version waits no longer than for what stands behind the last snapshot of that version."""
+    book = await grown(tmp_path / "data", 3 * EVERY)
+    *_, older, newest = places(book.path)
+    (newer,) = [record for record in replay(book.path) if record.seq == newest]
+
+    def changed(draft: Draft) -> Draft:
+        return replace(draft, detail=change(dict(draft.detail))) if draft.detail == newer.detail else draft
+
+    resealed(book.path, changed)
+    async with Book(book.dir) as again:
+        assert again.folded[0].seq == older
+        assert again.ledger.state == fold(replay(book.path))
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_file_that_shrinks_while_it_is_searched_founds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads all of it finds what is left."""
+    book = await grown(tmp_path / "data", 2 * EVERY)
+
+    class Shrinking(Backward):
+        def whole_end(self) -> int:
+            end = super().whole_end()
+            os.truncate(book.path, 10)
+            return end
+
+    monkeypatch.setattr(snapshots, "Backward", Shrinking)
+    (file,) = log_files(book.dir)
+    with book.path.open("rb") as stream:
+        assert snapshots.newest(file, stream) is None
+
+
+@pytest.mark.usefixtures("every")
 async def test_a_truncated_file_is_put_down_anew(tmp_path: Path) -> None:
     """Copytruncate takes the snapshots with it; what follows in the file is described as it is then."""
     async with Book(tmp_path / "data") as book:
@@ -326,6 +517,74 @@ async def test_a_truncated_file_is_put_down_anew(tmp_path: Path) -> None:
     async with Book(tmp_path / "data") as again:
         assert again.folded[0].seq == described
         assert again.ledger.state == book.ledger.state
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_truncation_that_is_yet_to_be_told_of_comes_first(tmp_path: Path) -> None:
+    """A snapshot is due when the writer's thread has mended a truncated file, and before the event loop was told: there
+    is nothing to describe, and the fresh beginning holds the state.
+    """
+    async with Book(tmp_path / "data") as book:
+        for number in range(EVERY):
+            await book.put(f"a{number}")
+            if book.journal.head.seq == EVERY:
+                break
+        book.path.write_bytes(b"")
+        book.look()
+        # The event loop gets no turn meanwhile.
+        while book.journal._writer.standing() is not Standing.SAME:
+            pass
+        book.look()
+        await book.mended(lambda: book.told[-1].kind is Kind.CHECKPOINT)
+        assert [record.kind for record in replay(book.path)] == [Kind.LOG_OPENED, Kind.SNAPSHOT, Kind.CHECKPOINT]
+
+
+@pytest.mark.usefixtures("every")
+@pytest.mark.parametrize("left", ["lines that are whole", "a line that was sealed anew", "all lines, sealed anew"])
+async def test_what_a_truncation_left_is_not_taken_for_checked(tmp_path: Path, left: str) -> None:
+    """The service goes on behind what somebody left of a file and describes that, whatever it holds. A start says of it
+    what it says without any snapshot.
+    """
+    async with Book(tmp_path / "data") as book:
+        for number in range(EVERY - 2):
+            await book.put(f"a{number}")
+        records = list(replay(book.path))
+        if left != "lines that are whole":
+            records[3] = seal_all([Draft(kind=Kind.CONFIG_LOADED)], records[2].head, records[3].ts)[0]
+        if left != "all lines, sealed anew":
+            records.pop()
+        # In place, as copytruncate does.
+        book.path.write_bytes(b"".join(record.line + b"\n" for record in records))
+        await book.mended(lambda: book.told[-1].kind is Kind.CHECKPOINT)
+        for number in range(EVERY + 1):
+            await book.put(f"b{number}")
+    described = list(book.path.read_bytes().splitlines())
+    assert [b'"file":{' in line and b'"snapshot"' in line for line in described].count(True) == 1
+    outcomes = [outcome(book.dir, resume, None) for resume in (True, False)]
+    assert outcomes[0][0] == "damaged"
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.usefixtures("every")
+async def test_a_gap_that_no_record_tells_of_yet_is_found(tmp_path: Path) -> None:
+    """A record, and a snapshot that is due, get into a truncated file before the `log_opened` that tells of it."""
+    async with Book(tmp_path / "data") as book:
+        for number in range(EVERY - 2):
+            await book.put(f"a{number}")
+        path, lines = book.path, book.path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:-1]))
+        book.look()
+        # The event loop gets no turn meanwhile.
+        while book.journal._writer.standing() is not Standing.SAME:
+            pass
+        book.ledger.commit([firing("b"), firing("c")])
+        book.look()
+        await book.mended(lambda: book.told[-1].kind is Kind.CHECKPOINT and book.told[-2].kind is Kind.SNAPSHOT)
+    kinds = [record.kind for record in book.told[-6:]]
+    assert kinds.index(Kind.SNAPSHOT) < kinds.index(Kind.LOG_OPENED)
+    outcomes = [outcome(book.dir, resume, None) for resume in (True, False)]
+    assert outcomes[0][0] == "damaged"
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.usefixtures("every")
@@ -471,6 +730,77 @@ def test_damage_is_found_as_by_reading_every_line(
     assert "begun" in endings
     if reason is None:
         assert harm is _cut or "damaged" in endings
+
+
+@pytest.mark.parametrize("reason", [None, "ticket 42"])
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_snapshot_that_is_no_part_of_the_chain_founds_nothing(
+    tmp_path: Path, whole: Path, broken: int, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first or its second line does not continue the one before: what is damage is no state, also where somebody
+    accepts the damage, which cuts it away.
+    """
+    path = whole / "audit.jsonl"
+    seq = places(path)[-1]
+    records = [record for record in replay(path) if record.seq < seq]
+    last = records[-1]
+    monkeypatch.setattr(snapshot, "PART_BYTES", 100)
+    drafts = State(founded=True).snapshot()
+    assert len(drafts) > 1
+    tally = Tally()
+    for record in records:
+        tally.add(record)
+    told = snapshots.describing(drafts, tally, last.hash[:16])
+    foreign = Head(last.seq, "f" * 64, last.ts)
+    if broken == 1:
+        forged = seal_all(told, foreign, last.ts)
+    else:
+        first = seal_all(told[:1], last.head, last.ts)
+        forged = (*first, *seal_all(told[1:], Head(first[0].seq, "f" * 64, last.ts), last.ts))
+    path.write_bytes(b"".join(record.line + b"\n" for record in (*records, *forged)))
+    outcomes = []
+    for resume in (True, False):
+        data_dir = tmp_path / "forged"
+        shutil.copytree(whole, data_dir)
+        outcomes.append(outcome(data_dir, resume, reason))
+        shutil.rmtree(data_dir)
+    assert outcomes[0][0] == ("damaged" if reason is None else "begun")
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("reason", [None, "ticket 42"])
+def test_a_line_that_only_its_kind_makes_a_snapshot_is_damage(tmp_path: Path, whole: Path, reason: str | None) -> None:
+    """Somebody put it there: the start says where, and no more than that."""
+    path = whole / "audit.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = parse(lines[-1][:-1])
+    (forged,) = seal_all([Draft(kind=Kind.SNAPSHOT, detail={"part": 1})], Head(last.seq, "f" * 64, last.ts), last.ts)
+    path.write_bytes(b"".join([*lines, forged.line + b"\n"]))
+    outcomes = []
+    for resume in (True, False):
+        data_dir = tmp_path / "forged"
+        shutil.copytree(whole, data_dir)
+        outcomes.append(outcome(data_dir, resume, reason))
+        shutil.rmtree(data_dir)
+    assert outcomes[0][0] == ("damaged" if reason is None else "begun")
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_file_without_its_beginning_has_its_log_id_from_a_snapshot(tmp_path: Path) -> None:
+    """A batch gets into a truncated file before the `log_opened` that tells of it, and that is lost with the process:
+    a later snapshot is the first to tell the log's id.
+    """
+    tally, state = Tally(), State(founded=True)
+    records = list(seal_all([firing("a"), firing("b")], Head(7, "a" * 64, 1_790_000_000.0), 1_790_000_000.0))
+    for record in records:
+        state.apply(record)
+        tally.add(record)
+    drafts = snapshots.describing(state.snapshot(), tally, "0123456789abcdef")
+    records += seal_all([*drafts, firing("c")], records[-1].head, 1_790_000_000.0)
+    (tmp_path / "audit.jsonl").write_bytes(b"".join(record.line + b"\n" for record in records))
+    outcomes = [outcome(tmp_path, resume, None) for resume in (True, False)]
+    assert outcomes[0][3] == "0123456789abcdef"
+    assert outcomes[0] == outcomes[1]
 
 
 @settings(max_examples=60, deadline=None)

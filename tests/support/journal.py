@@ -49,7 +49,10 @@ class MemoryJournal:
         return sealed
 
     def turn(
-        self, snapshot: Callable[[], Sequence[Draft]], expected: Head, *, large: bool = False
+        self,
+        snapshot: Callable[[], Sequence[Draft]],
+        expected: Head,
+        small: Callable[[], Sequence[Draft]] | None = None,
     ) -> tuple[Record, ...]:
         """As a rotation does, once `rotated` is set."""
         if not (self.rotated and self.healthy):
