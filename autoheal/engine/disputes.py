@@ -57,7 +57,9 @@ class Disputes:
         that was (both epoch seconds, the first by the Alertmanager's own clock).
         """
         self._known: dict[str, float] = {}
-        """When others were asked about an end that was contradicted, on the monotonic clock."""
+        """Of those whose end was contradicted by all but the one that told it: when others were asked about it, on the
+        monotonic clock.
+        """
         self._unlisted: dict[str, float] = {}
         """Since when nobody who answers lists what is disputed, on the monotonic clock, by episode."""
 
@@ -74,7 +76,7 @@ class Disputes:
             episode = self._state().episodes.get(fingerprint)
             if _listed(poll, fingerprint, told_end(end, now)):
                 found[fingerprint] = poll.alerts[fingerprint].heard_at
-                if episode is not None and episode.dispute is None:
+                if fingerprint not in poll.missed and episode is not None and episode.dispute is None:
                     self._known[fingerprint] = asked_at
             elif episode is not None and episode.dispute is not None and not self._over(episode, poll):
                 found[fingerprint] = episode.dispute.heard_at

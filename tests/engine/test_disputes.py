@@ -296,6 +296,21 @@ async def test_a_life_that_has_not_seen_it_begin_believes_nobody_sooner(tmp_path
     await stage.engine.stop()
 
 
+async def test_of_three_one_may_never_have_heard_of_it(tmp_path: Path) -> None:
+    """One tells an end, one lists the alert until it forgets it, and the third, which fires, had just started."""
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    pair.missed = set(pair.listed)
+    await stage.tell(stage.alert(resolved=True))
+    pair.listed.clear()
+    pair.uptime = 60.0
+    await stage.clock.advance(31)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    pair.uptime = 300.0
+    await stage.clock.advance(16)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed", "alert_resolved"]
+    await stage.engine.stop()
+
+
 async def test_what_is_known_of_an_alert_goes_with_its_episode(tmp_path: Path) -> None:
     """The memory that disputes take is that of open ones."""
     stage, pair = await waiting(tmp_path)
