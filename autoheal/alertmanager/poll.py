@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -52,7 +53,8 @@ class Poll:
     `unreadable` are the fingerprints of listed alerts that cannot be taken (too large for a record, no labels …).
     `answered` is whether all gave a usable answer; `errors` says who did not, and why, and which alerts are unreadable.
     `uptime` is that of the youngest, in seconds by its own clock; None when one did not tell. `denied` are the alerts
-    that one lists and another does not that has been up for long enough to know of them.
+    that one lists and another does not that has been up for long enough to know of them; `missed` are those that two or
+    more do not list.
     """
 
     alerts: Mapping[str, Seen] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Poll:
     errors: tuple[str, ...] = ()
     uptime: float | None = None
     denied: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -124,6 +127,7 @@ def together(answers: Sequence[Answer]) -> Poll:
     for answer in answers:
         for fingerprint, seen in answer.alerts.items():
             merged[fingerprint] = _merge(merged.get(fingerprint), seen)
+    listing = Counter(fingerprint for answer in answers for fingerprint in answer.alerts)
     uptimes = [answer.uptime for answer in answers if answer.uptime is not None]
     settled = [answer for answer in answers if answer.listed and (answer.uptime or 0.0) >= SETTLED_SECONDS]
     return Poll(
@@ -133,6 +137,7 @@ def together(answers: Sequence[Answer]) -> Poll:
         errors=tuple(error for answer in answers for error in answer.errors),
         uptime=min(uptimes) if answers and len(uptimes) == len(answers) else None,
         denied=frozenset().union(*(merged.keys() - answer.alerts.keys() - answer.unreadable for answer in settled)),
+        missed=frozenset(fingerprint for fingerprint, count in listing.items() if len(answers) - count > 1),
     )
 
 

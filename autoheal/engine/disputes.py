@@ -26,6 +26,8 @@ LAPSE_SECONDS = 300.0
 """After so long without an answer the word of one that cannot be asked any more counts no longer: by itself, an
 Alertmanager forgets what it is not told again after four times Prometheus' `--rules.alert.resend-delay`, four minutes.
 """
+SLACK_SECONDS = 10.0
+"""An answer may be five seconds older than its question where our clock was set back; and clocks differ in pace."""
 AT_ONCE = 100
 """Settled before others on the event loop get their turn."""
 
@@ -54,6 +56,10 @@ class Disputes:
         """Of those that one lists and another does not: when they had been heard of as that was first seen, and when
         that was (both epoch seconds, the first by the Alertmanager's own clock).
         """
+        self._known: dict[str, float] = {}
+        """Of those whose end was contradicted by all but the one that told it: when others were asked about it, on the
+        monotonic clock.
+        """
         self._unlisted: dict[str, float] = {}
         """Since when nobody who answers lists what is disputed, on the monotonic clock, by episode."""
 
@@ -62,7 +68,7 @@ class Disputes:
         of each: it lists the alert, or has listed it and may do so still. One that does not answer contradicts nothing
         that it has not contradicted before.
         """
-        now = self._clock.now()
+        now, asked_at = self._clock.now(), self._clock.monotonic()
         poll, _ = await self._ask(now)
         found: dict[str, float] = {}
         for end in ends:
@@ -70,6 +76,8 @@ class Disputes:
             episode = self._state().episodes.get(fingerprint)
             if _listed(poll, fingerprint, told_end(end, now)):
                 found[fingerprint] = poll.alerts[fingerprint].heard_at
+                if fingerprint not in poll.missed and episode is not None and episode.dispute is None:
+                    self._known[fingerprint] = asked_at
             elif episode is not None and episode.dispute is not None and not self._over(episode, poll):
                 found[fingerprint] = episode.dispute.heard_at
         if found:
@@ -81,6 +89,7 @@ class Disputes:
         while True:
             await self._clock.sleep(ASK_SECONDS)
             self._heard = {known: at for known, at in self._heard.items() if known in self._state().episodes}
+            self._known = {known: at for known, at in self._known.items() if known in self._state().episodes}
             disputed = {episode.id for episode in self._open()}
             self._unlisted = {known: at for known, at in self._unlisted.items() if known in disputed}
             if disputed:
@@ -152,10 +161,12 @@ class Disputes:
     def _over(self, episode: Episode, poll: Poll) -> bool:
         """Whether a disputed firing that nobody lists is over: all say so, or one has been away for too long."""
         assert episode.dispute is not None, "only disputed ones are over"
-        lasted = self._clock.now() - episode.dispute.since
-        # Who has been up since before the dispute has listed it, or told its end, and has forgotten nothing. By its own
-        # clock that is told to the second; and where ours was set back nobody knows how long the dispute has lasted.
-        settled = min(SETTLED_SECONDS, lasted + 1.0) if lasted >= 0.0 else SETTLED_SECONDS
+        settled = SETTLED_SECONDS
+        if (asked_at := self._known.get(episode.fingerprint)) is not None:
+            # Who has been up since before the question has listed it, or told its end, and has forgotten nothing.
+            # Wall clocks are set back, and the monotonic one stands still while the machine sleeps: the longer counts.
+            lasted = max(self._clock.monotonic() - asked_at, self._clock.now() - episode.dispute.since)
+            settled = min(SETTLED_SECONDS, lasted + SLACK_SECONDS)
         if episode.fingerprint in poll.alerts or poll.verdict(episode.fingerprint, settled) == "ended":
             return True  # what is listed is the next firing
         if episode.fingerprint in poll.unreadable:

@@ -57,6 +57,20 @@ async def test_what_one_lists_and_another_does_not_is_denied(client: httpx.Async
             assert (await poll(client, good, other)).denied == frozenset(), other.url
 
 
+async def test_what_two_do_not_list_is_missed(client: httpx.AsyncClient) -> None:
+    """However long they have been up, and whether they have answered or not."""
+    async with (
+        fake(http([listed(), listed("Other")])) as good,
+        fake(http([listed()]), http(status(5))) as young,
+        fake(http([])) as empty,
+        fake(http({}, "500 Internal Server Error")) as broken,
+    ):
+        assert (await poll(client, good)).missed == frozenset()
+        assert (await poll(client, good, empty)).missed == frozenset()
+        assert (await poll(client, good, young, empty)).missed == {OTHER}
+        assert (await poll(client, good, empty, broken)).missed == {DOWN, OTHER}
+
+
 async def test_when_it_was_heard_of_is_the_latest_word(client: httpx.AsyncClient) -> None:
     """Of those that list the alert; one that does not tell never heard of it anew."""
     later = listed(updatedAt="2026-11-21T05:21:00.5Z")

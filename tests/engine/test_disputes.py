@@ -194,7 +194,7 @@ async def test_who_has_been_up_since_before_it_has_forgotten_nothing(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("after", "moved", "uptime", "ended"), [(6, -3600, 5.0, False), (500, 0, 400.0, True), (6, 3600, 5.0, False)]
+    ("after", "moved", "uptime", "ended"), [(6, -3600, 5.0, False), (500, 0, 400.0, True), (6, 3600, 60.0, False)]
 )
 async def test_who_has_started_since_is_believed_after_five_minutes(
     tmp_path: Path, after: float, moved: float, uptime: float, *, ended: bool
@@ -208,6 +208,119 @@ async def test_who_has_started_since_is_believed_after_five_minutes(
     pair.uptime = uptime
     await stage.clock.advance(16)
     assert kinds(stage, "alert_disputed", "alert_resolved")[1:] == ["alert_resolved"] * ended
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("before", "set_back", "lasts", "up"), [(100, 0, 101, 60.0), (100, 0, 101, 100.0), (0, 50, 56, 46.0)]
+)
+async def test_a_clock_that_is_set_back_makes_no_dispute_shorter(
+    tmp_path: Path, before: float, set_back: float, lasts: float, up: float
+) -> None:
+    """The one that fires has started since, and forgotten it; ours was set back `before` the dispute, which is of the
+    future until the clock catches up, or in it.
+    """
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    end = stage.alert(resolved=True)
+    stage.clock.set_now(stage.clock.now() - before)
+    await stage.tell(end)
+    assert stage.story()[-1] == "alert_disputed"
+    await stage.clock.advance(lasts)
+    stage.clock.set_now(stage.clock.now() - set_back)
+    pair.listed.clear()
+    pair.uptime = up
+    await stage.tell(end)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    await stage.engine.stop()
+
+
+async def test_an_end_that_is_told_again_begins_no_other_dispute(tmp_path: Path) -> None:
+    """Whoever told it was restarted since, and has forgotten what fires; ours was set back by less than it lasts."""
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    end = stage.alert(resolved=True)
+    await stage.tell(end)
+    await stage.clock.advance(30)
+    await stage.tell(end)
+    await stage.clock.advance(20)
+    stage.clock.set_now(stage.clock.now() - 45)
+    pair.listed.clear()
+    pair.uptime = 35.0
+    await stage.tell(end)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    await stage.engine.stop()
+
+
+@pytest.mark.parametrize("set_back", [0, 3600])
+async def test_who_has_started_while_others_are_asked_has_forgotten(tmp_path: Path, set_back: float) -> None:
+    """The one that lists the alert answers at once and is restarted while the other one hangs; or has answered before
+    ours was set back, by which that answer is young.
+    """
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    watch = stage.engine._reception.watch
+    assert watch is not None
+    pair.let.clear()
+    if set_back:
+        pair.let.set()
+        await watch._fresh(stage.clock.now())
+        await stage.clock.advance(4)
+    end = stage.alert(resolved=True)
+    stage.clock.set_now(stage.clock.now() - set_back)
+    told = asyncio.ensure_future(stage.tell(end))
+    await stage.clock.advance(0 if set_back else 20)
+    pair.let.set()
+    await told
+    assert stage.story()[-1] == "alert_disputed"
+    pair.listed.clear()
+    await stage.clock.advance(6)
+    pair.uptime = 9.0 if set_back else 25.0
+    await stage.tell(end)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    await stage.engine.stop()
+
+
+async def test_a_life_that_has_not_seen_it_begin_believes_nobody_sooner(tmp_path: Path) -> None:
+    """Nobody knows how long it has lasted: the clock may have been set back while no gateway ran."""
+    stage, pair = await waiting(tmp_path)
+    await stage.clock.advance(10)
+    await stage.crash()
+    await stage.clock.advance(50)
+    stage.clock.set_now(stage.clock.now() - 30)
+    pair.listed.clear()
+    pair.uptime = 55.0
+    await stage.start()
+    await stage.clock.advance(16)
+    assert "alert_resolved" not in stage.story()
+    pair.uptime = 300.0
+    await stage.clock.advance(16)
+    assert stage.story()[-1] == "alert_resolved"
+    await stage.engine.stop()
+
+
+async def test_of_three_one_may_never_have_heard_of_it(tmp_path: Path) -> None:
+    """One tells an end, one lists the alert until it forgets it, and the third, which fires, had just started."""
+    stage, pair = await acted(tmp_path, ONE_RULE)
+    pair.missed = set(pair.listed)
+    await stage.tell(stage.alert(resolved=True))
+    pair.listed.clear()
+    pair.uptime = 60.0
+    await stage.clock.advance(31)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed"]
+    pair.uptime = 300.0
+    await stage.clock.advance(16)
+    assert kinds(stage, "alert_disputed", "alert_resolved") == ["alert_disputed", "alert_resolved"]
+    await stage.engine.stop()
+
+
+async def test_what_is_known_of_an_alert_goes_with_its_episode(tmp_path: Path) -> None:
+    """The memory that disputes take is that of open ones."""
+    stage, pair = await waiting(tmp_path)
+    watch = stage.engine._reception.watch
+    assert watch is not None
+    assert set(watch.disputes._known) == set(pair.listed)
+    pair.listed.clear()
+    await stage.clock.advance(31)
+    assert stage.story()[-1] == "alert_resolved"
+    assert watch.disputes._known == {}
     await stage.engine.stop()
 
 

@@ -157,6 +157,8 @@ class Api:
         self.several = False
         self.denied: set[str] = set()
         """Which of those that are listed one of several does not list."""
+        self.missed: set[str] = set()
+        """Which of those that are listed more than one does not list."""
         self.answered = True
         self.uptime = 3600.0
         self.asked: list[dict[str, Any]] = []
@@ -223,4 +225,5 @@ class Api:
             errors=() if self.answered else ("down",),
             uptime=self.uptime,
             denied=frozenset(self.denied),
+            missed=frozenset(self.missed),
         )
