@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -22,6 +21,7 @@ from autoheal.model import Draft, Kind
 from autoheal.state import fold
 from tests.support.book import Book, assert_unbroken, everything, firing
 from tests.support.faults import until
+from tests.support.snapshots import resealed
 
 
 def kinds(path: Path) -> list[str]:
@@ -298,20 +298,6 @@ async def test_a_current_file_that_does_not_begin_with_a_record_can_be_moved_awa
         assert again.episodes() == {"a", "c"}
 
 
-def _edit(path: Path, change: Any) -> None:
-    """Change a file's records and seal them anew from there on, as an older or newer version would have."""
-    from autoheal.journal.record import seal
-
-    lines, head = [], None
-    for record in replay(path):
-        head = head or type(record.head)(record.seq - 1, record.prev, 0.0)
-        draft = Draft(**{name: getattr(record, name) for name in Draft.__dataclass_fields__})
-        sealed = seal(change(draft), head, record.ts)
-        head = sealed.head
-        lines.append(sealed.line + b"\n")
-    path.write_bytes(b"".join(lines))
-
-
 async def test_an_unknown_snapshot_is_passed_over(tmp_path: Path) -> None:
     """A snapshot of another version's making founds nothing: the files before it are folded instead, and when they
     are gone the start says so.
@@ -326,7 +312,7 @@ async def test_an_unknown_snapshot_is_passed_over(tmp_path: Path) -> None:
             return draft
         return Draft(kind=Kind.SNAPSHOT, detail={**draft.detail, "version": 99})
 
-    _edit(book.path, newer)
+    resealed(book.path, newer)
     async with Book(tmp_path / "data") as again:
         assert again.episodes() == {"a", "b"}
         assert again.folded[0].seq == 1
@@ -641,7 +627,7 @@ async def test_damage_in_an_older_file_takes_the_newer_ones_with_it(tmp_path: Pa
         await book.put("a", "b")
         old = book.rename()
         await book.put("c")
-    _edit(book.path, lambda draft: Draft(kind=Kind.CONFIG_LOADED) if draft.kind is Kind.SNAPSHOT else draft)
+    resealed(book.path, lambda draft: Draft(kind=Kind.CONFIG_LOADED) if draft.kind is Kind.SNAPSHOT else draft)
     current = book.path.read_bytes()
     offset = _changed(old, 2)
     if compressed:

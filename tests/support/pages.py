@@ -104,7 +104,9 @@ class Terminal:
         mode = "set -e" if strict else "set +e"
         self._bash.stdin.write(f"{mode}; . '{self._block}' </dev/null >'{self._told}' 2>&1; echo done\n".encode())
         self._bash.stdin.flush()
-        there, _, _ = select.select([self._bash.stdout], [], [], seconds)
+        waiting = select.poll()
+        waiting.register(self._bash.stdout, select.POLLIN)
+        there = waiting.poll(seconds * 1000)
         told = self._told.read_text(errors="replace") if self._told.exists() else ""
         assert there, f"it did not end within {seconds:g} s:\n{text}\n{told}"
         assert self._bash.stdout.readline() == b"done\n", f"it failed:\n{text}\n{told}"
