@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,23 @@ def resealed(path: Path, change: Callable[[Draft], Draft]) -> None:
     path.write_bytes(b"".join(lines))
 
 
-def outcome(data_dir: Path, resume: bool, reason: str | None) -> tuple[object, ...]:
+def outcome(data_dir: Path, reason: str | None = None) -> tuple[object, ...]:
+    """What a start makes of a copy, behind a snapshot and, alike, by reading every line.
+
+    `reason` is why damage may be accepted.
+    """
+    found = []
+    for resume in (True, False):
+        # By the same name: repairs tell of it.
+        copy = data_dir.with_name("started")
+        shutil.copytree(data_dir, copy)
+        found.append(_outcome(copy, resume, reason))
+        shutil.rmtree(copy)
+    assert found[0] == found[1]
+    return found[0]
+
+
+def _outcome(data_dir: Path, resume: bool, reason: str | None) -> tuple[object, ...]:
     """What a start makes of it: the error, or the state, what was found to go on with, and all that was written."""
     state = State()
     seen: list[Record] = []
@@ -62,7 +79,7 @@ def outcome(data_dir: Path, resume: bool, reason: str | None) -> tuple[object, .
             data_dir, FakeClock(), Disk(), replayed, state.restore if resume else None, accept_damage=reason
         )
     except JournalDamaged as error:
-        return ("damaged", str(error).replace(str(data_dir), "DIR"), files(data_dir))
+        return ("damaged", str(error).replace(str(data_dir), "DIR"), _files(data_dir))
     if begun.fd >= 0:
         os.close(begun.fd)
     described = begun.tally.manifest(begun.log_id)
@@ -76,12 +93,12 @@ def outcome(data_dir: Path, resume: bool, reason: str | None) -> tuple[object, .
         begun.reports,
         described,
         begun.snapshot,
-        files(data_dir),
+        _files(data_dir),
         seen[-1],
     )
 
 
-def files(data_dir: Path) -> dict[str, bytes]:
+def _files(data_dir: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(data_dir)): path.read_bytes() for path in sorted(data_dir.rglob("*")) if path.is_file()
     }
