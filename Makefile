@@ -10,7 +10,8 @@ PROVIDER := tests/support/provider
 CONSOLE := tests/support/console
 TSC := $(CONSOLE)/node_modules/.bin/tsc
 # What waits for other programs more than it works, and covers little in this process.
-BESIDE := tests/console tests/deploy tests/docs tests/demo $(addprefix tests/end_to_end/test_,ha_pair.py kill.py kill_at_records.py)
+BESIDE := tests/console tests/deploy tests/docs tests/demo $(addprefix tests/end_to_end/test_,$(addsuffix .py, \
+	ha_pair kill kill_at_records heals watchdog page_hold ack_goes_on notices rotation))
 TESTS_BESIDE = $(BIN)/pytest -m "not hammer" -p no:cacheprovider $(BESIDE)
 
 BIN := .venv/bin
