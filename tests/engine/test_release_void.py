@@ -197,8 +197,8 @@ async def test_what_an_older_version_let_go_is_not_compared(tmp_path: Path) -> N
     await stage.engine.stop()
 
 
-async def test_what_did_not_begin_after_all_is_compared(tmp_path: Path) -> None:
-    """A run was decided on at once and stopped by a guard before it began: the next one by that word is compared."""
+async def unanswered(tmp_path: Path) -> tuple[Stage, Targets, Api]:
+    """What a storm held was let go; the first one's run asks Alertmanager, which does not answer yet."""
     stage = Stage(tmp_path, ONE_AT_A_TIME)
     targets = stage.action = Targets()
     firing = [stage.alert(f"api-{n}") for n in range(4)]
@@ -207,9 +207,15 @@ async def test_what_did_not_begin_after_all_is_compared(tmp_path: Path) -> None:
     await stage.tell(*firing)
     api.let.clear()
     await let_go(stage)
+    return stage, targets, api
+
+
+async def test_what_did_not_begin_after_all_is_compared(tmp_path: Path) -> None:
+    """A run was decided on at once and stopped by a guard before it began: the next one by that word is compared."""
+    stage, targets, api = await unanswered(tmp_path)
     assert acted(stage) == []
     assert told(stage).keys() == fingerprints(stage, 0, 1, 2, 3)
-    seen = api.listed[firing[0].fingerprint]
+    seen = api.listed[stage.alert("api-0").fingerprint]
     seen.silenced, seen.silenced_by = True, frozenset({"by hand"})
     api.let.set()
     await settle()
@@ -229,14 +235,7 @@ async def test_what_did_not_begin_after_all_is_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_what_is_seen_before_its_run_begins_is_compared(tmp_path: Path, restarted: bool) -> None:
     """That was decided on before: it asks Alertmanager first, which may take long, or outlast this life."""
-    stage = Stage(tmp_path, ONE_AT_A_TIME)
-    targets = stage.action = Targets()
-    firing = [stage.alert(f"api-{n}") for n in range(4)]
-    api = stage.alertmanager = Api(*firing)
-    await stage.start()
-    await stage.tell(*firing)
-    api.let.clear()
-    await let_go(stage)
+    stage, targets, api = await unanswered(tmp_path)
     assert last_run(stage, "api-0").state is RunState.PLANNED
     targets.now["api-0"] = "replaced by hand"
     if restarted:
